@@ -1,0 +1,1 @@
+"""Command line applications: the only package that knows Hydra."""

@@ -1,0 +1,1 @@
+"""Central types and interfaces."""

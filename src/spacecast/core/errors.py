@@ -1,0 +1,20 @@
+"""Errors that a user can act on."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Bad input of a user: one line that says what was wrong, what was found and what to do.
+
+    Commands print the line without a traceback and end with exit code 2.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error sentence: the nearest valid name, or the list of valid ones."""
+    options = [str(option) for option in known]
+    close = difflib.get_close_matches(str(name), options, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"valid: {', '.join(options)}" if options else "there is none to choose from"

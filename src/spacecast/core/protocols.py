@@ -1,0 +1,79 @@
+"""The interfaces of spacecast: the page to read first.
+
+config -> Datastore -> DataSpec -> GraphBuilder -> MeshGraph -> StepModel -> Objective -> training -> scores.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from spacecast.core.graph import MeshGraph
+from spacecast.core.grid import Grid
+from spacecast.core.spec import DataSpec
+from spacecast.core.types import Batch, LossTerms, Stage, StepOutput
+
+
+class Datastore(Protocol):
+    """Runs of a simulation, read window by window. Physical units, float32, nodes only."""
+
+    spec: DataSpec
+    train_runs: tuple[str, ...]
+    holdout_runs: tuple[str, ...]
+
+    def num_frames(self, run: str, split: str) -> int:
+        """Frames of one run in `train`, `val` or `test`."""
+
+    def read_state(self, run: str, split: str, start: int, stop: int) -> np.ndarray:
+        """Frames [start, stop) of a split: (frame, node, state)."""
+
+    def read_forcing(self, run: str, split: str, start: int, stop: int) -> np.ndarray:
+        """Forcing of frames [start, stop), window folded into the last axis: (frame, node, forcing)."""
+
+    def times(self, run: str, split: str) -> np.ndarray:
+        """Time stamps of a split, datetime64[ns], shape (frame,)."""
+
+
+class GraphBuilder(Protocol):
+    """A recipe for a mesh graph; `recipe` holds plain types and, with the grid, determines the graph."""
+
+    recipe: dict[str, Any]
+
+    def build(self, grid: Grid) -> MeshGraph:
+        """Build the graph for the nodes of a grid."""
+
+
+@runtime_checkable
+class StepModel(Protocol):
+    """Forecasts one step ahead: an `nn.Module` built as `Model(spec=DataSpec, graph=MeshGraph, **hyper_parameters)`.
+
+    All states are standardised. `prepare` computes whatever depends only on weights and graph (static embeddings); call
+    it once per optimiser step, or once per model at inference, and hand its result to every `step`.
+    """
+
+    def prepare(self) -> Any:
+        """Everything that is the same for all steps and members."""
+
+    def step(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Any) -> StepOutput:
+        """(batch, node, state) at t - 1 and t, (batch, node, forcing) -> state at t + 1."""
+
+
+@runtime_checkable
+class LatentStepModel(StepModel, Protocol):
+    """A step model with a latent variable Z: `step` draws Z from the prior; mean and std are (batch, mesh, latent)."""
+
+    def prior(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of p(Z | X_t, X_{t-1})."""
+
+    def posterior(self, previous: Tensor, state: Tensor, target: Tensor, forcing: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of q(Z | X_{t+1}, X_t, X_{t-1})."""
+
+    def decode(self, latent: Tensor, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Any) -> StepOutput:
+        """The next state for a given latent sample."""
+
+
+class Objective(Protocol):
+    """What training minimises. Receives the model, not its output, since generative losses entangle the two."""
+
+    def __call__(self, model: StepModel, batch: Batch, stage: Stage) -> LossTerms:
+        """Loss of a standardised batch; `batch.target` holds at least `stage.rollout_steps` leads."""

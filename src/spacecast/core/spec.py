@@ -1,0 +1,128 @@
+"""What is known of a data set before any of its frames is read: names, units, statistics, geometry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+
+from spacecast.core.errors import UserError, nearest
+from spacecast.core.grid import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSpec:
+    """The variables of one category (state, static or forcing) with their statistics.
+
+    Args:
+        names: variable names in storage order.
+        units: one unit per name.
+        mean, std: over nodes and times of the training runs, physical units, shape (variable,).
+
+    """
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    mean: np.ndarray
+    std: np.ndarray
+
+    def __post_init__(self) -> None:
+        for label in ("mean", "std"):
+            values = np.asarray(getattr(self, label), dtype=np.float32)
+            if values.shape != (len(self.names),):
+                raise UserError(f"{label} of {len(self.names)} variables has shape {values.shape}")
+            object.__setattr__(self, label, values)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """Position of a variable; the error names the nearest one."""
+        if name not in self.names:
+            raise UserError(f"the data have no variable {name!r}; {nearest(name, self.names)}")
+        return self.names.index(name)
+
+    def indices(self, names: Sequence[str]) -> list[int]:
+        """Positions of several variables."""
+        return [self.index(name) for name in names]
+
+    @classmethod
+    def empty(cls) -> Self:
+        """A category without variables."""
+        return cls((), (), np.zeros(0), np.zeros(0))
+
+
+@dataclass(frozen=True, eq=False)
+class DataSpec:
+    """The facts of the data that models, losses and scores may depend on.
+
+    Args:
+        grid: the plane and its nodes.
+        state, static, forcing: variables with statistics.
+        diff_mean, diff_std: mean and standard deviation of the one-step increment of each state variable,
+            physical units, shape (state,).
+        static_values: static features on the nodes, physical units, shape (node, static).
+        boundary: True where the true values drive the forecast, shape (node,).
+        step_seconds: time between two frames [s].
+        data_hash: content hash of the source, for provenance.
+
+    """
+
+    grid: Grid
+    state: FeatureSpec
+    static: FeatureSpec
+    forcing: FeatureSpec
+    diff_mean: np.ndarray
+    diff_std: np.ndarray
+    static_values: np.ndarray
+    boundary: np.ndarray
+    step_seconds: float
+    data_hash: str = field(default="")
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes of the grid."""
+        return self.grid.num_nodes
+
+    @property
+    def interior(self) -> np.ndarray:
+        """True where the model forecasts and scores count, shape (node,)."""
+        return ~self.boundary
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types and arrays only, fit for a checkpoint that loads without executing code."""
+        def category(spec: FeatureSpec) -> dict[str, Any]:
+            return {"names": list(spec.names), "units": list(spec.units), "mean": spec.mean, "std": spec.std}
+
+        return {
+            "grid": {"x": self.grid.x, "z": self.grid.z, "valid": self.grid.valid},
+            "state": category(self.state),
+            "static": category(self.static),
+            "forcing": category(self.forcing),
+            "diff_mean": self.diff_mean,
+            "diff_std": self.diff_std,
+            "static_values": self.static_values,
+            "boundary": self.boundary,
+            "step_seconds": float(self.step_seconds),
+            "data_hash": self.data_hash,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Inverse of `to_dict`; arrays may be numpy arrays or tensors."""
+        def category(entry: dict[str, Any]) -> FeatureSpec:
+            return FeatureSpec(tuple(entry["names"]), tuple(entry["units"]), np.asarray(entry["mean"]), np.asarray(entry["std"]))
+
+        grid = Grid(**{name: np.asarray(value) for name, value in values["grid"].items()})
+        return cls(
+            grid=grid,
+            state=category(values["state"]),
+            static=category(values["static"]),
+            forcing=category(values["forcing"]),
+            diff_mean=np.asarray(values["diff_mean"]),
+            diff_std=np.asarray(values["diff_std"]),
+            static_values=np.asarray(values["static_values"]),
+            boundary=np.asarray(values["boundary"]),
+            step_seconds=float(values["step_seconds"]),
+            data_hash=str(values["data_hash"]),
+        )

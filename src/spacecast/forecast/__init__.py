@@ -1,0 +1,1 @@
+"""From a model to a forecast: scaling, roll-out, objectives."""

@@ -1,0 +1,1 @@
+"""Mesh graphs: build, check, cache."""

@@ -1,0 +1,1 @@
+"""A miniature global magnetosphere, 2-D MHD."""
