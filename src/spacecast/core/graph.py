@@ -37,9 +37,11 @@ class EdgeSet:
                 f"edge arrays disagree: senders {tuple(self.senders.shape)}, receivers {tuple(self.receivers.shape)}, "
                 f"features {tuple(self.features.shape)}"
             )
-        for name, numbers, size in (("sender", self.senders, self.num_senders), ("receiver", self.receivers, self.num_receivers)):
+        ends = (("sender", self.senders, self.num_senders), ("receiver", self.receivers, self.num_receivers))
+        for name, numbers, size in ends:
             if numbers.numel() and not (int(numbers.min()) >= 0 and int(numbers.max()) < size):
-                raise UserError(f"{name} numbers span {int(numbers.min())} to {int(numbers.max())}, outside 0 to {size - 1}")
+                found = f"{int(numbers.min())} to {int(numbers.max())}"
+                raise UserError(f"{name} numbers span {found}, outside 0 to {size - 1}")
         if self.receivers.numel() and bool((self.receivers.diff() < 0).any()):
             order = torch.argsort(self.receivers, stable=True)
             for name in ("senders", "receivers", "features"):
@@ -112,7 +114,8 @@ class MeshGraph:
         if not self.levels:
             raise UserError("a mesh graph needs at least one level")
         if len(self.up) != len(self.levels) - 1 or len(self.down) != len(self.levels) - 1:
-            raise UserError(f"{len(self.levels)} mesh levels need {len(self.levels) - 1} up and down edge sets, found {len(self.up)} and {len(self.down)}")
+            pairs, found = len(self.levels) - 1, f"{len(self.up)} and {len(self.down)}"
+            raise UserError(f"{pairs + 1} mesh levels need {pairs} up and down edge sets, found {found}")
         finest = self.levels[0].num_nodes
         if self.grid_to_mesh.num_receivers != finest or self.mesh_to_grid.num_senders != finest:
             raise UserError("grid-mesh edges do not fit the finest mesh level")

@@ -35,9 +35,10 @@ class Grid:
             values = np.asarray(getattr(self, name), dtype=np.float64)
             steps = np.diff(values)
             if values.ndim != 1 or values.size < 3:
-                raise UserError(f"grid coordinate {name}: need at least 3 cells along one axis, found shape {values.shape}")
+                raise UserError(f"grid coordinate {name}: need 3 cells or more along one axis, found {values.shape}")
             if not (steps > 0).all() or np.ptp(steps) > 1e-3 * steps.mean():
-                raise UserError(f"grid coordinate {name} is not uniformly ascending: steps {steps.min():g} to {steps.max():g} R_E")
+                found = f"steps of {steps.min():g} to {steps.max():g} R_E"
+                raise UserError(f"grid coordinate {name} is not uniformly ascending: {found}")
             object.__setattr__(self, name, values)
         object.__setattr__(self, "valid", np.asarray(self.valid, dtype=bool))
         if self.valid.shape != self.shape:
@@ -99,8 +100,9 @@ class Grid:
         """
         number = np.full(self.shape, -1)
         number.ravel()[self.cells] = np.arange(self.num_nodes)
-        five = np.stack([number[1:-1, 1:-1], number[2:, 1:-1], number[:-2, 1:-1], number[1:-1, 2:], number[1:-1, :-2]])
-        five = five.reshape(5, -1)
+        inner, low, high = slice(1, -1), slice(None, -2), slice(2, None)
+        around = [(inner, inner), (high, inner), (low, inner), (inner, high), (inner, low)]
+        five = np.stack([number[where] for where in around]).reshape(5, -1)
         return five[:, (five >= 0).all(axis=0)]
 
     def divergence(self, bx: Tensor, bz: Tensor) -> Tensor:

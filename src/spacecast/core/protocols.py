@@ -65,7 +65,9 @@ class LatentStepModel(StepModel, Protocol):
     def prior(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of p(Z | X_t, X_{t-1})."""
 
-    def posterior(self, previous: Tensor, state: Tensor, target: Tensor, forcing: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
+    def posterior(
+        self, previous: Tensor, state: Tensor, target: Tensor, forcing: Tensor, prepared: Any
+    ) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of q(Z | X_{t+1}, X_t, X_{t-1})."""
 
     def decode(self, latent: Tensor, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Any) -> StepOutput:

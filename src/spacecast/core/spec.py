@@ -89,8 +89,22 @@ class DataSpec:
         """True where the model forecasts and scores count, shape (node,)."""
         return ~self.boundary
 
+    @property
+    def static_standardized(self) -> np.ndarray:
+        """Static features on the nodes, standardised, shape (node, static), float32."""
+        return ((self.static_values - self.static.mean) / self.static.std).astype(np.float32)
+
+    @property
+    def increment_statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the one-step increments of standardised states, each (state,), float32."""
+        return (
+            (self.diff_mean / self.state.std).astype(np.float32),
+            (self.diff_std / self.state.std).astype(np.float32),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types and arrays only, fit for a checkpoint that loads without executing code."""
+
         def category(spec: FeatureSpec) -> dict[str, Any]:
             return {"names": list(spec.names), "units": list(spec.units), "mean": spec.mean, "std": spec.std}
 
@@ -110,8 +124,10 @@ class DataSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Inverse of `to_dict`; arrays may be numpy arrays or tensors."""
+
         def category(entry: dict[str, Any]) -> FeatureSpec:
-            return FeatureSpec(tuple(entry["names"]), tuple(entry["units"]), np.asarray(entry["mean"]), np.asarray(entry["std"]))
+            mean, std = np.asarray(entry["mean"]), np.asarray(entry["std"])
+            return FeatureSpec(tuple(entry["names"]), tuple(entry["units"]), mean, std)
 
         grid = Grid(**{name: np.asarray(value) for name, value in values["grid"].items()})
         return cls(

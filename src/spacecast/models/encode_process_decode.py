@@ -1,0 +1,174 @@
+"""Encode-process-decode on a mesh graph.
+
+Keisler (2022), GraphCast (Lam et al. 2023) and Graph-FM (Oskarsson et al. 2024) are settings of it.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spacecast.core.errors import UserError, nearest
+from spacecast.core.graph import MeshGraph
+from spacecast.core.spec import DataSpec
+from spacecast.core.types import StepOutput
+from spacecast.nn.edges import GraphEdges, add_shared
+from spacecast.nn.interaction import Aggregation, InteractionNet, MessageKind, Prepared
+from spacecast.nn.mlp import MLP
+from spacecast.nn.processor import FlatProcessor, HierarchicalProcessor, PreparedHierarchy
+from spacecast.nn.update import OutputClamp, StateUpdate
+
+GraphKind = Literal["flat", "hierarchical", "any"]
+
+
+class PreparedStep(NamedTuple):
+    """Everything that is the same for all steps of a roll-out.
+
+    grid: part of the first layer of the grid embedder that the static features contribute, shape (node, hidden).
+    mesh: embedded nodes of the finest mesh level, shape (mesh, hidden).
+    """
+
+    grid: Tensor
+    mesh: Tensor
+    encoder: Prepared
+    processor: Prepared | PreparedHierarchy
+    decoder: Prepared
+
+
+class EncodeProcessDecode(nn.Module):
+    """Grid to mesh, message passing on the mesh, mesh to grid, one step ahead.
+
+    A flat mesh is processed by interaction networks in turn, a hierarchical one by sweeps through its levels.
+
+    Args:
+        spec: facts of the data.
+        graph: mesh graph of the same grid.
+        hidden_dim: size of node and edge vectors.
+        decode_dim: size of the vectors in the mesh-to-grid step, default `hidden_dim`.
+        processor_layers: interaction networks on a flat mesh, sweeps on a hierarchical one.
+        hidden_layers: hidden layers of each MLP.
+        vertical: message passing between grid and mesh and between levels: `propagation` or `interaction`.
+        aggregation: `sum` or `mean` over messages within a flat mesh.
+        predict_std: also predict a standard deviation for each entry.
+        accepts: kind of mesh this model is defined on: `flat`, `hierarchical` or `any`.
+        inputs: `states` feeds X_t and X_{t-1}; `increments` feeds X_t and (X_t - X_{t-1}) / diff_std, which carries the
+            same information in numbers of order one.
+        trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
+        lower, upper: physical limits of the forecast by variable name.
+
+    Raises:
+        UserError: when the graph is of the wrong kind or of another grid.
+    """
+
+    static: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        graph: MeshGraph,
+        *,
+        hidden_dim: int = 64,
+        decode_dim: int | None = None,
+        processor_layers: int = 4,
+        hidden_layers: int = 1,
+        vertical: MessageKind = "propagation",
+        aggregation: Aggregation = "sum",
+        predict_std: bool = False,
+        accepts: GraphKind = "any",
+        inputs: Literal["states", "increments"] = "states",
+        trend: float = 0.0,
+        lower: Mapping[str, float] | None = None,
+        upper: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        check_graph(graph, spec, accepts)
+        decode_dim = decode_dim or hidden_dim
+        tail, decode_tail = [hidden_dim] * (hidden_layers + 1), [decode_dim] * (hidden_layers + 1)
+        self.predict_std = predict_std
+        self.inputs = inputs
+        self.edges = GraphEdges(graph)
+        self.register_buffer("static", torch.as_tensor(spec.static_standardized), persistent=False)
+
+        self.num_static = len(spec.static)
+        grid_size = 2 * len(spec.state) + len(spec.forcing) + self.num_static
+        self.grid_embedder = MLP([grid_size, *tail])
+        self.mesh_embedder = MLP([graph.levels[0].features.shape[1], *tail])
+        self.g2m_embedder = MLP([graph.grid_to_mesh.features.shape[1], *tail])
+        self.m2g_embedder = MLP([graph.mesh_to_grid.features.shape[1], *decode_tail])
+
+        self.encoder = InteractionNet(hidden_dim, hidden_layers=hidden_layers, update_edges=False, kind=vertical)
+        self.grid_mlp = MLP([hidden_dim, *tail])
+        self.processor = make_processor(
+            graph, hidden_dim, processor_layers, hidden_layers, vertical=vertical, aggregation=aggregation
+        )
+        self.grid_to_decoder = MLP([hidden_dim, *decode_tail])
+        self.mesh_to_decoder = MLP([hidden_dim, *decode_tail])
+        self.decoder = InteractionNet(decode_dim, hidden_layers=hidden_layers, update_edges=False, kind=vertical)
+        outputs = len(spec.state) * (2 if predict_std else 1)
+        self.output = MLP([*[decode_dim] * (hidden_layers + 1), outputs], layer_norm=False)
+
+        diff_mean, diff_std = map(torch.as_tensor, spec.increment_statistics)
+        clamp = OutputClamp(spec.state, lower, upper) if lower or upper else None
+        self.update = StateUpdate(diff_mean, diff_std, clamp=clamp, trend=trend)
+
+    def prepare(self) -> PreparedStep:
+        """Static embeddings, and what first layers make of them."""
+        first = self.grid_embedder.first
+        mesh = self.mesh_embedder(self.edges.node_features(0))
+        g2m = self.g2m_embedder(self.edges.grid_to_mesh.features)
+        return PreparedStep(
+            grid=functional.linear(self.static, first.weight[:, first.in_features - self.num_static :], first.bias),
+            mesh=mesh,
+            encoder=self.encoder.prepare(g2m, mesh, self.edges.grid_to_mesh.index(1)),
+            processor=self.processor.prepare(self.edges),
+            decoder=self.decoder.prepare(self.m2g_embedder(self.edges.mesh_to_grid.features)),
+        )
+
+    def step(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: PreparedStep) -> StepOutput:
+        """See `core.protocols.StepModel`."""
+        batch = state.shape[0]
+        grid = self._embed_grid(previous, state, forcing, prepared.grid)
+        mesh, _ = self.encoder(grid, prepared.mesh, prepared.encoder, self.edges.grid_to_mesh.index(batch))
+        grid = grid + self.grid_mlp(grid)
+        mesh = self.processor(mesh, prepared.processor, self.edges, batch)
+        grid, mesh = self.grid_to_decoder(grid), self.mesh_to_decoder(mesh)
+        grid, _ = self.decoder(mesh, grid, prepared.decoder, self.edges.mesh_to_grid.index(batch))
+        output = self.output(grid).view(batch, state.shape[1], -1)
+        if not self.predict_std:
+            return StepOutput(self.update(output, previous, state), None)
+        mean, raw_std = output.chunk(2, dim=-1)
+        return StepOutput(self.update(mean, previous, state), functional.softplus(raw_std))
+
+    def _embed_grid(self, previous: Tensor, state: Tensor, forcing: Tensor, static: Tensor) -> Tensor:
+        """Embed what is known on the grid, nodes of the batch in the rows: (batch * node, hidden)."""
+        second = previous if self.inputs == "states" else (state - previous) / self.update.diff_std
+        known = torch.cat([state, second, forcing], dim=-1).flatten(0, 1)
+        first = self.grid_embedder.first
+        hidden = functional.linear(known, first.weight[:, : first.in_features - self.num_static])
+        return self.grid_embedder.after_first(add_shared(static, hidden))
+
+
+def check_graph(graph: MeshGraph, spec: DataSpec, accepts: GraphKind) -> None:
+    """Refuse a graph of another grid or of a kind that a model is not defined on."""
+    if graph.num_grid_nodes != spec.num_nodes:
+        raise UserError(
+            f"the graph was built for {graph.num_grid_nodes} grid nodes, the data have {spec.num_nodes}; "
+            "build the graph for this grid (spacecast-graph)"
+        )
+    if accepts not in get_args(GraphKind):
+        raise UserError(f"unknown kind of graph {accepts!r}; {nearest(accepts, get_args(GraphKind))}")
+    kind = "hierarchical" if graph.hierarchical else "flat"
+    if accepts not in ("any", kind):
+        instead = "graph=hierarchical" if accepts == "hierarchical" else "graph=simple or graph=multiscale"
+        raise UserError(f"this model works on {accepts} graphs, found a {kind} one: use {instead}, or model=graph_fm")
+
+
+def make_processor(
+    graph: MeshGraph, dim: int, layers: int, hidden_layers: int, *, vertical: MessageKind, aggregation: Aggregation
+) -> FlatProcessor | HierarchicalProcessor:
+    """The processor that fits the graph."""
+    if graph.hierarchical:
+        return HierarchicalProcessor(graph, dim, layers=layers, hidden_layers=hidden_layers, vertical=vertical)
+    return FlatProcessor(graph, dim, layers=layers, hidden_layers=hidden_layers, aggregation=aggregation)

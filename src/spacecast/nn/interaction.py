@@ -1,0 +1,110 @@
+"""Message passing between two sets of nodes."""
+
+from typing import Literal, NamedTuple, get_args
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spacecast.core.errors import UserError, nearest
+from spacecast.nn.edges import EdgeIndex, add_shared
+from spacecast.nn.mlp import MLP
+
+Aggregation = Literal["sum", "mean"]
+MessageKind = Literal["interaction", "propagation"]
+
+
+class Prepared(NamedTuple):
+    """Static edges and what the first layer of the edge network makes of them before any state is known.
+
+    edges: static edge vectors, shape (edge, dim).
+    bias: their part of the first layer (and that of the receivers, if they are static), shape (edge, dim).
+    receivers_included: whether the receivers' part is in it.
+    """
+
+    edges: Tensor
+    bias: Tensor
+    receivers_included: bool
+
+
+class InteractionNet(nn.Module):
+    """Interaction network (Battaglia et al. 2016), or the propagation network of Oskarsson et al. (2024).
+
+    message = MLP(edge, sender, receiver); receiver += MLP(receiver, aggregated); edge += message. The propagation
+    network adds the sender to the message, averages, and adds the result to the average instead of the old receiver,
+    so that a new network hands information on.
+
+    The first layer of the edge network is applied before the nodes are gathered: W [e, s, r] = W_e e + W_s s + W_r r,
+    with products over nodes instead of over edges, of which there are several times more. The stored weight keeps the
+    concatenated shape (dim, 3 * dim).
+
+    Graphs of a batch lie side by side in the rows. Receivers and edges that are the same in all of them may be given
+    once, without the batch.
+
+    Args:
+        dim: size of node and edge vectors.
+        hidden_layers: hidden layers of each MLP.
+        update_edges: return new edge vectors too.
+        aggregation: sum or mean over the messages (a propagation network always averages).
+        kind: interaction or propagation.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        hidden_layers: int = 1,
+        update_edges: bool = True,
+        aggregation: Aggregation = "sum",
+        kind: MessageKind = "interaction",
+    ) -> None:
+        super().__init__()
+        for name, value, known in (("aggregation", aggregation, Aggregation), ("kind", kind, MessageKind)):
+            if value not in get_args(known):
+                raise UserError(f"unknown {name} {value!r}; {nearest(value, get_args(known))}")
+        self.dim = dim
+        self.edge_mlp = MLP([3 * dim] + [dim] * (hidden_layers + 1))
+        self.aggr_mlp = MLP([2 * dim] + [dim] * (hidden_layers + 1))
+        self.update_edges = update_edges
+        self.propagation = kind == "propagation"
+        self.mean = self.propagation or aggregation == "mean"
+
+    def prepare(self, edges: Tensor, receivers: Tensor | None = None, index: EdgeIndex | None = None) -> Prepared:
+        """Apply the first layer to static edges, shape (edge, dim), and static receivers, shape (receiver, dim).
+
+        Args:
+            edges: static edge vectors.
+            receivers: static receiver vectors, if they are.
+            index: the edges of a single graph; needed with `receivers`.
+        """
+        weight, bias = self.edge_mlp.first.weight, self.edge_mlp.first.bias
+        first = functional.linear(edges, weight[:, : self.dim], bias)
+        if receivers is not None and index is not None:
+            first = first + functional.linear(receivers, weight[:, 2 * self.dim :]).index_select(0, index.receivers)
+        return Prepared(edges, first, receivers is not None)
+
+    def forward(
+        self, senders: Tensor, receivers: Tensor, edges: Tensor | Prepared, index: EdgeIndex
+    ) -> tuple[Tensor, Tensor | None]:
+        """New receivers (batch * receiver, dim) and, if they are updated, edges (batch * edge, dim)."""
+        prepared = edges if isinstance(edges, Prepared) else self.prepare(edges)
+        messages = self._messages(senders, receivers, prepared, index)
+        if self.propagation:
+            messages = messages + senders.index_select(0, index.senders)
+        gathered = index.mean(messages) if self.mean else index.sum(messages)
+        change = self._update(receivers, gathered)
+        new_receivers = gathered + change if self.propagation else add_shared(receivers, change)
+        return new_receivers, add_shared(prepared.edges, messages) if self.update_edges else None
+
+    def _messages(self, senders: Tensor, receivers: Tensor, prepared: Prepared, index: EdgeIndex) -> Tensor:
+        """The edge network, its first layer applied part by part."""
+        weight, dim = self.edge_mlp.first.weight, self.dim
+        hidden = functional.linear(senders, weight[:, dim : 2 * dim]).index_select(0, index.senders)
+        if not prepared.receivers_included:
+            hidden = hidden + functional.linear(receivers, weight[:, 2 * dim :]).index_select(0, index.receivers)
+        return self.edge_mlp.after_first(add_shared(prepared.bias, hidden))
+
+    def _update(self, receivers: Tensor, gathered: Tensor) -> Tensor:
+        """The node network without building the concatenation of its two inputs."""
+        weight, bias = self.aggr_mlp.first.weight, self.aggr_mlp.first.bias
+        own = functional.linear(receivers, weight[:, : self.dim], bias)
+        return self.aggr_mlp.after_first(add_shared(own, functional.linear(gathered, weight[:, self.dim :])))

@@ -1,0 +1,120 @@
+"""From the raw output of a network to the next state."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spacecast.core.errors import UserError
+from spacecast.core.spec import FeatureSpec
+
+
+def inverse_softplus(values: Tensor) -> Tensor:
+    """Inverse of softplus: log(exp(y) - 1), linear above 20; values below 1e-6 count as 1e-6."""
+    clipped = values.clamp(min=1e-6)
+    return torch.where(values > 20, values, clipped + torch.log(-torch.expm1(-clipped)))
+
+
+def inverse_sigmoid(values: Tensor) -> Tensor:
+    """Inverse of the logistic function, on [1e-6, 1 - 1e-6]."""
+    return torch.logit(values, eps=1e-6)
+
+
+class OutputClamp(nn.Module):
+    """Keeps variables within physical limits: the increment is added in an unbounded space f^-1(x).
+
+    Variables with two limits use a logistic function, those with one a softplus. `new = f(f^-1(old) + increment)`.
+
+    Args:
+        state: the state variables.
+        lower, upper: limits by variable name, physical units.
+
+    Raises:
+        UserError: for an unknown variable or limits in the wrong order.
+    """
+
+    both_index: Tensor
+    both_low: Tensor
+    both_high: Tensor
+    lower_index: Tensor
+    lower_low: Tensor
+    upper_index: Tensor
+    upper_high: Tensor
+
+    def __init__(
+        self, state: FeatureSpec, lower: Mapping[str, float] | None = None, upper: Mapping[str, float] | None = None
+    ) -> None:
+        super().__init__()
+        lower, upper = dict(lower or {}), dict(upper or {})
+        for name in lower.keys() & upper.keys():
+            if not lower[name] < upper[name]:
+                raise UserError(f"limits of {name}: lower {lower[name]:g} is not below upper {upper[name]:g}")
+        both = sorted(lower.keys() & upper.keys(), key=state.index)
+        self._limits(state, "both", both, lower, upper)
+        self._limits(state, "lower", sorted(lower.keys() - set(both), key=state.index), lower, {})
+        self._limits(state, "upper", sorted(upper.keys() - set(both), key=state.index), {}, upper)
+
+    def _limits(
+        self, state: FeatureSpec, kind: str, names: list[str], lower: Mapping[str, float], upper: Mapping[str, float]
+    ) -> None:
+        """Buffers with the variables of a kind and their standardised limits."""
+        index = state.indices(names)
+        self.register_buffer(f"{kind}_index", torch.tensor(index, dtype=torch.long), persistent=False)
+        for side, limits in (("low", lower), ("high", upper)):
+            known = [(name, i) for name, i in zip(names, index, strict=True) if name in limits]
+            values = [(limits[name] - state.mean[i]) / state.std[i] for name, i in known]
+            self.register_buffer(f"{kind}_{side}", torch.tensor(values, dtype=torch.float32), persistent=False)
+
+    def forward(self, state: Tensor, increment: Tensor) -> Tensor:
+        """Old state and increment, (..., state), to the new state; both standardised."""
+        new = state + increment
+        if self.both_index.numel():
+            width = self.both_high - self.both_low
+            share = (state[..., self.both_index] - self.both_low) / width
+            free = inverse_sigmoid(share) + increment[..., self.both_index]
+            new = new.index_copy(-1, self.both_index, self.both_low + width * torch.sigmoid(free))
+        if self.lower_index.numel():
+            free = inverse_softplus(state[..., self.lower_index] - self.lower_low) + increment[..., self.lower_index]
+            new = new.index_copy(-1, self.lower_index, self.lower_low + functional.softplus(free))
+        if self.upper_index.numel():
+            free = -inverse_softplus(self.upper_high - state[..., self.upper_index]) + increment[..., self.upper_index]
+            new = new.index_copy(-1, self.upper_index, self.upper_high - functional.softplus(-free))
+        return new
+
+
+class StateUpdate(nn.Module):
+    """Next state = state + increment, the increment in units of the one-step differences of the data.
+
+    Args:
+        diff_mean, diff_std: statistics of the one-step increments of standardised states, shape (state,).
+        clamp: keeps the result within limits, or None.
+        scale_increments: multiply the network's output by diff_std and add diff_mean; False adds it as it is.
+        trend: share of the last increment X_t - X_{t-1} in the first guess: 0 is persistence, 1 linear extrapolation.
+    """
+
+    diff_mean: Tensor
+    diff_std: Tensor
+
+    def __init__(
+        self,
+        diff_mean: Tensor,
+        diff_std: Tensor,
+        *,
+        clamp: OutputClamp | None = None,
+        scale_increments: bool = True,
+        trend: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("diff_mean", diff_mean, persistent=False)
+        self.register_buffer("diff_std", diff_std, persistent=False)
+        self.clamp = clamp
+        self.scale_increments = scale_increments
+        self.trend = trend
+
+    def forward(self, output: Tensor, previous: Tensor, state: Tensor) -> Tensor:
+        """Network output, X_{t-1} and X_t, each (..., state), to X_{t+1}."""
+        increment = output * self.diff_std + self.diff_mean if self.scale_increments else output
+        if self.trend:
+            increment = increment + self.trend * (state - previous)
+        return self.clamp(state, increment) if self.clamp is not None else state + increment

@@ -1,0 +1,101 @@
+"""Small objects that every test may use."""
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spacecast.core.graph import EdgeSet, MeshGraph, MeshLevel
+from spacecast.core.grid import Grid
+from spacecast.core.spec import DataSpec, FeatureSpec
+
+STATE = ("Bx", "By", "Bz", "Ex", "Ey", "Ez", "vx", "vy", "vz", "rho", "P", "T")
+UNITS = ("nT",) * 3 + ("mV/m",) * 3 + ("km/s",) * 3 + ("1/cm3", "nPa", "MK")
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> Path:
+    """Results of the reference implementation; a test that needs them is skipped where they are not at hand."""
+    folder = Path(os.environ.get("SPACECAST_REFERENCE", REPOSITORY.parent / "shared" / "reference"))
+    if not folder.is_dir():
+        pytest.skip(f"no reference results at {folder}; set SPACECAST_REFERENCE")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_grid() -> Grid:
+    """12 x 8 cells with a hole for Earth."""
+    x, z = np.linspace(-16.5, 16.5, 12), np.linspace(-10.5, 10.5, 8)
+    return Grid(x, z, np.hypot(x[:, None], z[None, :]) > 4)
+
+
+@pytest.fixture(scope="session")
+def tiny_spec(tiny_grid: Grid) -> DataSpec:
+    """Twelve plasma variables with statistics of unlike sizes; the sunward edge is a boundary."""
+    rng = np.random.default_rng(0)
+    state = FeatureSpec(STATE, UNITS, rng.normal(size=12), rng.uniform(0.5, 20, size=12))
+    static_values = np.column_stack([tiny_grid.positions, tiny_grid.radius]).astype(np.float32)
+    static = FeatureSpec(("x", "z", "r"), ("R_E",) * 3, static_values.mean(axis=0), static_values.std(axis=0))
+    return DataSpec(
+        grid=tiny_grid,
+        state=state,
+        static=static,
+        forcing=FeatureSpec.empty(),
+        diff_mean=0.01 * rng.normal(size=12).astype(np.float32),
+        diff_std=(0.1 * state.std * rng.uniform(0.5, 2, size=12)).astype(np.float32),
+        static_values=static_values,
+        boundary=tiny_grid.positions[:, 0] > 15,
+        step_seconds=10.0,
+        data_hash="test",
+    )
+
+
+def nearest_edges(
+    senders: np.ndarray, receivers: np.ndarray, count: int, scale: float, skip_self: bool = False
+) -> EdgeSet:
+    """Each receiver is joined to its `count` nearest senders, by brute force."""
+    distance = np.linalg.norm(receivers[:, None] - senders[None], axis=-1)
+    near = np.argsort(distance, axis=1, kind="stable")[:, int(skip_self) : count + int(skip_self)]
+    receiver = np.repeat(np.arange(len(receivers)), near.shape[1])
+    vector = senders[near.ravel()] - receivers[receiver]
+    features = np.column_stack([np.linalg.norm(vector, axis=1), vector]) / scale
+    features = torch.as_tensor(features, dtype=torch.float32)
+    return EdgeSet(torch.as_tensor(near.ravel()), torch.as_tensor(receiver), features, len(senders), len(receivers))
+
+
+def make_graph(grid: Grid, levels: int) -> MeshGraph:
+    """A mesh on every second, fourth ... cell, by brute force."""
+    field = [grid.positions[:: 3**level] for level in range(1, levels + 1)]
+    largest = np.abs(grid.positions).max()
+    edges = [nearest_edges(nodes, nodes, min(4, len(nodes) - 1), 5.0, skip_self=True) for nodes in field]
+    mesh = tuple(
+        MeshLevel(torch.as_tensor(nodes), torch.as_tensor(nodes / largest, dtype=torch.float32), edge)
+        for nodes, edge in zip(field, edges, strict=True)
+    )
+    # grid to mesh: every grid node sends to its nearest mesh node
+    to_grid = nearest_edges(field[0], grid.positions, 1, 5.0)
+    grid_to_mesh = EdgeSet(to_grid.receivers, to_grid.senders, -to_grid.features, grid.num_nodes, len(field[0]))
+    down = tuple(nearest_edges(coarse, fine, 1, 5.0) for fine, coarse in pairwise(field))
+    up = tuple(EdgeSet(d.receivers, d.senders, -d.features, d.num_receivers, d.num_senders) for d in down)
+    return MeshGraph(mesh, grid_to_mesh, nearest_edges(field[0], grid.positions, 3, 5.0), up, down, 5.0)
+
+
+@pytest.fixture(scope="session")
+def tiny_graph(tiny_grid: Grid) -> MeshGraph:
+    """A flat graph."""
+    return make_graph(tiny_grid, levels=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_hierarchy(tiny_grid: Grid) -> MeshGraph:
+    """A graph of two levels."""
+    return make_graph(tiny_grid, levels=2)
