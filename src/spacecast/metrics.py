@@ -1,0 +1,190 @@
+"""Scores of forecasts as pure tensor functions.
+
+Fields have shape (..., node, variable), ensembles one more axis of members, named by `axis`. Every function averages
+over the nodes of `mask` (all nodes when None) and returns (..., variable). Square roots are left to the caller, who
+takes them after averaging over windows: the root of a mean is not the mean of roots.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from spacecast.core.errors import UserError
+from spacecast.core.grid import Grid
+
+Estimator = Literal["fair", "almost_fair", "ecdf"]
+LARGE = 2**24  # numbers of an ensemble beyond which it is sorted variable by variable
+
+
+def node_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean over nodes: (..., node, variable) to (..., variable); mask is (node,) or (node, 1), True = counts."""
+    return (values if mask is None else values[..., mask.reshape(-1).bool(), :]).mean(dim=-2)
+
+
+def mse(forecast: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean squared error, mean_n (f - y)^2."""
+    return node_mean((forecast - truth).square(), mask)
+
+
+def mae(forecast: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean absolute error, mean_n |f - y|."""
+    return node_mean((forecast - truth).abs(), mask)
+
+
+def wmse(forecast: Tensor, truth: Tensor, std: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean squared error in units of a standard deviation, mean_n ((f - y) / s)^2; std is broadcast."""
+    return node_mean(((forecast - truth) / std).square(), mask)
+
+
+def wmae(forecast: Tensor, truth: Tensor, std: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean absolute error in units of a standard deviation, mean_n |f - y| / s; std is broadcast."""
+    return node_mean(((forecast - truth) / std).abs(), mask)
+
+
+def bias(forecast: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean error, mean_n (f - y); positive when the forecast is too high."""
+    return node_mean(forecast - truth, mask)
+
+
+def nll(forecast: Tensor, truth: Tensor, std: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Negative log-likelihood of a Gaussian, mean_n ((f - y)^2 / (2 s^2) + ln s + ln(2 pi) / 2); std is broadcast."""
+    std = torch.as_tensor(std).expand_as(forecast)
+    return node_mean(((forecast - truth) / std).square() / 2 + std.log() + math.log(2 * math.pi) / 2, mask)
+
+
+def crps_gauss(forecast: Tensor, truth: Tensor, std: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Continuous ranked probability score of a Gaussian, closed form.
+
+    s (w (2 Phi(w) - 1) + 2 phi(w) - 1 / sqrt(pi)) with w = (y - f) / s: Gneiting et al. (2005), Mon. Wea. Rev. 133,
+    eq. 5. Non-negative, in units of the variable; the absolute error in the limit s -> 0.
+    """
+    w = (truth - forecast) / std
+    density = torch.exp(-w.square() / 2) / math.sqrt(2 * math.pi)
+    return node_mean(std * (w * torch.erf(w / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi)), mask)
+
+
+def correlation(forecast: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Pattern correlation: Pearson's coefficient over nodes; NaN for a constant field."""
+    if mask is not None:
+        forecast, truth = (field[..., mask.reshape(-1).bool(), :] for field in (forecast, truth))
+    f = forecast - forecast.mean(dim=-2, keepdim=True)
+    y = truth - truth.mean(dim=-2, keepdim=True)
+    return (f * y).sum(dim=-2) / (f.square().sum(dim=-2) * y.square().sum(dim=-2)).sqrt()
+
+
+def crps_entries(
+    members: Tensor, truth: Tensor, axis: int, estimator: Estimator = "fair", alpha: float = 0.95
+) -> Tensor:
+    """Ensemble CRPS of every entry, shape of `truth`; see `crps_ensemble`."""
+    count = members.shape[axis]
+    if members.numel() > LARGE and members.shape[-1] > 1:
+        axis = axis % members.ndim
+        parts = zip(members.split(1, dim=-1), truth.split(1, dim=-1), strict=True)
+        return torch.cat([crps_entries(member, value, axis, estimator, alpha) for member, value in parts], dim=-1)
+    shares = {"fair": 1.0, "ecdf": 1 - 1 / count, "almost_fair": 1 - (1 - alpha) / count}
+    if estimator not in shares:
+        raise UserError(f"CRPS estimator {estimator!r} is unknown; valid: {', '.join(shares)}")
+    errors = members - truth.unsqueeze(axis)
+    skill = errors.abs().mean(dim=axis)
+    if count == 1:
+        return skill
+    weights = torch.arange(1 - count, count, 2, dtype=errors.dtype, device=errors.device) / (count * (count - 1))
+    ordered = errors.movedim(axis, -1).sort(dim=-1).values
+    return skill - shares[estimator] * (ordered @ weights)
+
+
+def crps_ensemble(
+    members: Tensor,
+    truth: Tensor,
+    axis: int,
+    estimator: Estimator = "fair",
+    alpha: float = 0.95,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Continuous ranked probability score of an ensemble of any size M >= 1.
+
+    mean_j |x_j - y| - c / (2 M (M - 1)) sum_jk |x_j - x_k|, the double sum from sorted members in O(M log M):
+    sum_jk |x_j - x_k| = 2 sum_i (2 i - M - 1) x_(i). One member leaves the absolute error.
+
+    Args:
+        members: shape (..., member, ..., node, variable).
+        truth: the same without the axis of members.
+        axis: which axis counts the members.
+        estimator: `fair`, c = 1, unbiased for the distribution that the members are drawn from (Ferro 2014);
+            `ecdf`, c = 1 - 1 / M, the score of the empirical distribution (Zamo & Naveau 2018);
+            `almost_fair`, c = 1 - (1 - alpha) / M, the mixture of the two (Lang et al. 2024, AIFS-CRPS, eq. 4).
+        alpha: share of the fair estimator in `almost_fair`.
+        mask: nodes that count.
+
+    """
+    return node_mean(crps_entries(members, truth, axis, estimator, alpha), mask)
+
+
+def ensemble_variance(members: Tensor, axis: int, mask: Tensor | None = None) -> Tensor:
+    """Unbiased variance over members, averaged over nodes; its root is the spread. Zero for one member."""
+    if members.shape[axis] == 1:
+        return node_mean(torch.zeros_like(members.select(axis, 0)), mask)
+    return node_mean(members.var(dim=axis), mask)
+
+
+def spread(members: Tensor, axis: int, mask: Tensor | None = None) -> Tensor:
+    """Root of the mean variance over members (Fortin et al. 2014: average variances, not standard deviations)."""
+    return ensemble_variance(members, axis, mask).sqrt()
+
+
+def spread_skill_ratio(variance: Tensor, mean_mse: Tensor, members: int) -> Tensor:
+    """Spread over the RMSE of the ensemble mean, corrected for the number of members.
+
+    sqrt((M + 1) / M) sqrt(variance / mse): Fortin et al. (2014), J. Hydromet. 15, eq. 15. It is 1 when the truth
+    is exchangeable with the members, for every M >= 2; below 1 the ensemble is under-dispersed.
+
+    Args:
+        variance: mean of `ensemble_variance` over windows.
+        mean_mse: mean squared error of the ensemble mean, over the same nodes and windows.
+        members: M.
+
+    """
+    return ((members + 1) / members * variance / mean_mse).sqrt()
+
+
+def rank_histogram(
+    members: Tensor,
+    truth: Tensor,
+    axis: int,
+    mask: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """How often the truth takes each rank among the members, counts of shape (variable, M + 1).
+
+    Flat when the truth is exchangeable with the members, U-shaped for too little spread (Hamill 2001). Ties are
+    broken by chance. All axes but the last are counted together.
+    """
+    if mask is not None:
+        members, truth = (field[..., mask.reshape(-1).bool(), :] for field in (members, truth))
+    count, variables = members.shape[axis], truth.shape[-1]
+    below = (members < truth.unsqueeze(axis)).sum(dim=axis)
+    ties = (members == truth.unsqueeze(axis)).sum(dim=axis)
+    if bool(ties.any()):
+        draw = torch.rand(ties.shape, generator=generator, device=generator.device if generator else truth.device)
+        below = below + (draw.to(truth.device) * (ties + 1)).long()
+    slots = below + torch.arange(variables, device=truth.device) * (count + 1)
+    return torch.bincount(slots.reshape(-1), minlength=variables * (count + 1)).reshape(variables, count + 1)
+
+
+def divergence(grid: Grid, bx: Tensor, bz: Tensor, mask: Tensor | None = None, squared: bool = False) -> Tensor:
+    """Mean |div B| (or its square) over the nodes with a central difference: (..., node) to (...).
+
+    Args:
+        grid: the plane.
+        bx: x component on the nodes, physical units, for example nT.
+        bz: z component.
+        mask: nodes whose divergence counts, shape (node,).
+        squared: mean square instead of mean absolute value.
+
+    """
+    values = grid.divergence(bx, bz)
+    values = values.square() if squared else values.abs()
+    centre = torch.as_tensor(grid.stencil[0], device=bx.device)
+    return node_mean(values.unsqueeze(-1), None if mask is None else mask.reshape(-1)[centre]).squeeze(-1)
