@@ -94,9 +94,9 @@ class GraphEdges(nn.Module):
         super().__init__()
         self.grid_to_mesh = Edges(graph.grid_to_mesh)
         self.mesh_to_grid = Edges(graph.mesh_to_grid)
-        self.levels = Stack(Edges(level.edges) for level in graph.levels)
-        self.up = Stack(Edges(edges) for edges in graph.up)
-        self.down = Stack(Edges(edges) for edges in graph.down)
+        self.levels: Stack[Edges] = Stack(Edges(level.edges) for level in graph.levels)
+        self.up: Stack[Edges] = Stack(Edges(edges) for edges in graph.up)
+        self.down: Stack[Edges] = Stack(Edges(edges) for edges in graph.down)
         for number, level in enumerate(graph.levels):
             self.register_buffer(f"level_{number}", level.features, persistent=False)
 

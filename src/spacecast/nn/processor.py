@@ -29,7 +29,7 @@ class FlatProcessor(nn.Module):
     ) -> None:
         super().__init__()
         self.embedder = MLP([graph.levels[0].edges.features.shape[1]] + [dim] * (hidden_layers + 1))
-        self.layers = Stack(
+        self.layers: Nets = Stack(
             InteractionNet(dim, hidden_layers=hidden_layers, aggregation=aggregation) for _ in range(layers)
         )
 
@@ -98,10 +98,10 @@ class HierarchicalProcessor(nn.Module):
         self.down_embedders = embedders([edges.features.shape[1] for edges in graph.down])
         self.fill = nets(levels - 1)
         self.read_out = nets(levels - 1, update_edges=False)
-        self.down = Stack(nets(levels - 1, vertical) for _ in range(layers))
-        self.down_same = Stack(nets(levels) for _ in range(layers))
-        self.up = Stack(nets(levels - 1, vertical) for _ in range(layers))
-        self.up_same = Stack(nets(levels) for _ in range(layers))
+        self.down: Stack[Nets] = Stack(nets(levels - 1, vertical) for _ in range(layers))
+        self.down_same: Stack[Nets] = Stack(nets(levels) for _ in range(layers))
+        self.up: Stack[Nets] = Stack(nets(levels - 1, vertical) for _ in range(layers))
+        self.up_same: Stack[Nets] = Stack(nets(levels) for _ in range(layers))
 
     def prepare(self, edges: GraphEdges) -> PreparedHierarchy:
         """Embed the static nodes and edges; the first step upwards also knows its receivers."""

@@ -1,0 +1,51 @@
+"""Losses of single entries, before any reduction.
+
+Each takes a forecast, the truth and a standard deviation (predicted, or a fixed scale per variable) of shapes that
+broadcast, and returns the loss of each entry.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def mse(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:  # noqa: ARG001
+    """Squared error (x - y)^2."""
+    return (forecast - truth).square()
+
+
+def mae(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:  # noqa: ARG001
+    """Absolute error |x - y|."""
+    return (forecast - truth).abs()
+
+
+def wmse(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:
+    """Squared error in units of the standard deviation, ((x - y) / sigma)^2."""
+    return ((forecast - truth) / std).square()
+
+
+def wmae(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:
+    """Absolute error in units of the standard deviation, |x - y| / sigma."""
+    return ((forecast - truth) / std).abs()
+
+
+def nll(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:
+    """Negative log-likelihood of a Gaussian, ((x - y) / sigma)^2 / 2 + log sigma + log(2 pi) / 2."""
+    return 0.5 * ((forecast - truth) / std).square() + std.log() + 0.5 * math.log(2 * math.pi)
+
+
+def crps_gauss(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:
+    """Continuous ranked probability score of a Gaussian (Gneiting et al. 2005, equation 5).
+
+    sigma (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)) with z = (y - x) / sigma.
+    """
+    z = (truth - forecast) / std
+    density = torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
+    return std * (z * torch.erf(z / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))
+
+
+LOSSES: dict[str, Loss] = {"mse": mse, "mae": mae, "wmse": wmse, "wmae": wmae, "nll": nll, "crps_gauss": crps_gauss}

@@ -1,0 +1,110 @@
+"""The schedule of a training run: a pure function of the epoch, so that a resumed run needs no memory of it."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from spacecast.core.errors import UserError
+from spacecast.core.types import Stage
+
+Decay = Literal["constant", "cosine"]
+
+
+class Schedule(Protocol):
+    """`at(epoch)` is all there is to know of it."""
+
+    def at(self, epoch: float) -> Stage:
+        """What holds in an epoch, counted from 0.
+
+        A fraction is allowed: the learning rate follows it smoothly, the rest changes from one epoch to the next.
+        """
+
+
+def switch_epochs(points: Sequence[float], epochs: int) -> list[int]:
+    """Switch points as epochs: whole numbers above 1 are epochs, numbers up to 1 are shares of the run.
+
+    Raises:
+        UserError: when they do not ascend.
+    """
+    switches = [round(point * epochs) if point <= 1 else round(point) for point in points]
+    if switches != sorted(switches) or any(point < 0 for point in points):
+        raise UserError(f"schedule switch points {list(points)} of a run of {epochs} epochs do not ascend")
+    return switches
+
+
+def ramp(epoch: int, start: int, end: int, steps: int) -> int:
+    """Roll-out length of an epoch: 1 before `start`, `steps` from the last epoch before `end` on, evenly between."""
+    if epoch < start:
+        return 1
+    if end - start <= 1 or epoch >= end - 1:
+        return steps
+    return 1 + int((epoch - start) / (end - 1 - start) * (steps - 1) + 0.5)
+
+
+class ConstantSchedule:
+    """The same in every epoch, except for an optional cosine decay of the learning rate.
+
+    Args:
+        epochs: length of the run.
+        rollout_steps: steps of the training roll-out.
+        decay: `cosine` lets the learning rate fall to `final_lr_factor` at the last epoch.
+        final_lr_factor: share of the learning rate that is left then.
+    """
+
+    def __init__(
+        self, epochs: int, *, rollout_steps: int = 1, decay: Decay = "constant", final_lr_factor: float = 0.01
+    ) -> None:
+        self.epochs, self.rollout_steps, self.decay, self.final = epochs, rollout_steps, decay, final_lr_factor
+
+    def at(self, epoch: float) -> Stage:
+        """See `Schedule`."""
+        factor = _cosine(epoch, 0, self.epochs, self.final) if self.decay == "cosine" else 1.0
+        return Stage(lr_factor=factor, rollout_steps=self.rollout_steps)
+
+
+class GraphFMSchedule:
+    """One step at the full learning rate, then longer roll-outs at a lower one, then the divergence penalty.
+
+    Args:
+        epochs: length of the run.
+        switches: where the roll-out ramp and the divergence penalty begin, as epochs or as shares of the run.
+        rollout_steps: length that the roll-out grows to; it has it when the divergence penalty begins.
+        rollout_lr_factor: multiplies the learning rate from the first switch on.
+        decay: `cosine` lets the learning rate fall within each of the two parts, towards the next part's.
+    """
+
+    def __init__(
+        self,
+        epochs: int,
+        *,
+        switches: Sequence[float] = (0.7, 0.9),
+        rollout_steps: int = 4,
+        rollout_lr_factor: float = 0.1,
+        decay: Decay = "constant",
+    ) -> None:
+        if len(switches) != 2:
+            raise UserError(f"schedule needs 2 switch points (roll-out, divergence), found {len(switches)}")
+        self.epochs, self.rollout_steps = epochs, rollout_steps
+        self.ramp_start, self.div_start = switch_epochs(switches, epochs)
+        self.factor, self.decay = rollout_lr_factor, decay
+
+    def at(self, epoch: float) -> Stage:
+        """See `Schedule`."""
+        growing = epoch >= self.ramp_start
+        if self.decay == "cosine" and growing:
+            lr_factor = self.factor * _cosine(epoch, self.ramp_start, self.epochs, self.factor)
+        elif self.decay == "cosine":
+            lr_factor = _cosine(epoch, 0, self.ramp_start, self.factor)
+        else:
+            lr_factor = self.factor if growing else 1.0
+        return Stage(
+            lr_factor=lr_factor,
+            rollout_steps=ramp(int(epoch), self.ramp_start, self.div_start, self.rollout_steps),
+            div=float(int(epoch) >= self.div_start),
+        )
+
+
+def _cosine(epoch: float, start: int, end: int, final: float) -> float:
+    """Half a cosine from 1 in epoch `start` to `final` in epoch `end`."""
+    share = min(max((epoch - start) / max(end - start, 1), 0.0), 1.0)
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share))
