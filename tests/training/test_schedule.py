@@ -1,0 +1,45 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spacecast.core.errors import UserError
+from spacecast.training.schedule import ConstantSchedule, GraphFMSchedule, switch_epochs
+
+
+def test_published_stages():
+    schedule = GraphFMSchedule(250, switches=(175, 225), rollout_steps=4)
+    assert schedule.at(174).rollout_steps == 1
+    assert schedule.at(174).lr_factor == 1
+    assert schedule.at(175).lr_factor == pytest.approx(0.1)
+    assert [schedule.at(epoch).div for epoch in (0, 224, 225, 249)] == [0, 0, 1, 1]
+    assert schedule.at(224).rollout_steps == schedule.at(249).rollout_steps == 4
+
+
+@given(st.integers(1, 300), st.integers(1, 12), st.floats(0, 1), st.floats(0, 1))
+def test_the_ramp_reaches_its_end_and_never_falls(epochs, steps, first, second):
+    schedule = GraphFMSchedule(epochs, switches=sorted((first, second)), rollout_steps=steps)
+    lengths = [schedule.at(epoch).rollout_steps for epoch in range(epochs)]
+    assert lengths == sorted(lengths)
+    assert set(lengths) <= set(range(1, steps + 1))
+    if schedule.ramp_start < epochs and schedule.div_start <= epochs:
+        assert lengths[-1] == steps
+
+
+def test_it_has_no_memory():
+    schedule = GraphFMSchedule(50)
+    forwards = [schedule.at(epoch) for epoch in range(50)]
+    assert [schedule.at(epoch) for epoch in reversed(range(50))] == forwards[::-1]
+
+
+def test_cosine_falls_smoothly_from_the_full_rate():
+    schedule = ConstantSchedule(10, decay="cosine", final_lr_factor=0.1)
+    rates = [schedule.at(epoch / 4).lr_factor for epoch in range(41)]
+    assert rates[0] == 1
+    assert rates[-1] == pytest.approx(0.1)
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_switch_points_in_epochs_or_shares():
+    assert switch_epochs([0.5, 80], 100) == [50, 80]
+    with pytest.raises(UserError, match="do not ascend"):
+        switch_epochs([0.9, 0.5], 100)
