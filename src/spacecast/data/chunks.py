@@ -1,0 +1,94 @@
+"""What lies on disk: axis names and missing chunks of zarr arrays (formats 2 and 3), folders, temporary names."""
+
+import itertools
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import zarr
+
+from spacecast.core.errors import UserError
+
+
+def axis_names(array: zarr.Array) -> tuple[str, ...]:
+    """Names of the axes: `dimension_names` in format 3, the attribute `_ARRAY_DIMENSIONS` in format 2."""
+    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    return tuple(str(name) for name in names) if names else ()
+
+
+def stored_chunks(array: zarr.Array) -> tuple[int, ...]:
+    """Shape of what one file holds: a shard where there are shards, else a chunk."""
+    return tuple(getattr(array, "shards", None) or array.chunks)
+
+
+def missing_chunks(array: zarr.Array, folder: Path) -> list[tuple[slice, ...]]:
+    """Regions of an array whose file is absent or empty, which zarr would silently read as the fill value.
+
+    Args:
+        array: an array of a local store.
+        folder: the folder of the array.
+
+    """
+    chunks = stored_chunks(array)
+    counts = [math.ceil(size / chunk) for size, chunk in zip(array.shape, chunks, strict=True)]
+    missing = []
+    for place in itertools.product(*map(range, counts)):
+        try:
+            size = (folder / array.metadata.encode_chunk_key(place)).stat().st_size
+        except OSError:
+            size = 0
+        if not size:
+            missing.append(tuple(slice(i * chunk, (i + 1) * chunk) for i, chunk in zip(place, chunks, strict=True)))
+    return missing
+
+
+def chunk_files(folder: Path) -> list[Path]:
+    """Every file below a folder in a fixed order."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def natural_key(text: str) -> list[tuple[int, int | str]]:
+    """Sort key under which run 10 comes after run 9."""
+    groups = ("".join(part) for _, part in itertools.groupby(text, str.isdigit))
+    return [(0, int(group)) if group.isdigit() else (1, group) for group in groups]
+
+
+def require_folder(root: Path, *, write: bool) -> None:
+    """Raise a UserError unless the folder exists and, with `write`, can be written to."""
+    if not root.is_dir():
+        raise UserError(f"data folder {root} does not exist; simulate, download or prepare data there first")
+    if write and not os.access(root, os.W_OK | os.X_OK):
+        raise UserError(
+            f"data folder {root} cannot be written to; change its permissions or choose another data folder"
+        )
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Give a temporary sibling to write to; it replaces `target` on success and vanishes on failure."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        yield temporary
+        old = target.with_name(f".{target.name}.{os.getpid()}.old")
+        if target.exists():
+            target.rename(old)
+        temporary.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old or the new one, never half of it."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

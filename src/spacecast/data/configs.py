@@ -1,0 +1,210 @@
+"""Names of files in a data folder, and the configurations of mllam-data-prep for raw runs."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import yaml
+
+from spacecast.core.errors import UserError
+from spacecast.data.chunks import natural_key, require_folder, write_text
+from spacecast.data.splits import check_times
+
+SPLITS = ("train", "val", "test")
+ORDER = (
+    "Bx",
+    "By",
+    "Bz",
+    "Ex",
+    "Ey",
+    "Ez",
+    "vx",
+    "vy",
+    "vz",
+    "rho",
+    "P",
+    "T",
+    "x_coord",
+    "z_coord",
+    "r",
+)  # of the published data
+
+
+def prepared_path(root: Path, run: int | str) -> Path:
+    """The prepared store of a run: `vlasiator_run_<run>.zarr`, or `vlasiator_<run>.zarr`, `<run>.zarr` where only that exists."""
+    return _choose(root, run, "zarr")
+
+
+def config_path(root: Path, run: int | str) -> Path:
+    """The mllam-data-prep configuration of a run, named like its prepared store."""
+    return _choose(root, run, "yaml")
+
+
+def _choose(root: Path, run: int | str, suffix: str) -> Path:
+    """First existing name, else the usual one."""
+    names = [f"vlasiator_run_{run}.{suffix}", f"vlasiator_{run}.{suffix}"]
+    return next((root / name for name in names if (root / name).exists()), root / names[0])
+
+
+def find_runs(root: Path, suffix: str = "zarr") -> tuple[str, ...]:
+    """Names of the runs that have a prepared store (or, with suffix `yaml`, a configuration) in a folder."""
+    names = []
+    for path in root.glob(f"vlasiator_*.{suffix}"):
+        match = re.fullmatch(r"vlasiator_(?:run_)?(.+)", path.stem)
+        if match and match[1] != "config" and not match[1].startswith("config_"):
+            names.append(match[1])
+    return tuple(sorted(names, key=natural_key))
+
+
+def find_raw_runs(root: Path) -> tuple[str, ...]:
+    """Names of the raw runs `run_<name>.zarr` in a folder."""
+    return tuple(sorted((path.stem.removeprefix("run_") for path in root.glob("run_*.zarr")), key=natural_key))
+
+
+def open_raw(path: Path, label: str) -> xr.Dataset:
+    """Open a raw store lazily, with a UserError that names it when it cannot be."""
+    if not path.is_dir():
+        raise UserError(f"{label}: raw data {path} do not exist; simulate or download them")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return xr.open_zarr(path, chunks=None, decode_timedelta=False)
+    except (ValueError, KeyError, OSError, RuntimeError, TypeError) as error:
+        text = str(error).strip().splitlines() or [""]
+        raise UserError(
+            f"{label}: {path} is no complete zarr store ({type(error).__name__}: {text[0][:160]}); simulate or download it again"
+        ) from error
+
+
+def write_configs(
+    root: str | Path,
+    runs: Sequence[int | str] | None = None,
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    *,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write `vlasiator_run_<run>.yaml` for each raw run and `vlasiator_config.yaml`, in the layout of the published data.
+
+    Args:
+        root: folder with `run_<run>.zarr` and `static.zarr`.
+        runs: names of the runs; None takes all.
+        fractions: shares of the frames for train, val and test, in time order.
+        overwrite: replace configurations that exist and still fit their raw run; otherwise those are kept.
+
+    Returns:
+        The configurations of the runs. Paths in them are relative to `root`.
+
+    """
+    root = Path(root)
+    require_folder(root, write=True)
+    names = find_raw_runs(root) if runs is None else tuple(str(run) for run in runs)
+    if not names:
+        raise UserError(
+            f"{root} holds no raw run run_<number>.zarr; run spacecast-data simulate or download, or choose another folder"
+        )
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise UserError(
+            f"split fractions {tuple(fractions)} must be three shares of train, val and test that add up to 1"
+        )
+    paths = []
+    for name in names:
+        path = root / f"vlasiator_run_{name}.yaml"
+        config = _run_config(root, name, fractions)
+        if overwrite or not _still_fits(path, config):
+            write_text(path, yaml.dump(config, sort_keys=False, default_flow_style=None, width=120))
+        paths.append(path)
+    summary: dict[str, Any] = {"datastore": {"kind": "mdp", "config_path": paths[0].name}}
+    if len(paths) > 1:
+        summary["additional_datastores"] = [{"kind": "mdp", "config_path": path.name} for path in paths[1:]]
+    summary["training"] = {"state_feature_weighting": {"__config_class__": "UniformFeatureWeighting"}}
+    write_text(root / "vlasiator_config.yaml", yaml.dump(summary, sort_keys=False))
+    return paths
+
+
+def _still_fits(path: Path, config: dict[str, Any]) -> bool:
+    """True when the configuration on disk covers the time axis of the raw run."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return bool(found["output"]["coord_ranges"]["time"] == config["output"]["coord_ranges"]["time"])
+    except (OSError, KeyError, TypeError, yaml.YAMLError):
+        return False
+
+
+def _run_config(root: Path, run: str, fractions: tuple[float, float, float]) -> dict[str, Any]:
+    """Configuration of one run from its raw variables and time axis."""
+    label = f"run {run}"
+    raw, static = open_raw(root / f"run_{run}.zarr", label), open_raw(root / "static.zarr", label)
+    if "time" not in raw:
+        raise UserError(f"{label}: raw data have no time axis; store frames along a dimension named time")
+    seconds = check_times(raw["time"].values, label)
+    times = raw["time"].values.astype("datetime64[ns]")
+    fields, features = _variables(raw, {"time", "x", "z"}), _variables(static, {"x", "z"})
+    features = [name for name in features if name != "mask"]
+    if not fields:
+        raise UserError(f"{label}: raw data hold no variable with the dimensions time, x, z")
+    if "mask" not in static:
+        raise UserError(f"{label}: static.zarr has no variable mask; add it (1 = space, 0 = inside Earth)")
+    edges = np.rint(np.cumsum([0.0, *fractions]) * times.size).astype(int)
+    if (np.diff(edges) < 1).any():
+        raise UserError(f"{label}: {times.size} frames are too few for the split fractions {tuple(fractions)}")
+    splits: dict[str, Any] = {
+        name: {"start": _text(times[a]), "end": _text(times[b - 1])}
+        for name, a, b in zip(SPLITS, edges, edges[1:], strict=False)
+    }
+    splits["train"]["compute_statistics"] = {
+        "ops": ["mean", "std", "diff_mean", "diff_std"],
+        "dims": ["grid_index", "time"],
+    }
+    span = {"start": _text(times[0]), "end": _text(times[-1])}
+    if seconds == round(seconds):
+        span["step"] = f"PT{round(seconds)}S"
+    return {
+        "schema_version": "v0.5.0",
+        "dataset_version": "v0.1.0",
+        "output": {
+            "variables": {
+                "static": ["grid_index", "static_feature"],
+                "state": ["time", "grid_index", "state_feature"],
+                "mask": ["grid_index", "mask_feature"],
+            },
+            "coord_ranges": {"time": span},
+            "chunking": {"time": 1},
+            "splitting": {"dim": "time", "splits": splits},
+        },
+        "inputs": {
+            "fields": _input(f"run_{run}.zarr", fields, "state"),
+            "coordinates": _input("static.zarr", features, "static"),
+            "mask": _input("static.zarr", ["mask"], "mask"),
+        },
+    }
+
+
+def _variables(data: xr.Dataset, dims: set[str]) -> list[str]:
+    """Variables with these dimensions, the usual ones in their usual order first (zarr keeps none)."""
+    names = {str(name) for name, values in data.data_vars.items() if set(values.dims) == dims}
+    return [*(name for name in ORDER if name in names), *sorted(names - set(ORDER))]
+
+
+def _input(path: str, variables: list[str], target: str) -> dict[str, Any]:
+    """One input of a configuration."""
+    mapping: dict[str, Any] = {"time": {"method": "rename", "dim": "time"}} if target == "state" else {}
+    mapping[f"{target}_feature"] = {"method": "stack_variables_by_var_name", "name_format": "{var_name}"}
+    mapping["grid_index"] = {"method": "stack", "dims": ["x", "z"]}
+    dims = ["time", "x", "z"] if target == "state" else ["x", "z"]
+    return {
+        "path": path,
+        "dims": dims,
+        "variables": variables,
+        "dim_mapping": mapping,
+        "target_output_variable": target,
+    }
+
+
+def _text(time: np.datetime64) -> str:
+    """ISO time, to the second where that is exact."""
+    exact = time == time.astype("datetime64[s]")
+    return str(time.astype("datetime64[s]" if exact else "datetime64[ns]"))

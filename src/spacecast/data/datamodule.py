@@ -1,0 +1,172 @@
+"""Loaders for Lightning: which windows come when is a pure function of (seed, epoch)."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, DistributedSampler, get_worker_info
+
+from spacecast.core.errors import UserError
+from spacecast.core.types import Batch
+from spacecast.data.datastore import RunDatastore
+from spacecast.data.windows import WindowDataset
+
+Rollout = int | Callable[[int], int]
+
+
+class EpochSampler(DistributedSampler):
+    """Window numbers of an epoch, a pure function of (seed, epoch), whatever was drawn before.
+
+    Args:
+        num: number of windows.
+        seed: the seed of the run.
+        shuffle: draw a new permutation each epoch, else keep the order.
+        limit: windows per epoch over all ranks, None takes all.
+        rank, world: this process and the number of processes. When shuffled all ranks get equally many windows (a
+            remainder is left out), else each window goes to exactly one rank.
+
+    `load_state_dict` makes one epoch start where it was interrupted. It is a `DistributedSampler` only so that Lightning
+    leaves it in place.
+
+    """
+
+    def __init__(
+        self, num: int, seed: int, *, shuffle: bool = True, limit: int | None = None, rank: int = 0, world: int = 1
+    ) -> None:
+        super().__init__(range(num), num_replicas=world, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
+        self.num, self.limit = num, num if limit is None else min(limit, num)
+        self._resume = (-1, 0)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Window numbers of this rank in an epoch."""
+        numbers = (
+            np.random.default_rng((self.seed, epoch)).permutation(self.num) if self.shuffle else np.arange(self.num)
+        )
+        numbers = numbers[: self.limit]
+        if self.shuffle and len(numbers) >= self.num_replicas:
+            numbers = numbers[: len(numbers) // self.num_replicas * self.num_replicas]
+        return numbers[self.rank :: self.num_replicas]
+
+    def __iter__(self) -> Iterator[int]:
+        epoch, start = self._resume
+        return iter(self.order(self.epoch)[start if epoch == self.epoch else 0 :].tolist())
+
+    def __len__(self) -> int:
+        return len(self.order(self.epoch))
+
+    def state_dict(self, consumed: int = 0) -> dict[str, int]:
+        """Where this epoch stands after `consumed` windows of this rank were used."""
+        return {"epoch": self.epoch, "consumed": consumed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Leave out, in that epoch only, the windows that were used before the interruption."""
+        self._resume = (int(state["epoch"]), int(state["consumed"]))
+
+
+class WindowDataModule(pl.LightningDataModule):
+    """Batches of windows in physical units, float32, on nodes.
+
+    Args:
+        datastore: the source.
+        batch_size: windows per batch and process.
+        workers: processes that read ahead; 0 reads in the main process.
+        seed: the order of windows is a pure function of seed and epoch.
+        rollout_steps: target frames K of a training window, a number or a function of the epoch.
+        val_steps: K of validation windows; None: as many as in training.
+        limit_windows: training windows per epoch, drawn anew each epoch; None: all.
+        limit_val_windows: first initial times of each run that validation uses; None: all.
+
+    The training loader is made anew for every epoch (`reload_dataloaders_every_n_epochs=1` in the trainer) and holds
+    exactly the windows that have all K targets.
+
+    """
+
+    def __init__(
+        self,
+        datastore: RunDatastore,
+        batch_size: int = 1,
+        workers: int = 0,
+        seed: int = 0,
+        rollout_steps: Rollout = 1,
+        *,
+        val_steps: int | None = None,
+        limit_windows: int | None = None,
+        limit_val_windows: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("workers", workers, 0),
+            ("limit_windows", limit_windows, 1),
+        ):
+            if value is not None and value < least:
+                raise UserError(f"data.{name} must be at least {least}, found {value}")
+        self.datastore, self.batch_size, self.workers, self.seed = datastore, batch_size, workers, seed
+        self.rollout_steps, self.val_steps = rollout_steps, val_steps
+        self.limit_windows, self.limit_val_windows = limit_windows, limit_val_windows
+
+    def set_rollout(self, steps: Rollout) -> None:
+        """Set the roll-out of the loaders that are made from now on: a number or a function of the epoch."""
+        self.rollout_steps = steps
+
+    def steps_at(self, epoch: int) -> int:
+        """Roll-out steps of training windows in an epoch."""
+        return self.rollout_steps(epoch) if callable(self.rollout_steps) else self.rollout_steps
+
+    def dataset(self, split: str, steps: int, limit: int | None = None) -> WindowDataset:
+        """Windows of a split of all training runs."""
+        return WindowDataset(self.datastore, self.datastore.train_runs, split, steps, limit)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled windows of the training split."""
+        epoch = self._epoch
+        data = self.dataset("train", self.steps_at(epoch))
+        return self._loader(data, shuffle=True, limit=self.limit_windows)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Windows of the validation split in order."""
+        data = self.dataset("val", self.val_steps or self.steps_at(self._epoch), self.limit_val_windows)
+        return self._loader(data, shuffle=False)
+
+    @property
+    def _epoch(self) -> int:
+        return self.trainer.current_epoch if self.trainer is not None else 0
+
+    def _loader(self, data: WindowDataset, *, shuffle: bool, limit: int | None = None) -> DataLoader[Batch]:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        sampler = EpochSampler(len(data), self.seed, shuffle=shuffle, limit=limit, rank=rank, world=world)
+        sampler.set_epoch(self._epoch)
+        options: dict[str, Any] = {}
+        if self.workers:
+            self._warm_up(data)
+            options = {"multiprocessing_context": "fork", "worker_init_fn": _share_memory}
+        return DataLoader(
+            data,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )
+
+    def _warm_up(self, data: WindowDataset) -> None:
+        """Decode here what fits, so that forked workers share it instead of decoding their own copies."""
+        store = self.datastore
+        sizes = {
+            run: 4 * store.num_frames(run, data.split) * store.grid.num_nodes * len(store.spec.state)
+            for run in store.train_runs
+        }
+        if sum(sizes.values()) <= store.cache.budget // 2:
+            for run in store.train_runs:
+                for start in range(0, store.num_frames(run, data.split), 8):
+                    store.read_state(run, data.split, start, min(start + 8, store.num_frames(run, data.split)))
+
+
+def _share_memory(_: int) -> None:
+    """Divide the memory budget for further frames among the workers."""
+    worker = get_worker_info()
+    if worker is not None and isinstance(worker.dataset, WindowDataset):
+        cache = worker.dataset.datastore.cache
+        cache.budget = max(cache.used, cache.budget // worker.num_workers)

@@ -1,0 +1,317 @@
+"""A set of prepared runs as one source of training data."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from spacecast.core.errors import UserError, nearest
+from spacecast.core.grid import Grid
+from spacecast.core.spec import DataSpec, FeatureSpec
+from spacecast.data.cache import FrameCache
+from spacecast.data.chunks import require_folder
+from spacecast.data.configs import find_runs, prepared_path
+from spacecast.data.statistics import Progress, Statistics, cached, floor_std, stream
+from spacecast.data.store import RunStore
+
+Box = Mapping[str, float]
+
+
+class RunDatastore:
+    """Reads prepared runs window by window; implements `core.protocols.Datastore`.
+
+    Args:
+        root: folder with `vlasiator_run_<run>.zarr`.
+        runs: runs to train on, numbers or names; None takes all that lie in `root` and are not held out.
+        holdout: runs that no training and no statistic sees. They keep their splits, so that `test` covers the same
+            times as in the other runs; their split `all` is the whole run.
+        statistics: `pooled`: ours, over the training split of all training runs in equal weight per frame, nodes only;
+            `stored`: those that mllam-data-prep stored in the first run of `runs`.
+        boundary: region whose true values drive the forecast, by bounds x_min, x_max, z_min, z_max, r_min, r_max in R_E
+            that all must hold ({x_min: 27} is x > 27), or a list of such regions, or None.
+        forcing_past, forcing_future: steps before and after each step whose forcing is handed over as well.
+        cache_gb: memory for decoded frames; data that fit are decoded once.
+        progress: called with (what, done, total) while statistics are computed.
+
+    Every run offers the splits that its YAML defines, and `all`. Values are physical, float32, on nodes only.
+
+    Raises:
+        UserError: when data are missing, damaged or inconsistent.
+
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        runs: Sequence[int | str] | None = None,
+        holdout: Sequence[int | str] = (),
+        *,
+        statistics: str = "pooled",
+        boundary: Box | Sequence[Box] | None = None,
+        forcing_past: int = 0,
+        forcing_future: int = 0,
+        cache_gb: float = 4.0,
+        progress: Progress | None = None,
+    ) -> None:
+        if statistics not in ("pooled", "stored"):
+            raise UserError(f"statistics {statistics!r} is unknown; {nearest(statistics, ('pooled', 'stored'))}")
+        if min(forcing_past, forcing_future) < 0:
+            raise UserError(
+                f"forcing windows must not be negative, found past {forcing_past} and future {forcing_future}"
+            )
+        self.root = Path(root)
+        require_folder(self.root, write=False)
+        self.train_runs, self.holdout_runs = _choose(self.root, runs, holdout)
+        self._stores = {run: RunStore(prepared_path(self.root, run), run) for run in self.runs}
+        self._check_agreement()
+        self.forcing_past, self.forcing_future = (forcing_past, forcing_future) if self._has_forcing else (0, 0)
+        self.cache = FrameCache(cache_gb)
+        self._progress = progress
+        self.spec = self._make_spec(statistics, boundary)
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Training runs, then held-out runs; `Batch.window` counts in this order."""
+        return (*self.train_runs, *self.holdout_runs)
+
+    @property
+    def grid(self) -> Grid:
+        """The plane of all runs."""
+        return self._first.grid
+
+    @property
+    def _first(self) -> RunStore:
+        return self._stores[self.train_runs[0]]
+
+    @property
+    def _has_forcing(self) -> bool:
+        return bool(self._first.names.get("forcing"))
+
+    def run_number(self, run: int | str) -> int:
+        """Number of a run in `runs`."""
+        if str(run) not in self.runs:
+            raise UserError(f"run {str(run)!r} is not loaded; {nearest(str(run), self.runs)}")
+        return self.runs.index(str(run))
+
+    def store(self, run: int | str) -> RunStore:
+        """The store of one run."""
+        return self._stores[self.runs[self.run_number(run)]]
+
+    def split_range(self, run: int | str, split: str) -> tuple[int, int]:
+        """Frames [start, stop) of the run that make up a split."""
+        return self.store(run).split(split)
+
+    def num_frames(self, run: int | str, split: str) -> int:
+        """Frames of one run in a split."""
+        start, stop = self.split_range(run, split)
+        return stop - start
+
+    def times(self, run: int | str, split: str) -> np.ndarray:
+        """Time stamps of a split, datetime64[ns], shape (frame,)."""
+        return self.store(run).times[slice(*self.split_range(run, split))]
+
+    def read_state(self, run: int | str, split: str, start: int, stop: int) -> np.ndarray:
+        """Frames [start, stop) of a split: (frame, node, state)."""
+        first = self._offset(run, split, start, stop)
+        return self.cache.read(self.store(run), "state", first + start, first + stop)
+
+    def read_forcing(self, run: int | str, split: str, start: int, stop: int) -> np.ndarray:
+        """Forcing of frames [start, stop), window folded into the last axis (variable slow, time fast).
+
+        Returns:
+            Shape (frame, node, variable * (past + 1 + future)); without forcing the last axis is empty.
+
+        """
+        past, future = self.forcing_past, self.forcing_future
+        first = self._offset(run, split, start - past, stop + future)
+        if not self._has_forcing:
+            return np.zeros((stop - start, self.grid.num_nodes, 0), dtype=np.float32)
+        frames = self.cache.read(self.store(run), "forcing", first + start - past, first + stop + future)
+        window = np.stack([frames[shift : shift + stop - start] for shift in range(past + 1 + future)], axis=-1)
+        return window.reshape(stop - start, self.grid.num_nodes, -1)
+
+    def _offset(self, run: int | str, split: str, start: int, stop: int) -> int:
+        """First frame of a split, once the requested frames are known to lie inside."""
+        first, last = self.split_range(run, split)
+        if not 0 <= start <= stop <= last - first:
+            raise IndexError(f"frames {start} to {stop} of run {run}, split {split}, which has {last - first}")
+        return first
+
+    def _check_agreement(self) -> None:
+        """All runs must share grid, variables, units, static features and time step."""
+        first = self._first
+        for other in self._stores.values():
+            pair = f"{other.label} and {first.label} differ in"
+            if (
+                other.grid.shape != first.grid.shape
+                or not np.allclose(other.grid.x, first.grid.x)
+                or not np.allclose(other.grid.z, first.grid.z)
+            ):
+                raise UserError(
+                    f"{pair} their grid: {_plane(other.grid)} and {_plane(first.grid)}; train on runs of one grid"
+                )
+            if (other.grid.valid != first.grid.valid).any():
+                raise UserError(
+                    f"{pair} their mask in {int((other.grid.valid != first.grid.valid).sum())} cells; prepare both with one static.zarr"
+                )
+            for category, names in first.names.items():
+                if other.names.get(category) != names:
+                    raise UserError(
+                        f"{pair} their {category} variables: {_list(other.names.get(category, ()))} and {_list(names)}; prepare both alike"
+                    )
+                for name, found, expected in zip(names, other.units[category], first.units[category], strict=True):
+                    if found != expected:
+                        raise UserError(
+                            f"{pair} the units of {name}: {found!r} and {expected!r}; convert one and prepare it again"
+                        )
+            if abs(other.step_seconds - first.step_seconds) > 1e-6:
+                raise UserError(
+                    f"{pair} their time step: {other.step_seconds:g} s and {first.step_seconds:g} s; train on runs of one cadence"
+                )
+            if not np.allclose(other.static_values, first.static_values, rtol=1e-4, atol=1e-5):
+                raise UserError(f"{pair} their static features; prepare both with one static.zarr")
+
+    def _make_spec(self, statistics: str, boundary: Box | Sequence[Box] | None) -> DataSpec:
+        """Everything models may know of the data."""
+        first = self._first
+        stats = {c: _stored(first, c) for c in first.names} if statistics == "stored" else self._pooled()
+        specs = {}
+        for category, names in first.names.items():
+            found = stats[category]
+            specs[category] = FeatureSpec(
+                names,
+                first.units[category],
+                found.mean,
+                floor_std(found.std, found.mean, names, f"{category} variable"),
+            )
+        increments = stats["state"]
+        diff_std = floor_std(
+            increments.diff_std, specs["state"].std, first.names["state"], "increment of", specs["state"].std
+        )
+        content = [(run, store.content_hash) for run, store in self._stores.items()]
+        return DataSpec(
+            grid=self.grid,
+            state=specs["state"],
+            static=specs["static"],
+            forcing=self._fold(specs["forcing"]) if self._has_forcing else FeatureSpec.empty(),
+            diff_mean=increments.diff_mean.astype(np.float32),
+            diff_std=diff_std.astype(np.float32),
+            static_values=first.static_values,
+            boundary=boundary_nodes(self.grid, boundary),
+            step_seconds=first.step_seconds,
+            data_hash=hashlib.sha256(repr(content).encode()).hexdigest()[:16],
+        )
+
+    def _fold(self, spec: FeatureSpec) -> FeatureSpec:
+        """Forcing variables with their window: n[-1], n[0], n[+1]."""
+        shifts = range(-self.forcing_past, self.forcing_future + 1)
+        if len(shifts) == 1:
+            return spec
+        names = tuple(f"{name}[{shift:+d}]" if shift else f"{name}[0]" for name in spec.names for shift in shifts)
+        units = tuple(unit for unit in spec.units for _ in shifts)
+        return FeatureSpec(names, units, np.repeat(spec.mean, len(shifts)), np.repeat(spec.std, len(shifts)))
+
+    def _pooled(self) -> dict[str, Statistics]:
+        """Our statistics over the training split of the training runs."""
+        first = self._first
+
+        def frames(run: str, category: str) -> Iterator[np.ndarray]:
+            store = self._stores[run]
+            start, stop = store.split("train")
+            step = store.frames_per_chunk(category)
+            for begin in range(start, stop, step):
+                yield from self.cache.read(store, category, begin, min(begin + step, stop))
+
+        def compute() -> dict[str, Statistics]:
+            total = sum(self.num_frames(run, "train") for run in self.train_runs)
+            result = {
+                category: stream(
+                    {run: frames(run, category) for run in self.train_runs},
+                    first.names[category],
+                    total,
+                    self._progress,
+                )
+                for category in first.names
+                if category != "static"
+            }
+            values = first.static_values.astype(np.float64)
+            zero = np.zeros(values.shape[1])
+            return result | {"static": Statistics(values.mean(axis=0), values.std(axis=0), zero, zero)}
+
+        for run in self.train_runs:
+            self.split_range(run, "train")
+        return cached(self.root / ".spacecast", [self._stores[run].content_hash for run in self.train_runs], compute)
+
+
+def boundary_nodes(grid: Grid, boundary: Box | Sequence[Box] | None) -> np.ndarray:
+    """True on the nodes of the driven region, shape (node,).
+
+    Args:
+        grid: the plane.
+        boundary: bounds (x_min, x_max, z_min, z_max, r_min, r_max in R_E) that all hold, or a list of such regions.
+
+    """
+    inside = np.zeros(grid.num_nodes, dtype=bool)
+    if not boundary:
+        return inside
+    coordinates = {"x": grid.positions[:, 0], "z": grid.positions[:, 1], "r": grid.radius}
+    known = [f"{axis}_{side}" for axis in coordinates for side in ("min", "max")]
+    for box in [boundary] if isinstance(boundary, Mapping) else boundary:
+        region = np.ones(grid.num_nodes, dtype=bool)
+        for name, bound in box.items():
+            if name not in known:
+                raise UserError(f"boundary has no bound {name!r}; {nearest(name, known)}")
+            values = coordinates[name[0]]
+            region &= values > bound if name.endswith("min") else values < bound
+        if not region.any():
+            raise UserError(f"boundary {dict(box)} holds no node of the {_plane(grid)}; widen it or set it to null")
+        inside |= region
+    if inside.all():
+        raise UserError(f"boundary {boundary} holds every node of the {_plane(grid)}; nothing is left to forecast")
+    return inside
+
+
+def _choose(
+    root: Path, runs: Sequence[int | str] | None, holdout: Sequence[int | str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Training and held-out runs by name."""
+    held = tuple(str(run) for run in holdout)
+    if runs is None:
+        found = find_runs(root)
+        chosen = tuple(run for run in found if run not in held)
+        if not chosen:
+            raise UserError(
+                f"{root} holds no prepared run to train on, found {_list(found) or 'none'}, held out {_list(held) or 'none'}; run spacecast-data prepare"
+            )
+    else:
+        chosen = tuple(str(run) for run in runs)
+    if not chosen:
+        raise UserError("datastore.runs is empty; name at least one run to train on")
+    for name, group in (("runs", chosen), ("holdout", held)):
+        if len(set(group)) < len(group):
+            raise UserError(f"datastore.{name} names a run twice: {_list(group)}")
+    both = sorted(set(chosen) & set(held))
+    if both:
+        raise UserError(
+            f"run {_list(both)} is both trained on and held out; take it out of datastore.runs or datastore.holdout"
+        )
+    return chosen, held
+
+
+def _stored(store: RunStore, category: str) -> Statistics:
+    """The statistics that the data preparation stored; only the state has increments."""
+    mean, std = store.statistic(category, "mean"), store.statistic(category, "std")
+    if category != "state":
+        return Statistics(mean, std, np.zeros_like(mean), np.zeros_like(std))
+    return Statistics(mean, std, store.statistic(category, "diff_mean"), store.statistic(category, "diff_std"))
+
+
+def _plane(grid: Grid) -> str:
+    """Size and extent of a plane in words."""
+    return f"{grid.shape[0]} x {grid.shape[1]} plane x {grid.x[0]:g} to {grid.x[-1]:g}, z {grid.z[0]:g} to {grid.z[-1]:g} R_E"
+
+
+def _list(names: Sequence[str]) -> str:
+    """Names with commas."""
+    return ", ".join(names)

@@ -1,0 +1,297 @@
+"""Raw runs to training-ready ones with mllam-data-prep: quiet, atomic, only where something has changed."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spacecast.core.errors import UserError, nearest
+from spacecast.data.chunks import atomic_folder, chunk_files, require_folder
+from spacecast.data.configs import config_path, find_raw_runs, find_runs, prepared_path, write_configs
+from spacecast.data.raw import check_input
+from spacecast.data.statistics import Progress
+from spacecast.data.store import RunStore
+
+logger = logging.getLogger(__name__)
+MARK = "spacecast_source"
+SMALL = 50e6  # bytes of raw data below which a process of its own is not worth its start
+
+
+def prepare(
+    root: str | Path,
+    runs: Sequence[int | str] | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    *,
+    processes: int | None = None,
+) -> list[Path]:
+    """Turn raw runs into prepared ones with mllam-data-prep, as their YAML says.
+
+    A run is prepared again only when its YAML or its raw data changed, or with `overwrite`. A prepared run without raw data
+    (a download) is taken as it is. The old output stays until the new one is complete. Processes that prepare one folder at
+    once wait for each other.
+
+    Args:
+        root: folder with raw runs and their YAML; a missing YAML is written (`configs.write_configs`).
+        runs: names of runs; None takes all.
+        overwrite: prepare in any case.
+        progress: called with (run, frames written, frames).
+        processes: runs prepared at the same time; None: one per core for large data, else this process.
+
+    Returns:
+        The prepared stores, one per run.
+
+    Raises:
+        UserError: when raw data or YAML are missing or faulty.
+
+    """
+    root = Path(root).resolve()
+    require_folder(root, write=False)
+    names = tuple(map(str, runs)) if runs is not None else _all_runs(root)
+    if not names:
+        raise UserError(
+            f"{root} holds no run to prepare; run spacecast-data simulate or download, or choose another folder"
+        )
+    if not overwrite and all(
+        not config_path(root, name).exists() and prepared_path(root, name).exists() for name in names
+    ):
+        return [prepared_path(root, name) for name in names]
+    with _lock(root):
+        unwritten = [
+            name for name in names if not config_path(root, name).exists() and not prepared_path(root, name).exists()
+        ]
+        if unwritten:
+            write_configs(root, unwritten)
+        work = [job for name in names if (job := _job(root, name, overwrite)) is not None]
+        if work:
+            require_folder(root, write=True)
+            _carry_out(work, processes, progress)
+    return [prepared_path(root, name) for name in names]
+
+
+def _all_runs(root: Path) -> tuple[str, ...]:
+    """Runs that have a YAML, a prepared store or raw data, in this order of preference."""
+    found = dict.fromkeys((*find_runs(root, "yaml"), *find_runs(root), *find_raw_runs(root)))
+    return tuple(found)
+
+
+@contextlib.contextmanager
+def _lock(root: Path) -> Iterator[None]:
+    """Hold the folder against other processes; a folder that cannot be written to needs no lock."""
+    try:
+        handle = (root / ".prepare.lock").open("w")
+    except OSError:
+        yield
+        return
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _job(root: Path, name: str, overwrite: bool) -> dict[str, Any] | None:
+    """What is to be done for a run, None when its prepared store is up to date."""
+    source, target = config_path(root, name), prepared_path(root, name)
+    label = f"run {name}"
+    if not source.exists():
+        if target.exists():
+            return None
+        raise UserError(f"{label}: {source} does not exist; {nearest(name, _all_runs(root))}")
+    target = source.with_suffix(".zarr")
+    config = _read_config(source, label)
+    raw = {str(entry["path"]): _locate(root, str(entry["path"])) for entry in config["inputs"].values()}
+    absent = [path for path, found in raw.items() if found is None]
+    if absent:
+        if target.exists() and not overwrite:
+            return None
+        raise UserError(
+            f"{label}: raw data {absent[0]} named in {source.name} do not exist in {root}; simulate or download them, or correct the path"
+        )
+    paths = {path: found for path, found in raw.items() if found is not None}
+    mark = _fingerprint(config, list(paths.values()))
+    if target.exists() and not overwrite and _stored_mark(target) in (mark, None):
+        return None
+    for entry in config["inputs"].values():
+        entry["path"] = str(paths[str(entry["path"])])
+    output = config["output"]
+    output["chunking"] = {"time": 1} | (output.get("chunking") or {})
+    config["inputs"] = dict(sorted(config["inputs"].items(), key=lambda item: "time" not in item[1].get("dims", ())))
+    seen: dict[str, Any] = {}
+    for entry in config["inputs"].values():
+        check_input(entry, label, seen)
+    size = sum(path.stat().st_size for found in set(paths.values()) for path in chunk_files(found))
+    return {"name": name, "config": config, "target": target, "mark": mark, "frames": seen["frames"], "bytes": size}
+
+
+def _read_config(path: Path, label: str) -> dict[str, Any]:
+    """The YAML with its times as text; mllam-data-prep fails on the dates that YAML makes of unquoted ones."""
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config["output"]["variables"], [entry["path"] for entry in config["inputs"].values()]
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, OSError) as error:
+        text = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"{label}: {path} is no mllam-data-prep configuration ({type(error).__name__}: {text}); correct it or delete it"
+        ) from error
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(entry) for key, entry in value.items()}
+        if isinstance(value, list):
+            return [plain(entry) for entry in value]
+        return value.isoformat() if hasattr(value, "isoformat") else value
+
+    result: dict[str, Any] = plain(config)
+    return result
+
+
+def _locate(root: Path, path: str) -> Path | None:
+    """Raw data of a YAML: beside it, by the same path above it, or from the working folder."""
+    name = Path(path)
+    places = [name] if name.is_absolute() else [root / name, root / name.name, root.parent / name, Path.cwd() / name]
+    return next((place.resolve() for place in places if place.exists()), None)
+
+
+def _fingerprint(config: dict[str, Any], raw: list[Path]) -> str:
+    """Hash of the configuration and of sizes and times of all raw files."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for path in sorted(set(raw)):
+        for file in chunk_files(path):
+            status = file.stat()
+            digest.update(f"{file.relative_to(path)}:{status.st_size}:{status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _stored_mark(target: Path) -> str | None:
+    """The fingerprint a prepared store carries; None for a download, "" for a damaged one."""
+    for name, key in (("zarr.json", "attributes"), (".zattrs", None)):
+        try:
+            values = json.loads((target / name).read_text(encoding="utf-8"))
+            mark = (values.get(key, {}) if key else values).get(MARK)
+            return None if mark is None else str(mark)
+        except OSError:
+            continue
+        except (ValueError, AttributeError):
+            return ""
+    return ""
+
+
+def _carry_out(work: list[dict[str, Any]], processes: int | None, progress: Progress | None) -> None:
+    """Prepare the runs here, or several at a time in processes of their own."""
+    if processes is None:
+        small = sum(job["bytes"] for job in work) < SMALL
+        processes = 1 if small else min(len(work), len(os.sched_getaffinity(0)))
+    if processes <= 1:
+        for job in work:
+            with atomic_folder(job["target"]) as folder:
+                _report(progress, job, 0)
+                run_mdp(job["config"], folder, job["mark"], job["name"])
+                _report(progress, job, job["frames"])
+        return
+    waiting, running = list(work), list[tuple[dict[str, Any], subprocess.Popen[str], contextlib.ExitStack, Path]]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < processes:
+                running.append(_start(waiting.pop(0)))
+            time.sleep(0.1)
+            for entry in list(running):
+                job, process, stack, folder = entry
+                _report(progress, job, _frames_written(folder))
+                if process.poll() is None:
+                    continue
+                running.remove(entry)
+                error = process.communicate()[1].strip().splitlines()
+                if process.returncode:
+                    failure = UserError(
+                        error[-1]
+                        if error
+                        else f"run {job['name']}: the preparation ended with code {process.returncode}"
+                    )
+                    stack.__exit__(UserError, failure, None)
+                    raise failure
+                stack.close()
+                _report(progress, job, job["frames"])
+    finally:
+        for _, process, stack, _ in running:
+            process.kill()
+            process.wait()
+            with contextlib.suppress(InterruptedError):
+                stack.__exit__(InterruptedError, InterruptedError(), None)
+
+
+def _start(job: dict[str, Any]) -> tuple[dict[str, Any], "subprocess.Popen[str]", contextlib.ExitStack, Path]:
+    """Start one run in a process of its own."""
+    stack = contextlib.ExitStack()
+    folder = stack.enter_context(atomic_folder(job["target"]))
+    request = json.dumps([job["config"], str(folder), job["mark"], job["name"]])
+    command = "import json, sys; from spacecast.data.prepare import main; main(*json.load(sys.stdin))"
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", command], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    process.stdin.write(request)
+    process.stdin.close()
+    process.stdin = None
+    return job, process, stack, folder
+
+
+def main(config: dict[str, Any], folder: str, mark: str, name: str) -> None:
+    """Prepare one run in a child process; an error of the user goes to standard error as one line."""
+    try:
+        run_mdp(config, Path(folder), mark, name)
+    except UserError as error:
+        sys.exit(str(error))
+
+
+def run_mdp(config: dict[str, Any], folder: Path, mark: str, name: str) -> None:
+    """Run mllam-data-prep on a configuration with absolute paths, then check that the result can be read.
+
+    Args:
+        config: configuration as plain types.
+        folder: zarr store to write, must not exist.
+        mark: fingerprint to store in it.
+        name: name of the run, for errors.
+
+    """
+    import zarr
+    from loguru import logger as loguru_logger
+
+    loguru_logger.disable("mllam_data_prep")
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch:
+        warnings.simplefilter("ignore")
+        from mllam_data_prep import create_dataset as mdp
+
+        path = Path(scratch) / "run.yaml"
+        path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        try:
+            mdp.create_dataset_zarr(fp_config=path, fp_zarr=folder)
+            zarr.open_group(folder, mode="r+").attrs[MARK] = mark
+        except Exception as error:  # noqa: BLE001 (a foreign library may raise anything)
+            cause = error.__cause__ or error
+            text = " ".join(f"{error} {cause if cause is not error else ''}".split())[:300]
+            raise UserError(
+                f"run {name}: mllam-data-prep could not prepare it ({type(cause).__name__}: {text}); correct vlasiator_run_{name}.yaml or the raw data"
+            ) from error
+    RunStore(folder, name)
+
+
+def _frames_written(folder: Path) -> int:
+    """Frames of the state on disk so far, one chunk each."""
+    chunks = folder / "state" / "c" / "0"
+    return sum(1 for _ in chunks.iterdir()) if chunks.is_dir() else 0
+
+
+def _report(progress: Progress | None, job: dict[str, Any], frames: int) -> None:
+    if progress is not None:
+        progress(f"run {job['name']}", min(frames, job["frames"]), job["frames"])

@@ -1,0 +1,171 @@
+"""Mean and standard deviation over runs, streamed in float64."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from spacecast.core.errors import UserError
+
+logger = logging.getLogger(__name__)
+Progress = Callable[[str, int, int], None]
+VERSION = 1
+
+
+class Moments:
+    """Streamed mean and variance of each variable: sums about a shift in float64, so that large means cost no digits."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._shift = self._sum = self._squares = np.zeros(0)
+
+    def update(self, values: np.ndarray) -> None:
+        """Add values of shape (..., variable)."""
+        flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
+        if self.count == 0:
+            self._shift = flat.mean(axis=0)
+            self._sum, self._squares = np.zeros_like(self._shift), np.zeros_like(self._shift)
+        flat -= self._shift
+        self.count += len(flat)
+        self._sum = self._sum + flat.sum(axis=0)
+        self._squares = self._squares + np.einsum("nv,nv->v", flat, flat)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean of each variable, float64."""
+        return self._shift + self._sum / self.count
+
+    @property
+    def std(self) -> np.ndarray:
+        """Population standard deviation of each variable, float64."""
+        return np.sqrt(np.maximum(self._squares / self.count - (self._sum / self.count) ** 2, 0.0))
+
+    def merge(self, other: "Moments") -> None:
+        """Add what another one has seen (Chan, Golub and LeVeque 1983)."""
+        if self.count == 0 or other.count == 0:
+            if other.count:
+                self.__dict__.update(other.__dict__)
+            return
+        offset = other._shift - self._shift
+        self._squares = self._squares + other._squares + 2 * offset * other._sum + other.count * offset**2
+        self._sum = self._sum + other._sum + other.count * offset
+        self.count += other.count
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of one category, float64, each of shape (variable,); increments are one-step differences."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    diff_mean: np.ndarray
+    diff_std: np.ndarray
+
+
+def stream(
+    frames: Mapping[str, Iterable[np.ndarray]], names: Sequence[str], total: int, progress: Progress | None = None
+) -> Statistics:
+    """Pooled statistics of several runs; increments are taken within each run.
+
+    Args:
+        frames: consecutive frames of each run, each of shape (node, variable).
+        names: variable names, for the error.
+        total: number of frames over all runs, for the progress.
+        progress: called with ("statistics", frames done, total).
+
+    Raises:
+        UserError: when one run's scale is off from the others' by so much that its units must differ.
+
+    """
+    values, increments, per_run, done = Moments(), Moments(), {}, 0
+    for run, sequence in frames.items():
+        own, previous = Moments(), None
+        for frame in sequence:
+            own.update(frame)
+            if previous is not None:
+                increments.update(frame - previous)
+            previous = frame
+            done += 1
+            if progress is not None:
+                progress("statistics", done, total)
+        per_run[run] = np.sqrt(own.mean**2 + own.std**2)
+        values.merge(own)
+    check_scales(per_run, names)
+    zero = np.zeros(len(names))
+    moved = increments.count > 0
+    return Statistics(values.mean, values.std, increments.mean if moved else zero, increments.std if moved else zero)
+
+
+def check_scales(rms: Mapping[str, np.ndarray], names: Sequence[str], factor: float = 300.0) -> None:
+    """Raise a UserError when a variable's rms in one run is far from its median over the runs: the units differ."""
+    if len(rms) < 2:
+        return
+    table = np.stack(list(rms.values()))
+    middle = np.median(table, axis=0)
+    for run, row in rms.items():
+        positive = (row > 0) & (middle > 0)
+        off = np.where(positive, np.abs(np.log(np.where(positive, row / np.where(positive, middle, 1), 1))), 0)
+        if off.max(initial=0) > np.log(factor):
+            worst = int(np.argmax(off))
+            raise UserError(
+                f"run {run}: {names[worst]} has rms {row[worst]:.3g} but {middle[worst]:.3g} over the runs; its units differ, convert it and prepare again"
+            )
+
+
+def floor_std(
+    std: np.ndarray, scale: np.ndarray, names: Sequence[str], what: str, replacement: np.ndarray | float = 1.0
+) -> np.ndarray:
+    """Replace a vanishing standard deviation, by which nothing can be divided.
+
+    Args:
+        std: standard deviations, shape (variable,).
+        scale: magnitude of each variable; a std below 1e-6 of it is round-off.
+        names: variable names, for the log.
+        what: what the std belongs to, for the log.
+        replacement: value to put in its place.
+
+    """
+    vanishing = ~(std > 1e-6 * np.abs(scale))
+    if vanishing.any():
+        logger.warning(
+            "constant %s: %s; scaled as if its standard deviation were %s",
+            what,
+            ", ".join(np.asarray(names)[vanishing]),
+            "that of the field" if np.ndim(replacement) else replacement,
+        )
+    return np.where(vanishing, replacement, std)
+
+
+def cached(folder: Path, key: Sequence[str], compute: Callable[[], dict[str, Statistics]]) -> dict[str, Statistics]:
+    """Statistics by category from `folder`, or computed and stored there when it can be written to.
+
+    Args:
+        folder: where the cache lies.
+        key: everything that the statistics depend on.
+        compute: called when the cache has none.
+
+    """
+    digest = hashlib.sha256(repr((VERSION, *key)).encode()).hexdigest()[:16]
+    path = folder / f"statistics-{digest}.npz"
+    try:
+        with np.load(path) as stored:
+            categories = dict.fromkeys(name.partition("/")[0] for name in stored.files)
+            return {c: Statistics(*(stored[f"{c}/{s}"] for s in Statistics.__dataclass_fields__)) for c in categories}
+    except (OSError, ValueError, KeyError, EOFError):
+        pass
+    result = compute()
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    try:
+        folder.mkdir(exist_ok=True)
+        np.savez(
+            temporary, **{f"{c}/{s}": getattr(result[c], s) for c in result for s in Statistics.__dataclass_fields__}
+        )
+        temporary.replace(path)
+    except OSError as error:
+        logger.info("statistics are not cached: %s", error)
+        temporary.unlink(missing_ok=True)
+    return result
