@@ -14,7 +14,8 @@ from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import StepOutput
-from spacecast.nn.edges import GraphEdges, add_shared
+from spacecast.nn.edges import GraphEdges
+from spacecast.nn.grid_embedder import GridEmbedder, InputKind
 from spacecast.nn.interaction import Aggregation, InteractionNet, MessageKind, Prepared
 from spacecast.nn.mlp import MLP
 from spacecast.nn.processor import FlatProcessor, HierarchicalProcessor, PreparedHierarchy
@@ -49,7 +50,7 @@ class EncodeProcessDecode(nn.Module):
         decode_dim: size of the vectors in the mesh-to-grid step, default `hidden_dim`.
         processor_layers: interaction networks on a flat mesh, sweeps on a hierarchical one.
         hidden_layers: hidden layers of each MLP.
-        vertical: message passing between grid and mesh and between levels: `propagation` or `interaction`.
+        vertical: message passing between grid and mesh and up the levels: `propagation` or `interaction`.
         aggregation: `sum` or `mean` over messages within a flat mesh.
         predict_std: also predict a standard deviation for each entry.
         accepts: kind of mesh this model is defined on: `flat`, `hierarchical` or `any`.
@@ -61,8 +62,6 @@ class EncodeProcessDecode(nn.Module):
     Raises:
         UserError: when the graph is of the wrong kind or of another grid.
     """
-
-    static: Tensor
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class EncodeProcessDecode(nn.Module):
         aggregation: Aggregation = "sum",
         predict_std: bool = False,
         accepts: GraphKind = "any",
-        inputs: Literal["states", "increments"] = "states",
+        inputs: InputKind = "states",
         trend: float = 0.0,
         lower: Mapping[str, float] | None = None,
         upper: Mapping[str, float] | None = None,
@@ -87,13 +86,8 @@ class EncodeProcessDecode(nn.Module):
         decode_dim = decode_dim or hidden_dim
         tail, decode_tail = [hidden_dim] * (hidden_layers + 1), [decode_dim] * (hidden_layers + 1)
         self.predict_std = predict_std
-        self.inputs = inputs
         self.edges = GraphEdges(graph)
-        self.register_buffer("static", torch.as_tensor(spec.static_standardized), persistent=False)
-
-        self.num_static = len(spec.static)
-        grid_size = 2 * len(spec.state) + len(spec.forcing) + self.num_static
-        self.grid_embedder = MLP([grid_size, *tail])
+        self.grid_embedder = GridEmbedder(spec, hidden_dim, hidden_layers=hidden_layers, inputs=inputs)
         self.mesh_embedder = MLP([graph.levels[0].features.shape[1], *tail])
         self.g2m_embedder = MLP([graph.grid_to_mesh.features.shape[1], *tail])
         self.m2g_embedder = MLP([graph.mesh_to_grid.features.shape[1], *decode_tail])
@@ -115,11 +109,10 @@ class EncodeProcessDecode(nn.Module):
 
     def prepare(self) -> PreparedStep:
         """Static embeddings, and what first layers make of them."""
-        first = self.grid_embedder.first
         mesh = self.mesh_embedder(self.edges.node_features(0))
         g2m = self.g2m_embedder(self.edges.grid_to_mesh.features)
         return PreparedStep(
-            grid=functional.linear(self.static, first.weight[:, first.in_features - self.num_static :], first.bias),
+            grid=self.grid_embedder.prepare(),
             mesh=mesh,
             encoder=self.encoder.prepare(g2m, mesh, self.edges.grid_to_mesh.index(1)),
             processor=self.processor.prepare(self.edges),
@@ -129,7 +122,7 @@ class EncodeProcessDecode(nn.Module):
     def step(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: PreparedStep) -> StepOutput:
         """See `core.protocols.StepModel`."""
         batch = state.shape[0]
-        grid = self._embed_grid(previous, state, forcing, prepared.grid)
+        grid = self.grid_embedder(previous, state, forcing, prepared.grid)
         mesh, _ = self.encoder(grid, prepared.mesh, prepared.encoder, self.edges.grid_to_mesh.index(batch))
         grid = grid + self.grid_mlp(grid)
         mesh = self.processor(mesh, prepared.processor, self.edges, batch)
@@ -140,14 +133,6 @@ class EncodeProcessDecode(nn.Module):
             return StepOutput(self.update(output, previous, state), None)
         mean, raw_std = output.chunk(2, dim=-1)
         return StepOutput(self.update(mean, previous, state), functional.softplus(raw_std))
-
-    def _embed_grid(self, previous: Tensor, state: Tensor, forcing: Tensor, static: Tensor) -> Tensor:
-        """Embed what is known on the grid, nodes of the batch in the rows: (batch * node, hidden)."""
-        second = previous if self.inputs == "states" else (state - previous) / self.update.diff_std
-        known = torch.cat([state, second, forcing], dim=-1).flatten(0, 1)
-        first = self.grid_embedder.first
-        hidden = functional.linear(known, first.weight[:, : first.in_features - self.num_static])
-        return self.grid_embedder.after_first(add_shared(static, hidden))
 
 
 def check_graph(graph: MeshGraph, spec: DataSpec, accepts: GraphKind) -> None:

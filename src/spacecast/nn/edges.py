@@ -33,7 +33,7 @@ class EdgeIndex(NamedTuple):
 
     def sum(self, messages: Tensor) -> Tensor:
         """Sum of the messages that end at each receiver: (batch * edge, hidden) to (batch * receiver, hidden)."""
-        if self.degree is not None:
+        if self.degree:
             return messages.view(self.num_receivers, self.degree, -1).sum(dim=1)
         result = messages.new_zeros(self.num_receivers, messages.shape[-1])
         return result.index_add_(0, self.receivers, messages)

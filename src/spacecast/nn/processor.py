@@ -67,7 +67,8 @@ class HierarchicalProcessor(nn.Module):
         dim: size of node and edge vectors.
         layers: number of down-up sweeps.
         hidden_layers: hidden layers of each MLP.
-        vertical: interaction or propagation networks between the levels of the sweeps.
+        vertical: interaction or propagation networks on the way up; on the way down they are always interaction
+            networks, which keep what the finer level has.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class HierarchicalProcessor(nn.Module):
         self.down_embedders = embedders([edges.features.shape[1] for edges in graph.down])
         self.fill = nets(levels - 1)
         self.read_out = nets(levels - 1, update_edges=False)
-        self.down: Stack[Nets] = Stack(nets(levels - 1, vertical) for _ in range(layers))
+        self.down: Stack[Nets] = Stack(nets(levels - 1) for _ in range(layers))
         self.down_same: Stack[Nets] = Stack(nets(levels) for _ in range(layers))
         self.up: Stack[Nets] = Stack(nets(levels - 1, vertical) for _ in range(layers))
         self.up_same: Stack[Nets] = Stack(nets(levels) for _ in range(layers))
