@@ -1,0 +1,123 @@
+"""From a checked configuration in plain types to the objects of a run, top to bottom."""
+
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from hydra.utils import instantiate
+from torch import nn
+
+from spacecast.app.progress import Progress
+from spacecast.core.graph import MeshGraph
+from spacecast.core.protocols import Datastore
+from spacecast.core.spec import DataSpec
+from spacecast.data.prepare import prepare
+from spacecast.graphs.cache import load_or_build
+from spacecast.graphs.validation import validate
+
+if TYPE_CHECKING:
+    from spacecast.data.datamodule import WindowDataModule
+    from spacecast.training.module import ForecastModule
+    from spacecast.training.schedule import Schedule
+
+log = logging.getLogger(__name__)
+
+Plain = Mapping[str, Any]
+
+
+def build(section: Plain) -> Any:
+    """What a section describes: an object, or with `_partial_` a function that still takes the facts of the data."""
+    return instantiate(section, _convert_="all")
+
+
+def no_logger(tracking_uri: str | None = None) -> None:  # noqa: ARG001 - accepted so that scripts may always give it
+    """The target of `logger=none`."""
+
+
+def make_data(plain: Plain, *, overwrite: bool = False) -> None:
+    """Simulate and prepare the data where the configuration says how and they are not there yet."""
+    if plain.get("simulation") is None:
+        return
+    with Progress("simulating") as progress:
+        build(plain["simulation"])(progress=progress, overwrite=overwrite)
+    with Progress("preparing") as progress:
+        prepare(plain["datastore"]["root"], overwrite=overwrite, progress=progress)
+
+
+def open_data(plain: Plain) -> Datastore:
+    """The datastore, its data made first when they are the simulated ones and absent."""
+    make_data(plain)
+    with Progress("reading") as progress:
+        datastore: Datastore = build({**plain["datastore"], "_partial_": True})(progress=progress)
+    runs = ", ".join(datastore.train_runs) + (f"; held out: {', '.join(datastore.holdout_runs)}" if datastore.holdout_runs else "")
+    grid = datastore.spec.grid
+    log.info("data: %d x %d cells, %d variables, every %g s, runs %s", *grid.shape, len(datastore.spec.state), datastore.spec.step_seconds, runs)
+    return datastore
+
+
+def open_graph(plain: Plain, spec: DataSpec) -> MeshGraph:
+    """The mesh graph for a grid, from the cache under the data folder when it was built before."""
+    graph = load_or_build(build(plain["graph"]), spec.grid, Path(plain["paths"]["data_dir"]) / "graphs")
+    validate(graph, spec.grid)
+    sizes = " + ".join(f"{level.num_nodes}" for level in graph.levels)
+    edges = sum(edges.num_edges for edges in graph.edge_sets().values())
+    log.info("graph: %d grid nodes, %s mesh nodes, %d edges", graph.num_grid_nodes, sizes, edges)
+    return graph
+
+
+def build_model(plain: Plain, spec: DataSpec, graph: MeshGraph) -> nn.Module:
+    """The step model, its weights a function of the seed alone."""
+    random.seed(plain["seed"])
+    torch.manual_seed(plain["seed"])
+    model: nn.Module = build(plain["model"])(spec=spec, graph=graph)
+    log.info("model: %s, %s parameters", type(model).__name__, f"{sum(weight.numel() for weight in model.parameters()):,}")
+    return model
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that a training needs, before the trainer."""
+
+    datastore: Datastore
+    spec: DataSpec
+    graph: MeshGraph
+    model: nn.Module
+    schedule: "Schedule"
+    module: "ForecastModule"
+    data: "WindowDataModule"
+
+
+def assemble(plain: Plain, datastore: Datastore) -> Parts:
+    """Datastore -> graph -> model -> objective -> module -> data module.
+
+    Raises:
+        UserError: parts that do not fit each other or the data.
+
+    """
+    from spacecast.training.module import ForecastModule
+
+    spec = datastore.spec
+    schedule = build(plain["schedule"])
+    objective = build(plain["loss"])(spec)
+    graph = open_graph(plain, spec)
+    model = build_model(plain, spec, graph)
+    val_steps = plain["data"]["val_steps"]
+    module = ForecastModule(model, objective, schedule, build(plain["optimizer"]), spec, validation_steps=val_steps)
+    data = build(plain["data"])(datastore, rollout_steps=partial(rollout_at, schedule))
+    return Parts(datastore, spec, graph, model, schedule, module, data)
+
+
+def rollout_at(schedule: "Schedule", epoch: int) -> int:
+    """Steps of the training roll-out in an epoch."""
+    return schedule.at(epoch).rollout_steps
+
+
+def device_of(plain: Plain) -> torch.device:
+    """Where to compute outside of the trainer."""
+    wanted = plain["trainer"].get("accelerator", "auto")
+    return torch.device("cuda" if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu")

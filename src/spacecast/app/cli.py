@@ -1,0 +1,218 @@
+"""What the commands share: from the words on the command line to a run that ends with a clear exit code.
+
+Exit codes: 0 done, 1 an error inside spacecast (traceback in the log of the run), 2 a mistake of the user (one line),
+130 interrupted from the keyboard.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from spacecast.app.command import Command, Plain
+from spacecast.app.compose import VERSION_BASE, compose, conf_dir, explain, job_part, to_plain
+from spacecast.app.config import check_config, check_folder
+from spacecast.app.help import help_text
+from spacecast.app.runs import discard_run, first_process, write_config
+from spacecast.core.errors import UserError
+
+log = logging.getLogger(__name__)
+
+OK, INTERNAL, USER, INTERRUPTED = 0, 1, 2, 130
+
+def run_command(command: Command, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of every console script; ends the process with one of the exit codes above."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _dispatch(command, words)
+    except UserError as error:
+        _end(command, str(error), USER)
+    except KeyboardInterrupt:
+        _end(command, "interrupted", INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - the last resort: one line on the terminal, the traceback in the log
+        hint = getattr(error, "log_file", None) or "set SPACECAST_DEBUG=1 for the traceback"
+        if os.environ.get("SPACECAST_DEBUG"):
+            traceback.print_exc()
+        _end(command, f"internal error, {type(error).__name__}: {error} ({hint})", INTERNAL)
+    raise SystemExit(OK)
+
+
+def _end(command: Command, message: str, code: int) -> NoReturn:
+    """Say one line and end."""
+    sys.stdout.flush()
+    sys.stderr.write(f"{command.name}: error: {' '.join(message.split())}\n")
+    raise SystemExit(code)
+
+
+def _dispatch(command: Command, words: Sequence[str]) -> None:
+    """Help, Hydra's own requests, or a checked run."""
+    if not {"-h", "--help"}.isdisjoint(words):
+        sys.stdout.write(_help(command, words))
+        return
+    words = command.rewrite(words)
+    flags = _parse(words)
+    if flags.hydra_help or flags.cfg or flags.info or flags.shell_completion:
+        _call_hydra(command, flags, words, lambda cfg: None)
+        return
+    for overrides in _variants(flags.overrides) if flags.multirun else [flags.overrides]:
+        cfg = compose(flags.config_name or command.config, overrides, _conf(flags), _user_conf(flags))
+        plain = completed(command, cfg)
+        check_config(plain, command.schema)
+        if command.has_run_folder and not flags.multirun:
+            check_folder(Path(plain["paths"]["run_dir"]), "paths.run_dir")
+    if flags.multirun:
+        _call_hydra(command, flags, _sweep_words(words), lambda cfg: run_job(command, cfg))
+        return
+    failures: list[Exception] = []
+
+    def job(cfg: DictConfig) -> None:
+        """Keep the error: Hydra would print lines of its own."""
+        try:
+            run_job(command, cfg)
+        except Exception as error:  # noqa: BLE001 - raised again below
+            failures.append(error)
+
+    _call_hydra(command, flags, words, job)
+    if failures:
+        raise failures[0]
+
+
+def run_job(command: Command, cfg: DictConfig) -> Any:
+    """One run: complete, check and record the configuration, then do the work. Called by Hydra or a launcher.
+
+    Raises:
+        UserError: a mistake of the user; the folder of a run that never began is removed.
+        Exception: anything else, with its traceback in the log and the attribute `log_file`.
+
+    """
+    logging.captureWarnings(True)
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    records = command.has_run_folder and first_process()
+    try:
+        plain = completed(command, cfg)
+        check_config(plain, command.schema)
+        if records:
+            write_config(plain, run_dir)
+        return command.task(plain)
+    except UserError:
+        if records:
+            discard_run(run_dir)
+        raise
+    except Exception as error:
+        if command.has_run_folder:
+            log.exception("internal error")
+            error.log_file = f"traceback in {run_dir / HydraConfig.get().job.name}.log"  # type: ignore[attr-defined]
+        raise
+
+
+def completed(command: Command, cfg: DictConfig) -> Plain:
+    """The whole configuration of a run in plain types, its paths absolute, its run folder where Hydra put it."""
+    try:
+        hydra_cfg = HydraConfig.get()
+        place = hydra_cfg.run.dir if OmegaConf.is_missing(hydra_cfg.runtime, "output_dir") else hydra_cfg.runtime.output_dir
+        job = job_part(cfg)
+        if isinstance(OmegaConf.select(job, "paths"), DictConfig):
+            with open_dict(job):
+                if command.has_run_folder:
+                    job.paths.run_dir = place
+                for name, folder in job.paths.items():
+                    job.paths[name] = str(Path(str(folder)).expanduser().absolute())
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise explain(error, list) from error
+    return command.complete(to_plain(job), list(hydra_cfg.overrides.task))
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    """Hydra's own flags and the overrides."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_intermixed_args(list(words))
+
+
+def _conf(flags: argparse.Namespace) -> Path:
+    """The configuration folder in use."""
+    return conf_dir() if flags.config_path is None else Path(flags.config_path).absolute()
+
+
+def _user_conf(flags: argparse.Namespace) -> Path | None:
+    """The user's own configuration folder."""
+    return None if flags.config_dir is None else Path(flags.config_dir)
+
+
+def _help(command: Command, words: Sequence[str]) -> str:
+    """Text of `--help` for the configuration that the other words choose."""
+    flags = _parse([word for word in words if word.startswith(("--config", "-cd", "-cp", "-cn")) or "=" in word])
+    cfg = compose(command.config, flags.overrides, _conf(flags), _user_conf(flags))
+    folders = [folder for folder in (_conf(flags), _user_conf(flags)) if folder is not None]
+    return help_text(command, cfg, folders)
+
+
+def _variants(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """For a sweep: the first value of each key, then every other value by itself."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise explain(error, list) from error
+    choices = []
+    for override in parsed:
+        discrete = override.is_sweep_override() and override.is_discrete_sweep()
+        key = override.get_key_element()
+        values = [f"{key}={value}" for value in override.sweep_string_iterator()] if discrete else [str(override.input_line)]
+        if discrete or not override.is_sweep_override():
+            choices.append(values)
+    first = [values[0] for values in choices]
+    yield first
+    for position, values in enumerate(choices):
+        for value in values[1:]:
+            yield [*first[:position], value, *first[position + 1 :]]
+
+
+def _sweep_words(words: Sequence[str]) -> list[str]:
+    """In a sweep `paths.run_dir=DIR` is the folder of the sweep; each run has a numbered folder in it."""
+    return [word.replace("paths.run_dir=", "hydra.sweep.dir=", 1) if word.startswith("paths.run_dir=") else word for word in words]
+
+
+def _call_hydra(command: Command, flags: argparse.Namespace, words: Sequence[str], job: Callable[[DictConfig], Any]) -> None:
+    """Hand over to Hydra; its errors come back as one line."""
+    decorate = hydra.main(version_base=VERSION_BASE, config_path=str(_conf(flags)), config_name=command.config)
+    try:
+        with _hydra_environment(words):
+            decorate(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error, list) from error
+    except SystemExit as error:
+        if error.code not in (None, 0):
+            raise
+
+
+@contextmanager
+def _hydra_environment(words: Sequence[str]) -> Iterator[None]:
+    """The words that Hydra reads, and its errors raised rather than printed."""
+    before, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [before[0], *words]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full_error

@@ -1,0 +1,154 @@
+"""From the command line to one configuration: where conf/ lies, Hydra's composition, its errors in one line."""
+
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+import spacecast
+from spacecast.core.errors import UserError, nearest
+
+VERSION_BASE = "1.3"
+
+OmegaConf.register_new_resolver("cwd", lambda: str(Path.cwd()), replace=True)
+OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+
+
+def conf_dir() -> Path:
+    """The folder of the configuration: inside the package (wheel) or at the top of the repository (editable)."""
+    package = Path(spacecast.__file__).resolve().parent
+    for candidate in (package / "conf", package.parents[1] / "conf"):
+        if (candidate / "train.yaml").is_file():
+            return candidate
+    raise UserError(f"the configuration folder conf/ of spacecast is missing beside {package}; install spacecast again")
+
+
+def group_members(folders: Sequence[Path]) -> dict[str, list[str]]:
+    """Members of each configuration group, groups nested with slashes, in folders that are searched in order."""
+    groups: dict[str, set[str]] = {}
+    for folder in folders:
+        for file in folder.glob("*/**/*.yaml"):
+            parts = file.relative_to(folder).with_suffix("").parts
+            groups.setdefault(parts[0], set()).add("/".join(parts[1:]))
+    return {group: sorted(members) for group, members in sorted(groups.items())}
+
+
+def compose(config_name: str, overrides: Sequence[str], conf: Path, user_conf: Path | None = None) -> DictConfig:
+    """Compose a configuration, its `hydra` node included, and make that node known to `${hydra:...}`.
+
+    Args:
+        config_name: root file in `conf` without its suffix, for example `train`.
+        overrides: Hydra overrides, `key=value` or `group=member`.
+        conf: folder of the configuration.
+        user_conf: folder with a user's own groups (`--config-dir`).
+
+    Raises:
+        UserError: one line in place of whatever Hydra and OmegaConf say.
+
+    """
+    search = [] if user_conf is None else [f"hydra.searchpath=[file://{user_conf.resolve()}]"]
+    if user_conf is not None and not user_conf.is_dir():
+        raise UserError(f"--config-dir: there is no folder {user_conf}")
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf), version_base=VERSION_BASE, job_name=config_name):
+            cfg = hydra_compose(config_name, overrides=[*search, *overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        raise explain(error, lambda: _known_names(config_name, conf, user_conf)) from error
+    finally:
+        GlobalHydra.instance().clear()
+    return cfg
+
+
+def job_part(cfg: DictConfig) -> DictConfig:
+    """The composed configuration without its `hydra` node."""
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
+def to_plain(cfg: DictConfig) -> dict[str, Any]:
+    """Resolve everything into plain types.
+
+    Raises:
+        UserError: a mandatory value is missing, or an interpolation leads nowhere.
+
+    """
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except (OmegaConfBaseException, ValueError) as error:
+        raise explain(error, list) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def explain(error: Exception, known: Any) -> UserError:
+    """One line for an error of Hydra, OmegaConf or YAML.
+
+    Args:
+        error: what they raised.
+        known: called without arguments for the valid keys and groups when a name is unknown.
+
+    """
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, member = error.missing_cfg_file.rpartition("/")
+        options = [*(error.options or []), "null"] if group and error.options else error.options or []
+        return UserError(f"group {group!r} has no member {member!r}; {nearest(member, options)}" if group else first)
+    if isinstance(error, MissingMandatoryValue):
+        key = _after(r"full_key: (\S+)", str(error)) or _after(r"value: (\S+)", str(error))
+        return UserError(f"{key} has no value; give {key}=VALUE")
+    if isinstance(error, OverrideParseException):
+        return UserError(f"cannot read the override {error.override!r}; write key=value, quoted for the shell where needed")
+    if isinstance(error, yaml.MarkedYAMLError):
+        return UserError(f"not valid YAML: {' '.join(str(error).split())}")
+    if ambiguous := _after(r"Ambiguous value for argument '(.*)'$", first):
+        key, _, value = ambiguous.partition("=")
+        return UserError(f"{ambiguous}: several values; add -m to run once with each, or write {key}=[{value}] for a list")
+    unknown = _after(r"Could not override '([^']*)'", first) or _after(r"Could not delete.* '([^']*)' does", first)
+    if unknown and isinstance(error, ConfigCompositionException):
+        return UserError(f"unknown key {unknown!r}; {nearest(unknown, _relatives(unknown, known()))}")
+    place = _after(r"full_key: (\S+)", str(error))
+    return UserError(f"{place}: {first}" if place and place not in first else first)
+
+
+def _after(pattern: str, text: str) -> str:
+    """First group of a pattern, or nothing."""
+    found = re.search(pattern, text)
+    return found.group(1) if found else ""
+
+
+def _relatives(unknown: str, known: Sequence[str]) -> list[str]:
+    """Keys of the same section when the section exists, else all keys at the depth of the unknown one."""
+    section = unknown.rpartition(".")[0]
+    siblings = [key for key in known if section and key.rpartition(".")[0] == section]
+    if siblings:
+        return siblings
+    top = [key for key in known if "." not in key]
+    leaf = unknown.rpartition(".")[2]
+    return top if "." not in unknown else [*top, *(key for key in known if key.endswith(f".{leaf}"))]
+
+
+def _known_names(config_name: str, conf: Path, user_conf: Path | None) -> list[str]:
+    """Every key of the defaults and every group."""
+    cfg = job_part(compose(config_name, [], conf, user_conf))
+    groups = group_members([conf] if user_conf is None else [conf, user_conf])
+    return list(dict.fromkeys([*flat_keys(cfg), *groups]))
+
+
+def flat_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+    """All keys of a configuration with dots, sections included."""
+    for key in cfg:
+        yield f"{prefix}{key}"
+        node = cfg._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            yield from flat_keys(node, f"{prefix}{key}.")

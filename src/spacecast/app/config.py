@@ -1,0 +1,90 @@
+"""The check of a composed configuration before anything slow starts."""
+
+import dataclasses
+import os
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from spacecast.app.binding import check_target, check_value
+from spacecast.app.schema import Section
+from spacecast.core.errors import UserError, nearest
+
+
+def check_config(plain: Mapping[str, Any], schema: type) -> None:
+    """Hold a configuration against its schema, then each section against the signature of its `_target_`.
+
+    Names of keys first, for that needs no import; nothing is read or written.
+
+    Args:
+        plain: the resolved configuration in plain types.
+        schema: a dataclass of `app/schema.py`.
+
+    Raises:
+        UserError: unknown or missing key, wrong type or range, a `_target_` that does not import.
+
+    """
+    check_section(plain, schema, "")
+    for name, annotation in get_type_hints(schema).items():
+        if _is_section(annotation) and plain.get(name) is not None:
+            check_target(plain[name], name)
+
+
+def check_section(values: Mapping[str, Any], schema: type, where: str) -> None:
+    """Hold a section against a dataclass: keys, types, ranges."""
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    hints = get_type_hints(schema, include_extras=True)
+    prefix = f"{where}." if where else ""
+    for name in values:
+        if name not in fields:
+            raise UserError(f"unknown key {prefix + name!r}; {nearest(name, fields)}")
+    for name, field in fields.items():
+        key = prefix + name
+        if name not in values:
+            if field.default is dataclasses.MISSING:
+                raise UserError(f"{key} is missing from the configuration")
+        elif dataclasses.is_dataclass(hints[name]):
+            if not isinstance(values[name], Mapping):
+                raise UserError(f"{key}: expected a section, found {values[name]!r}")
+            check_section(values[name], hints[name], key)
+        elif _is_section(hints[name]):
+            _check_presence(values[name], hints[name], key)
+        else:
+            check_value(values[name], hints[name], key)
+
+
+def _is_section(annotation: Any) -> bool:
+    """Whether a key holds a section with `_target_`."""
+    return annotation == Section or get_origin(annotation) in (Union, types.UnionType) and Section in get_args(annotation)
+
+
+def _check_presence(value: Any, annotation: Any, key: str) -> None:
+    """A section is a mapping, or null where that is allowed."""
+    if value is None and annotation != Section:
+        return
+    if not isinstance(value, Mapping):
+        raise UserError(f"{key}: expected a member of the group {key}, found {value!r}; choose one with {key}=NAME")
+
+
+def check_folder(folder: Path, key: str) -> None:
+    """Make sure that a folder can be made and written into; leaves nothing behind.
+
+    Raises:
+        UserError: it cannot.
+
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    made = []
+    try:
+        for path in reversed(missing):
+            path.mkdir()
+            made.append(path)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"{key}={folder}: cannot write there ({error.strerror or error}); choose another folder") from error
+    finally:
+        for path in reversed(made):
+            path.rmdir()

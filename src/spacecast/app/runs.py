@@ -1,0 +1,57 @@
+"""The folder of a run: its record of the configuration, its log, and its removal when the run never began."""
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+CONFIG_FILE = "config.yaml"
+
+
+class TerminalFilter(logging.Filter):
+    """Keeps off the terminal what belongs into the log file: tracebacks, and lines of progress where there is a bar."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """True for records to show."""
+        if getattr(record, "progress", False) and sys.stdout.isatty():
+            return False
+        return record.exc_info is None
+
+
+def first_process() -> bool:
+    """Whether this is the process that writes: the only one, or rank 0 of a distributed run."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def write_config(plain: Mapping[str, Any], run_dir: Path) -> None:
+    """Record the resolved configuration as `config.yaml`."""
+    partial = run_dir / f".{CONFIG_FILE}.{os.getpid()}"
+    partial.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(plain))))
+    partial.replace(run_dir / CONFIG_FILE)
+
+
+def discard_run(run_dir: Path) -> None:
+    """Remove a run folder that holds nothing but its configuration and its log, and the empty folders above it."""
+    files = list(run_dir.iterdir()) if run_dir.is_dir() else []
+    if any(file.name != CONFIG_FILE and file.suffix != ".log" for file in files):
+        return
+    close_logs(run_dir)
+    for file in files:
+        file.unlink()
+    for folder in (run_dir, *run_dir.parents[:2]):
+        if not folder.is_dir() or any(folder.iterdir()):
+            break
+        folder.rmdir()
+
+
+def close_logs(run_dir: Path) -> None:
+    """Close the log files in a folder."""
+    for owner in (logging.getLogger(), logging.getLogger("py.warnings")):
+        for handler in list(owner.handlers):
+            if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).parent == run_dir:
+                owner.removeHandler(handler)
+                handler.close()

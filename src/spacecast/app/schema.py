@@ -1,0 +1,67 @@
+"""Sections of the configuration that no constructor stands behind: names, types and ranges of their keys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from spacecast.app.binding import Range
+
+Section = Mapping[str, Any]  # built by its `_target_`, whose signature says what it takes
+
+
+@dataclass
+class Paths:
+    """Where files go."""
+
+    project_dir: str
+    data_dir: str
+    run_dir: str
+
+
+@dataclass
+class Train:
+    """Top level of `train.yaml`."""
+
+    paths: Paths
+    datastore: Section
+    graph: Section
+    model: Section
+    loss: Section
+    schedule: Section
+    optimizer: Section
+    data: Section
+    trainer: Section
+    logger: Section
+    evaluation: Section
+    seed: Annotated[int, Range(0, 2**32 - 1)]
+    dry_run: bool
+    simulation: Section | None = None
+    launcher: Mapping[str, Any] | None = None
+
+
+@dataclass
+class Evaluate(Train):
+    """Top level of `evaluate.yaml`: what training had, and the checkpoint."""
+
+    checkpoint: str = ""
+
+
+@dataclass
+class Graph:
+    """Top level of `graph.yaml`."""
+
+    paths: Paths
+    datastore: Section
+    graph: Section
+    picture: str | None
+    simulation: Section | None = None
+
+
+@dataclass
+class Data:
+    """Top level of `data.yaml`."""
+
+    paths: Paths
+    datastore: Section
+    seed: Annotated[int, Range(0, 2**32 - 1)]
+    simulation: Section | None = None
