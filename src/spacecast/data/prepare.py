@@ -270,14 +270,14 @@ def run_mdp(config: dict[str, Any], folder: Path, mark: str, name: str) -> None:
     loguru_logger.disable("mllam_data_prep")
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch:
         warnings.simplefilter("ignore")
-        from mllam_data_prep import create_dataset as mdp
+        from mllam_data_prep.create_dataset import create_dataset_zarr
 
         path = Path(scratch) / "run.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         try:
-            mdp.create_dataset_zarr(fp_config=path, fp_zarr=folder)
+            create_dataset_zarr(fp_config=path, fp_zarr=folder)
             zarr.open_group(folder, mode="r+").attrs[MARK] = mark
-        except Exception as error:  # noqa: BLE001 (a foreign library may raise anything)
+        except Exception as error:  # (a foreign library may raise anything)
             cause = error.__cause__ or error
             text = " ".join(f"{error} {cause if cause is not error else ''}".split())[:300]
             raise UserError(
