@@ -1,0 +1,73 @@
+"""Parts of the plane that are scored apart, and the sums over them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spacecast.core.errors import UserError, nearest
+from spacecast.core.spec import DataSpec
+
+BOUNDS = ("x_min", "x_max", "z_min", "z_max", "r_min", "r_max")
+
+
+def region_masks(spec: DataSpec, regions: Mapping[str, Mapping[str, float]] | None = None) -> dict[str, np.ndarray]:
+    """Nodes of each region, shape (node,); the first, `all`, is every node outside the boundary.
+
+    Args:
+        spec: grid and boundary.
+        regions: name to bounds in R_E, for example {"inner": {"r_max": 10}}; minima count, maxima do not, so that
+            regions that share a limit share no node.
+
+    Raises:
+        UserError: for an unknown bound or a region without a node to score.
+
+    """
+    masks = {"all": spec.interior}
+    places = {"x": spec.grid.positions[:, 0], "z": spec.grid.positions[:, 1], "r": spec.grid.radius}
+    for name, bounds in (regions or {}).items():
+        mask = spec.interior.copy()
+        for bound, limit in bounds.items():
+            if bound not in BOUNDS:
+                raise UserError(f"region {name!r} has an unknown bound {bound!r}; {nearest(bound, BOUNDS)}")
+            axis, side = bound.split("_")
+            mask &= places[axis] >= limit if side == "min" else places[axis] < limit
+        masks[str(name)] = mask
+    for name, mask in masks.items():
+        if not mask.any():
+            raise UserError(f"region {name!r} holds no node to score; widen its bounds or leave it out")
+    return masks
+
+
+class RegionSums:
+    """Sums of node values over regions and windows, per lead, in float64; never a forecast itself.
+
+    Args:
+        masks: nodes of each region, shape (region, node).
+        leads: number of leads.
+
+    """
+
+    def __init__(self, masks: np.ndarray, leads: int) -> None:
+        self.weights = torch.as_tensor(np.asarray(masks, dtype=np.float64))
+        self.leads = leads
+        self.sums: dict[str, Tensor] = {}
+        self.counts = np.zeros(leads, dtype=np.int64)
+
+    def count(self, lead: int, windows: int) -> None:
+        """Note that some more windows were added at a lead."""
+        self.counts[lead] += windows
+
+    def add(self, lead: int, name: str, values: Tensor) -> None:
+        """Add values of shape (window, node, variable) under a name."""
+        self.weights = self.weights.to(values.device)
+        total = self.weights @ values.sum(dim=0, dtype=torch.float64)
+        store = self.sums.setdefault(name, total.new_zeros(self.leads, *total.shape))
+        store[lead] += total
+
+    def mean(self, name: str) -> np.ndarray:
+        """Mean over the nodes of a region and all windows, shape (lead, region, variable); NaN where none counts."""
+        entries = self.counts[:, None] * self.weights.sum(dim=1).cpu().numpy()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.sums[name].cpu().numpy() / entries[..., None])
