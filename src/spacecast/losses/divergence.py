@@ -9,9 +9,9 @@ from spacecast.core.spec import DataSpec
 class DivergencePenalty(nn.Module):
     """Mean squared div B, non-dimensional: mean of (div B * cell size / scale)^2.
 
-    Judged in physical units, by central differences, on the nodes that have all four neighbours. One scale serves
-    Bx and Bz, the root mean square of the one-step increments of both, so that the penalty vanishes exactly where div B does
-    and a random error of one increment's size costs about 1.
+    In physical units, by central differences, on the nodes that have all four neighbours. One scale serves Bx and Bz,
+    the root mean square of the one-step increments of both, so that the penalty vanishes exactly where div B does, and
+    a random error of one increment's size costs about 1.
 
     Args:
         spec: facts of the data; must have Bx and Bz.

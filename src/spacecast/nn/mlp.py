@@ -1,7 +1,7 @@
 """Multi-layer perceptrons."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import cast
 
 from torch import Tensor, nn
@@ -32,4 +32,6 @@ class MLP(nn.Sequential):
 
     def after_first(self, hidden: Tensor) -> Tensor:
         """Everything behind the first layer."""
-        return cast(Tensor, self[1:](hidden))
+        for layer in islice(self, 1, None):
+            hidden = layer(hidden)
+        return hidden
