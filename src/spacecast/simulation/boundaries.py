@@ -4,7 +4,8 @@ import numpy as np
 
 from spacecast.simulation import units
 from spacecast.simulation.parameters import Parameters
-from spacecast.simulation.solver import ENERGY, GAMMA, GHOSTS, MX, MZ, RHO, conserve
+from spacecast.simulation.rates import BY, ENERGY, GAMMA, GHOSTS, MX, MZ, RHO
+from spacecast.simulation.solver import conserve
 from spacecast.simulation.wind import SolarWind
 
 SWEEPS = 3
@@ -71,7 +72,7 @@ class Magnetosphere:
         patch = conserved[:, *self.patch]
         fields = np.empty((5, *patch.shape[1:]))
         np.divide(patch[MX : MZ + 1], patch[RHO], out=fields[:3])
-        fields[3], fields[4] = patch[5], potential[self.patch]
+        fields[3], fields[4] = patch[BY], potential[self.patch]
         centre = fields[:, 1:-1, 1:-1]
         for _ in range(SWEEPS):
             across = fields[:, 2:, 1:-1] + fields[:, :-2, 1:-1]
@@ -84,5 +85,5 @@ class Magnetosphere:
         np.copyto(inner[RHO], self.planet_density, where=where)
         np.copyto(inner[MX : MZ + 1], momentum, where=where, casting="same_kind")
         np.copyto(inner[ENERGY], energy, where=where, casting="same_kind")
-        np.copyto(inner[5], centre[3], where=where, casting="same_kind")
+        np.copyto(inner[BY], centre[3], where=where, casting="same_kind")
         np.copyto(potential[self.patch][1:-1, 1:-1], centre[4], where=where)

@@ -46,7 +46,7 @@ def generate(
         root: folder, made if absent.
         preset: name of a preset or all parameters of a run.
         densities: solar wind density of each run [1/cm3].
-        seed: run k (from 0) has the fluctuations of seed + k.
+        seed: run N has the fluctuations of seed + N - 1.
         processes: runs at a time; default: as many as cores.
         progress: called in this thread as progress(run name, work done, total work).
         overwrite: replace simulated runs of other parameters; foreign data are never touched.
@@ -60,15 +60,17 @@ def generate(
 
     """
     root = Path(root)
-    for name in ("density", "seed"):
-        if name in overrides:
-            raise UserError(f"simulation parameter {name!r} differs from run to run: give {'densities' if name == 'density' else 'seed'}")
+    if "density" in overrides:
+        raise UserError("simulation parameter 'density' differs from run to run: give `densities`")
     if not densities:
         raise UserError("no run to simulate: give at least one solar wind density")
     if processes is not None and processes < 1:
         raise UserError(f"simulation processes = {processes}: give at least 1")
     base = get_parameters(preset, **overrides)
-    runs = {f"run_{number + 1}": base.override(density=density, seed=seed + number) for number, density in enumerate(densities)}
+    runs = {
+        f"run_{number}": base.override(density=density, seed=seed + number - 1)
+        for number, density in enumerate(densities, start=1)
+    }
     paths = [root / f"{name}.zarr" for name in runs]
     if _missing(root, base, runs, overwrite):
         with _locked(root) as lock:
@@ -76,19 +78,22 @@ def generate(
     return paths
 
 
-def _missing(root: Path, base: Parameters, runs: dict[str, Parameters], overwrite: bool) -> dict[str, Parameters | None]:
+def _missing(
+    root: Path, base: Parameters, runs: dict[str, Parameters], overwrite: bool
+) -> dict[str, Parameters | None]:
     """Stores to write: runs with their parameters, `static` with None."""
     hashes = {name: parameters.hash for name, parameters in runs.items()} | {"static": base.grid_hash}
     missing: dict[str, Parameters | None] = {}
     for name, wanted in hashes.items():
-        found = stored_hash(root / f"{name}.zarr")
+        store = root / f"{name}.zarr"
+        found = stored_hash(store)
         if found == wanted:
             continue
         if found == "":
-            raise UserError(f"{root / name}.zarr exists and was not made by the simulation: move it away or choose another data folder")
+            raise UserError(f"{store} was not made by the simulation: move it away or choose another data folder")
         if found is not None and not overwrite:
             raise UserError(
-                f"{root / name}.zarr was simulated with other parameters: choose another data folder, delete it, or set overwrite=true"
+                f"{store} was simulated with other parameters: choose another data folder or set overwrite=true"
             )
         missing[name] = runs.get(name)
     return missing
@@ -161,8 +166,11 @@ def _write(
             write_static(partial["static"], base)
             install(partial["static"], root / "static.zarr")
         processes = min(processes, len(runs))
-        results = _in_turn(runs, partial, progress) if processes <= 1 else _in_processes(runs, partial, processes, progress, lock)
-        for name in results:
+        if processes > 1:
+            finished = _in_processes(runs, partial, processes, progress, lock)
+        else:
+            finished = _in_turn(runs, partial, progress)
+        for name in finished:
             install(partial[name], root / f"{name}.zarr")
     finally:
         for path in partial.values():
@@ -175,7 +183,8 @@ def _check_space(root: Path, runs: list[Parameters]) -> None:
     free = shutil.disk_usage(root).free
     if free < needed:
         raise UserError(
-            f"simulated data need about {needed / 1e9:.2g} GB, {root} has {free / 1e9:.2g} GB free: free some space or choose another data folder"
+            f"simulated data need about {needed / 1e9:.2g} GB, {root} has {free / 1e9:.2g} GB free: "
+            "free some space or choose another data folder"
         )
 
 
@@ -223,12 +232,12 @@ def _start_worker(
 ) -> "subprocess.Popen[str]":
     """Start the process of a run; a thread forwards (name, (done, total)) and finally (name, error or None)."""
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+        "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
     }
-    errors = tempfile.TemporaryFile(mode="w+")
+    errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115  closed by the thread
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "spacecast.simulation.worker"],
         stdin=subprocess.PIPE,

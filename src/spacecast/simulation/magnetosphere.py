@@ -9,7 +9,8 @@ from spacecast.core.errors import UserError
 from spacecast.simulation import units
 from spacecast.simulation.boundaries import MAGNETOPAUSE_START, Magnetosphere
 from spacecast.simulation.parameters import Parameters
-from spacecast.simulation.solver import GHOSTS, Solver, conserve
+from spacecast.simulation.rates import GHOSTS
+from spacecast.simulation.solver import Solver, conserve
 
 VARIABLES: dict[str, tuple[str, str]] = {
     "Bx": ("nT", "magnetic field, x component"),
@@ -55,7 +56,7 @@ def spin_up(parameters: Parameters, advance: Callable[[Solver, float, float], No
 
     Args:
         parameters: of the run.
-        advance: called as advance(solver, seconds, seconds per frame on the same grid) to run the solver; default: just run.
+        advance: runs a solver, called as advance(solver, seconds, seconds that cost as much as one frame).
 
     """
     run = advance or (lambda solver, seconds, _: solver.run_until(solver.time + seconds / units.TIME))
@@ -171,7 +172,7 @@ def frames(parameters: Parameters, report: Callable[[int, int], None] | None = N
         UserError: when the simulation becomes unstable.
 
     """
-    fine = 0 if parameters.cadence == 0 else round(parameters.spinup_fine / parameters.cadence)
+    fine = round(parameters.spinup_fine / parameters.cadence)
     before = fine + round(parameters.spinup_coarse / parameters.cadence / (8 if parameters.sequenced else 1))
     done, total = 0, before + parameters.frames
 

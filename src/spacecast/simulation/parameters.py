@@ -118,7 +118,8 @@ class Parameters:
         radius = self.inner_radius
         if not (left < -2 * radius and right > 2 * radius and south < -2 * radius and north > 2 * radius):
             raise UserError(
-                f"simulation parameter extent = {self.extent}: give x_min, x_max, z_min, z_max with Earth (radius {radius:g}) well inside"
+                f"simulation parameter extent = {self.extent}: give x_min, x_max, z_min, z_max "
+                f"with Earth (radius {radius:g}) well inside"
             )
         along_x, along_z = (right - left) / self.nx, (north - south) / self.nz
         if not math.isclose(along_x, along_z, rel_tol=1e-9):
@@ -128,9 +129,13 @@ class Parameters:
                 f"try nz = {round(fit)}"
             )
         if radius < (3 if self.sequenced else 1.5) * along_x:
-            raise UserError(f"simulated cells of {along_x:g} R_E do not resolve the planet of radius {radius:g} R_E: use more cells")
+            raise UserError(
+                f"simulated cells of {along_x:g} R_E do not resolve the planet of radius {radius:g} R_E: use more cells"
+            )
         if self.sequenced and (self.nx % 2 or self.nz % 2):
-            raise UserError(f"simulation grid {self.nx} x {self.nz}: more than {DIRECT_SPINUP_CELLS} cells along x need even nx and nz")
+            raise UserError(
+                f"simulation grid {self.nx} x {self.nz}: give even nx and nz, the spin-up halves them"
+            )
 
     @property
     def cell_size(self) -> float:

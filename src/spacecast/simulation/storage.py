@@ -20,8 +20,9 @@ ORIGIN = "spacecast simulation"
 """Value of the attribute `source` by which a store is known to be ours and may be replaced."""
 
 DESCRIPTION = (
-    "Miniature global magnetosphere: two-dimensional ideal magnetohydrodynamics with dissipation by the grid, line dipole, "
-    "insulating permeable planet, limited Alfven speed. Qualitatively right, not a prediction of the real magnetosphere."
+    "Miniature global magnetosphere: two-dimensional ideal magnetohydrodynamics with dissipation by the grid, line "
+    "dipole, insulating permeable planet, Alfven speed limited to 2000 km/s unless changed. Qualitatively right (bow "
+    "shock, magnetosheath, cusps, lobes, tail reconnection), not a prediction of the real magnetosphere."
 )
 
 
@@ -41,7 +42,7 @@ def write_run(path: Path, parameters: Parameters, report: Callable[[int, int], N
     try:
         group = _create(path, _run_attributes(parameters), parameters)
         milliseconds = np.arange(parameters.frames, dtype=np.int64) * round(parameters.cadence * 1000)
-        calendar = {"units": "milliseconds since 2000-01-01T00:00:00", "calendar": "proleptic_gregorian", "long_name": "time"}
+        calendar = {"units": "milliseconds since 2000-01-01T00:00:00", "calendar": "proleptic_gregorian"}
         _add(group, "time", ("time",), milliseconds, calendar)
         arrays = [
             _add(group, name, ("time", "x", "z"), None, {"units": units, "long_name": text}, shape)
@@ -74,7 +75,8 @@ def write_static(path: Path, parameters: Parameters) -> None:
         "r": (np.hypot(along_x, along_z), "R_E", "distance from Earth's centre"),
         "mask": (space_mask(parameters), "1", "1 in space, 0 inside the inner boundary"),
     }
-    attributes = {"title": "Static fields of the simulated magnetosphere", "source": ORIGIN, "parameters_hash": parameters.grid_hash}
+    attributes = {"title": "Static fields of the simulated magnetosphere", "source": ORIGIN}
+    attributes["parameters_hash"] = parameters.grid_hash
     try:
         group = _create(path, attributes, parameters)
         for name, (values, units, text) in features.items():
@@ -85,7 +87,7 @@ def write_static(path: Path, parameters: Parameters) -> None:
 
 
 def stored_hash(path: Path) -> str | None:
-    """Hash of the parameters of a store that this package wrote, '' for any other content, None when there is nothing."""
+    """Hash of the parameters of a store that this package wrote, '' for any other content, None for nothing."""
     if not path.exists():
         return None
     try:
@@ -145,14 +147,12 @@ def _add(
     shape: tuple[int, ...] = (),
 ) -> Any:
     """A new array in a group: filled, or float32 of a shape with chunks of some frames and NaN until written."""
-    from numcodecs import Blosc
-
     array = group.create_array(
         name,
         shape=shape if values is None else values.shape,
         chunks=(min(BLOCK, shape[0]), *shape[1:]) if values is None else values.shape,
         dtype=np.float32 if values is None else values.dtype,
-        compressors=Blosc(cname="zstd", clevel=3, shuffle=Blosc.SHUFFLE),
+        compressors={"id": "blosc", "cname": "zstd", "clevel": 3, "shuffle": 1},
         fill_value=float("nan") if values is None else None,
         attributes={**attributes, "_ARRAY_DIMENSIONS": list(dims)},
     )
@@ -171,4 +171,6 @@ def _finish(path: Path) -> None:
 def _unwritable(path: Path, error: OSError) -> UserError:
     """One line for a full disk, a folder without permission and the like."""
     reason = error.strerror or str(error)
-    return UserError(f"cannot write simulated data to {path.parent}: {reason}; free some space there or choose another data folder")
+    return UserError(
+        f"cannot write simulated data to {path.parent}: {reason}; free some space there or choose another data folder"
+    )
