@@ -1,0 +1,195 @@
+"""Graph-EFM (Oskarsson et al. 2024): one step ahead through a latent variable, for ensembles."""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from spacecast.core.errors import UserError, nearest
+from spacecast.core.graph import MeshGraph
+from spacecast.core.spec import DataSpec
+from spacecast.core.types import StepOutput
+from spacecast.models.encode_process_decode import GraphKind, check_graph
+from spacecast.nn.edges import GraphEdges
+from spacecast.nn.grid_embedder import GridEmbedder, InputKind
+from spacecast.nn.latent import Distribution, GraphEmbedder, LatentDecoder, LatentEncoder, PreparedLatent
+from spacecast.nn.update import OutputClamp, StateUpdate
+
+PriorKind = Literal["learned", "constant"]
+
+
+class PreparedGraphEFM(NamedTuple):
+    """Everything that is the same for all steps and members.
+
+    grid, grid_next: static part of the grid embedders, without and with X_{t+1}, shape (node, hidden).
+    prior: None when the prior is constant.
+    """
+
+    grid: Tensor
+    grid_next: Tensor
+    prior: PreparedLatent | None
+    posterior: PreparedLatent
+    decoder: PreparedLatent
+
+
+class GraphEFM(nn.Module):
+    """p(X_{t+1} | X_t, X_{t-1}) = integral of p(X_{t+1} | Z, X_t, X_{t-1}) p(Z | X_t, X_{t-1}) over the latent Z.
+
+    Z has `latent_dim` numbers on each node of the coarsest mesh level. `step` draws one sample of it.
+
+    Args:
+        spec: facts of the data.
+        graph: mesh graph of the same grid.
+        hidden_dim: size of node and edge vectors.
+        latent_dim: latent numbers per mesh node, default `hidden_dim`.
+        decode_dim: size of the vectors in the mesh-to-grid step, default `hidden_dim`.
+        processor_layers: interaction networks within each level in the decoder.
+        encoder_layers: the same in the posterior q(Z | X_{t+1}, X_t, X_{t-1}).
+        prior_layers: the same in a learned prior.
+        hidden_layers: hidden layers of each MLP.
+        prior: `learned` from X_t and X_{t-1}, or `constant`.
+        prior_distribution: a learned prior's standard deviation: `isotropic` is 1, `diagonal` is learned too.
+        prior_mean, prior_std: parameters of a constant prior.
+        predict_std: also predict a standard deviation for each entry.
+        observation_noise: standard deviation of the noise that `step` adds to each entry, over the predicted one, or
+            over that of the one-step increments where none is predicted.
+        accepts: kind of mesh this model is defined on: `flat`, `hierarchical` or `any`.
+        inputs: `states` or `increments`, see `nn.grid_embedder`.
+        scale_increments: the decoder's output is in units of the one-step increments; False: of the states.
+        trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
+        lower, upper: physical limits of the forecast by variable name.
+
+    Raises:
+        UserError: when the graph is of the wrong kind or of another grid, or an option is unknown.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        graph: MeshGraph,
+        *,
+        hidden_dim: int = 64,
+        latent_dim: int | None = None,
+        decode_dim: int | None = None,
+        processor_layers: int = 4,
+        encoder_layers: int = 1,
+        prior_layers: int = 1,
+        hidden_layers: int = 1,
+        prior: PriorKind = "learned",
+        prior_distribution: Distribution = "isotropic",
+        prior_mean: float = 0.0,
+        prior_std: float = 1.0,
+        predict_std: bool = False,
+        observation_noise: float = 0.0,
+        accepts: GraphKind = "any",
+        inputs: InputKind = "states",
+        scale_increments: bool = True,
+        trend: float = 0.0,
+        lower: Mapping[str, float] | None = None,
+        upper: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        check_graph(graph, spec, accepts)
+        if prior not in get_args(PriorKind):
+            raise UserError(f"unknown prior {prior!r}; {nearest(prior, get_args(PriorKind))}")
+        if not prior_std > 0:
+            raise UserError(f"prior_std is {prior_std:g}: it must be positive")
+        self.latent_dim = latent_dim = latent_dim or hidden_dim
+        decode_dim = decode_dim or hidden_dim
+        self.prior_mean, self.prior_std = prior_mean, prior_std
+        self.predict_std, self.observation_noise = predict_std, observation_noise
+        self.num_latent_nodes = graph.levels[-1].num_nodes
+        self.edges = GraphEdges(graph)
+
+        def grid_embedder(with_next: bool) -> GridEmbedder:
+            return GridEmbedder(spec, hidden_dim, hidden_layers=hidden_layers, inputs=inputs, with_next=with_next)
+
+        def encoder(layers: int, distribution: Distribution) -> LatentEncoder:
+            return LatentEncoder(
+                graph, hidden_dim, latent_dim, layers=layers, hidden_layers=hidden_layers, distribution=distribution
+            )
+
+        learned = prior == "learned"
+        within = max(processor_layers, encoder_layers, prior_layers if learned else 0) > 0
+        self.grid_embedder, self.grid_next_embedder = grid_embedder(False), grid_embedder(True)
+        self.graph_embedder = GraphEmbedder(graph, hidden_dim, decode_dim, hidden_layers=hidden_layers, within=within)
+        self.prior_encoder = encoder(prior_layers, prior_distribution) if learned else None
+        self.posterior_encoder = encoder(encoder_layers, "diagonal")
+        outputs = len(spec.state) * (2 if predict_std else 1)
+        self.decoder = LatentDecoder(
+            graph, hidden_dim, latent_dim, decode_dim, outputs, layers=processor_layers, hidden_layers=hidden_layers
+        )
+        diff_mean, diff_std = map(torch.as_tensor, spec.increment_statistics)
+        clamp = OutputClamp(spec.state, lower, upper) if lower or upper else None
+        self.update = StateUpdate(diff_mean, diff_std, clamp=clamp, scale_increments=scale_increments, trend=trend)
+
+    def prepare(self) -> PreparedGraphEFM:
+        """Static embeddings, and what first layers make of them."""
+        graph = self.graph_embedder(self.edges)
+        return PreparedGraphEFM(
+            grid=self.grid_embedder.prepare(),
+            grid_next=self.grid_next_embedder.prepare(),
+            prior=None if self.prior_encoder is None else self.prior_encoder.prepare(graph, self.edges),
+            posterior=self.posterior_encoder.prepare(graph, self.edges),
+            decoder=self.decoder.prepare(graph, self.edges),
+        )
+
+    def step(
+        self,
+        previous: Tensor,
+        state: Tensor,
+        forcing: Tensor,
+        prepared: PreparedGraphEFM,
+        generator: Generator | None = None,
+    ) -> StepOutput:
+        """One sample of X_{t+1}; see `core.protocols.StepModel`. Differentiable; the global generator by default."""
+        grid = self.grid_embedder(previous, state, forcing, prepared.grid)
+        mean, std = self._prior(grid, prepared, state.shape[0])
+        noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
+        output = self._decode(mean + std * noise, grid, previous, state, prepared)
+        if not self.observation_noise:
+            return output
+        spread = self.update.diff_std if output.std is None else output.std
+        noise = torch.randn(state.shape, dtype=state.dtype, device=state.device, generator=generator)
+        return output._replace(state=output.state + self.observation_noise * spread * noise)
+
+    def prior(
+        self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: PreparedGraphEFM
+    ) -> tuple[Tensor, Tensor]:
+        """See `core.protocols.LatentStepModel`."""
+        grid = self.grid_embedder(previous, state, forcing, prepared.grid)
+        return self._prior(grid, prepared, state.shape[0])
+
+    def posterior(
+        self, previous: Tensor, state: Tensor, target: Tensor, forcing: Tensor, prepared: PreparedGraphEFM
+    ) -> tuple[Tensor, Tensor]:
+        """See `core.protocols.LatentStepModel`."""
+        grid = self.grid_next_embedder(previous, state, forcing, prepared.grid_next, target)
+        return self.posterior_encoder(grid, prepared.posterior, self.edges, state.shape[0])
+
+    def decode(
+        self, latent: Tensor, previous: Tensor, state: Tensor, forcing: Tensor, prepared: PreparedGraphEFM
+    ) -> StepOutput:
+        """See `core.protocols.LatentStepModel`."""
+        grid = self.grid_embedder(previous, state, forcing, prepared.grid)
+        return self._decode(latent, grid, previous, state, prepared)
+
+    def _prior(self, grid: Tensor, prepared: PreparedGraphEFM, batch: int) -> tuple[Tensor, Tensor]:
+        """Prior of the embedded grid."""
+        if self.prior_encoder is not None:
+            return self.prior_encoder(grid, prepared.prior, self.edges, batch)
+        shape = batch, self.num_latent_nodes, self.latent_dim
+        return grid.new_full(shape, self.prior_mean), grid.new_full(shape, self.prior_std)
+
+    def _decode(
+        self, latent: Tensor, grid: Tensor, previous: Tensor, state: Tensor, prepared: PreparedGraphEFM
+    ) -> StepOutput:
+        """Next state from the embedded grid."""
+        batch, nodes, _ = state.shape
+        output = self.decoder(latent, grid, prepared.decoder, self.edges, batch).view(batch, nodes, -1)
+        if not self.predict_std:
+            return StepOutput(self.update(output, previous, state), None)
+        mean, raw_std = output.chunk(2, dim=-1)
+        return StepOutput(self.update(mean, previous, state), functional.softplus(raw_std))
