@@ -1,7 +1,7 @@
 """A set of prepared runs as one source of training data."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +9,12 @@ import numpy as np
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec, FeatureSpec
+from spacecast.data.agreement import Box, boundary_nodes, check_agreement
 from spacecast.data.cache import FrameCache
 from spacecast.data.chunks import require_folder
 from spacecast.data.configs import find_runs, prepared_path
 from spacecast.data.statistics import Progress, Statistics, cached, floor_std, stream
 from spacecast.data.store import RunStore
-
-Box = Mapping[str, float]
 
 
 class RunDatastore:
@@ -64,7 +63,7 @@ class RunDatastore:
         require_folder(self.root, write=False)
         self.train_runs, self.holdout_runs = _choose(self.root, runs, holdout)
         self._stores = {run: RunStore(prepared_path(self.root, run), run) for run in self.runs}
-        self._check_agreement()
+        check_agreement(list(self._stores.values()))
         self.forcing_past, self.forcing_future = (forcing_past, forcing_future) if self._has_forcing else (0, 0)
         self.cache = FrameCache(cache_gb)
         self._progress = progress
@@ -138,40 +137,6 @@ class RunDatastore:
             raise IndexError(f"frames {start} to {stop} of run {run}, split {split}, which has {last - first}")
         return first
 
-    def _check_agreement(self) -> None:
-        """All runs must share grid, variables, units, static features and time step."""
-        first = self._first
-        for other in self._stores.values():
-            pair = f"{other.label} and {first.label} differ in"
-            if (
-                other.grid.shape != first.grid.shape
-                or not np.allclose(other.grid.x, first.grid.x)
-                or not np.allclose(other.grid.z, first.grid.z)
-            ):
-                raise UserError(
-                    f"{pair} their grid: {_plane(other.grid)} and {_plane(first.grid)}; train on runs of one grid"
-                )
-            if (other.grid.valid != first.grid.valid).any():
-                raise UserError(
-                    f"{pair} their mask in {int((other.grid.valid != first.grid.valid).sum())} cells; prepare both with one static.zarr"
-                )
-            for category, names in first.names.items():
-                if other.names.get(category) != names:
-                    raise UserError(
-                        f"{pair} their {category} variables: {_list(other.names.get(category, ()))} and {_list(names)}; prepare both alike"
-                    )
-                for name, found, expected in zip(names, other.units[category], first.units[category], strict=True):
-                    if found != expected:
-                        raise UserError(
-                            f"{pair} the units of {name}: {found!r} and {expected!r}; convert one and prepare it again"
-                        )
-            if abs(other.step_seconds - first.step_seconds) > 1e-6:
-                raise UserError(
-                    f"{pair} their time step: {other.step_seconds:g} s and {first.step_seconds:g} s; train on runs of one cadence"
-                )
-            if not np.allclose(other.static_values, first.static_values, rtol=1e-4, atol=1e-5):
-                raise UserError(f"{pair} their static features; prepare both with one static.zarr")
-
     def _make_spec(self, statistics: str, boundary: Box | Sequence[Box] | None) -> DataSpec:
         """Everything models may know of the data."""
         first = self._first
@@ -244,34 +209,6 @@ class RunDatastore:
         return cached(self.root / ".spacecast", [self._stores[run].content_hash for run in self.train_runs], compute)
 
 
-def boundary_nodes(grid: Grid, boundary: Box | Sequence[Box] | None) -> np.ndarray:
-    """True on the nodes of the driven region, shape (node,).
-
-    Args:
-        grid: the plane.
-        boundary: bounds (x_min, x_max, z_min, z_max, r_min, r_max in R_E) that all hold, or a list of such regions.
-
-    """
-    inside = np.zeros(grid.num_nodes, dtype=bool)
-    if not boundary:
-        return inside
-    coordinates = {"x": grid.positions[:, 0], "z": grid.positions[:, 1], "r": grid.radius}
-    known = [f"{axis}_{side}" for axis in coordinates for side in ("min", "max")]
-    for box in [boundary] if isinstance(boundary, Mapping) else boundary:
-        region = np.ones(grid.num_nodes, dtype=bool)
-        for name, bound in box.items():
-            if name not in known:
-                raise UserError(f"boundary has no bound {name!r}; {nearest(name, known)}")
-            values = coordinates[name[0]]
-            region &= values > bound if name.endswith("min") else values < bound
-        if not region.any():
-            raise UserError(f"boundary {dict(box)} holds no node of the {_plane(grid)}; widen it or set it to null")
-        inside |= region
-    if inside.all():
-        raise UserError(f"boundary {boundary} holds every node of the {_plane(grid)}; nothing is left to forecast")
-    return inside
-
-
 def _choose(
     root: Path, runs: Sequence[int | str] | None, holdout: Sequence[int | str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -305,11 +242,6 @@ def _stored(store: RunStore, category: str) -> Statistics:
     if category != "state":
         return Statistics(mean, std, np.zeros_like(mean), np.zeros_like(std))
     return Statistics(mean, std, store.statistic(category, "diff_mean"), store.statistic(category, "diff_std"))
-
-
-def _plane(grid: Grid) -> str:
-    """Size and extent of a plane in words."""
-    return f"{grid.shape[0]} x {grid.shape[1]} plane x {grid.x[0]:g} to {grid.x[-1]:g}, z {grid.z[0]:g} to {grid.z[-1]:g} R_E"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ from spacecast.data.store import RunStore
 
 logger = logging.getLogger(__name__)
 MARK = "spacecast_source"
-SMALL = 50e6  # bytes of raw data below which a process of its own is not worth its start
+SMALL = 2e9  # bytes of raw data up to which processes of their own cost more than they save (seconds to start)
 
 
 def prepare(

@@ -1,0 +1,304 @@
+"""What is in a data folder, and whether it can be trained on; reads a bounded number of frames."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from spacecast.core.errors import UserError
+from spacecast.data.agreement import check_agreement, describe_plane
+from spacecast.data.chunks import require_folder
+from spacecast.data.configs import find_runs, prepared_path
+from spacecast.data.datastore import RunDatastore
+from spacecast.data.physics import divergence_ratio, electric_ratio, expected_units, pressure_ratio
+from spacecast.data.statistics import Moments, Progress, check_scales
+from spacecast.data.store import RunStore
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a user should know: an `error` forbids training, a `warning` does not."""
+
+    severity: str
+    text: str
+
+
+@dataclass
+class Report:
+    """Result of `inspect`.
+
+    Attributes:
+        findings: errors and warnings.
+        lines: the description as text lines, tables included.
+        stores: the runs that could be opened, by name; `fields` reads frames of them.
+
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    stores: dict[str, RunStore] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> list[str]:
+        """Faults that forbid training."""
+        return [finding.text for finding in self.findings if finding.severity == "error"]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Oddities that do not."""
+        return [finding.text for finding in self.findings if finding.severity == "warning"]
+
+    @property
+    def ok(self) -> bool:
+        """True when the data can be trained on."""
+        return not self.errors
+
+    def raise_errors(self) -> None:
+        """Raise the first error as a UserError, with the number of the others."""
+        if self.errors:
+            more = f" (and {len(self.errors) - 1} more)" if len(self.errors) > 1 else ""
+            raise UserError(self.errors[0] + more)
+
+    def fields(self, run: str, frame: int = 0) -> dict[str, np.ndarray]:
+        """One frame of a run laid out on the plane, by variable, each of shape (x, z), NaN inside Earth."""
+        store = self.stores[run]
+        nodes = store.read("state", frame, frame + 1, check=False)[0]
+        return {name: store.grid.to_field(nodes[:, i]) for i, name in enumerate(store.names["state"])}
+
+
+@dataclass
+class _Sample:
+    """What the sampled frames of one run show."""
+
+    values: Moments = field(default_factory=Moments)
+    change: Moments = field(default_factory=Moments)
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    broken: np.ndarray | None = None
+    divergence: list[float] = field(default_factory=list)
+    pressure: list[tuple[float, float]] = field(default_factory=list)
+    electric: list[tuple[float, float]] = field(default_factory=list)
+
+
+def inspect(
+    source: str | Path | RunDatastore,
+    runs: Sequence[int | str] | None = None,
+    *,
+    frames: int = 12,
+    progress: Progress | None = None,
+) -> Report:
+    """Describe prepared runs and look for faults.
+
+    Args:
+        source: a data folder, or an open datastore.
+        runs: names of runs; None takes all of the folder or datastore.
+        frames: frames to read per run, in pairs spread evenly over the run. Chunks are counted in all frames.
+        progress: called with (run, frames read, frames to read).
+
+    Returns:
+        A report; `report.ok` says whether the data can be trained on.
+
+    Raises:
+        UserError: when there is no run to inspect.
+
+    """
+    report = Report()
+    if isinstance(source, RunDatastore):
+        root, names = source.root, [str(run) for run in runs or source.runs]
+    else:
+        root = Path(source)
+        require_folder(root, write=False)
+        names = [str(run) for run in (find_runs(root) if runs is None else runs)]
+    if not names:
+        raise UserError(f"{root} holds no prepared run vlasiator_run_<number>.zarr; run spacecast-data prepare")
+    for name in names:
+        try:
+            report.stores[name] = RunStore(prepared_path(root, name), name)
+        except UserError as error:
+            report.findings.append(Finding("error", str(error)))
+    if not report.stores:
+        return report
+    samples = {name: _sample(store, frames, progress) for name, store in report.stores.items()}
+    for name, store in report.stores.items():
+        _judge(report, store, samples[name])
+    _judge_together(report, samples)
+    _describe(report, samples)
+    return report
+
+
+def _sample(store: RunStore, frames: int, progress: Progress | None) -> _Sample:
+    """Read pairs of neighbouring frames."""
+    sample, names = _Sample(), store.names["state"]
+    pairs = max(1, min(frames // 2, store.num_frames // 2))
+    starts = np.unique(np.linspace(0, store.num_frames - 2, pairs).astype(int))
+    for number, start in enumerate(starts):
+        try:
+            pair = store.read("state", int(start), int(start) + 2, check=False).astype(np.float64)
+        except UserError:
+            sample.broken = np.full(len(names), -1)
+            return sample
+        bad = ~np.isfinite(pair)
+        sample.broken = bad.sum(axis=(0, 1)) + (0 if sample.broken is None else sample.broken)
+        whole = ~bad.any(axis=(0, 2))
+        if whole.any():
+            good = pair[:, whole]
+            sample.values.update(good)
+            sample.change.update(good[1] - good[0])
+            low, high = good.min(axis=(0, 1)), good.max(axis=(0, 1))
+            sample.low = low if sample.low is None else np.minimum(sample.low, low)
+            sample.high = high if sample.high is None else np.maximum(sample.high, high)
+        if not bad.any():
+            _measure(sample, pair[0], names, store)
+        if progress is not None:
+            progress(store.label, 2 * (number + 1), 2 * len(starts))
+    return sample
+
+
+def _measure(sample: _Sample, state: np.ndarray, names: Sequence[str], store: RunStore) -> None:
+    """Physical residuals of one frame."""
+    divergence = divergence_ratio(state, names, store.grid)
+    if divergence is not None:
+        sample.divergence.append(divergence)
+    for found, values in (
+        (pressure_ratio(state, names), sample.pressure),
+        (electric_ratio(state, names), sample.electric),
+    ):
+        if found is not None:
+            values.append(found)
+
+
+def _judge(report: Report, store: RunStore, sample: _Sample) -> None:
+    """Findings about one run."""
+
+    def add(severity: str, text: str) -> None:
+        report.findings.append(Finding(severity, f"{store.label}: {text}"))
+
+    names = store.names["state"]
+    if sample.broken is not None and (sample.broken < 0).any():
+        add("error", "a sampled frame cannot be decoded; prepare or download it again")
+        return
+    for name, count in zip(names, sample.broken if sample.broken is not None else (), strict=False):
+        if count:
+            add(
+                "error",
+                f"{name} is NaN or infinite at {count} nodes of the sampled frames; correct the raw data or the mask",
+            )
+    if sample.values.count:
+        spread, moved = sample.values.std, np.sqrt(sample.change.mean**2 + sample.change.std**2)
+        flat = ~(spread > 1e-6 * np.abs(sample.values.mean))
+        if flat.any():
+            add("warning", f"constant everywhere: {', '.join(np.asarray(names)[flat])}")
+        frozen = ~flat & ~(moved > 1e-9 * spread)
+        if frozen.any() and (frozen | flat).all():
+            add("error", "no variable changes in time; there is nothing to learn from")
+        elif frozen.any():
+            add("warning", f"constant in time: {', '.join(np.asarray(names)[frozen])}")
+    for split, needed, severity in (("train", 3, "error"), ("val", 3, "warning"), ("test", 3, "warning")):
+        found = np.ptp(store.splits[split]) if split in store.splits else 0
+        if found < needed:
+            add(
+                severity,
+                f"split {split!r} has {found} frames, a forecast of one step needs {needed}; enlarge it in the YAML",
+            )
+    if store.frames_per_chunk("state") > 16:
+        add(
+            "warning",
+            f"{store.frames_per_chunk('state')} frames per chunk make reading slow; prepare with chunking: {{time: 1}}",
+        )
+    for name, unit in zip(names, store.units["state"], strict=True):
+        expected = expected_units(name)
+        if expected and unit.replace("^", "").replace("cm-3", "1/cm3") != expected:
+            add("warning", f"{name} has units {unit!r}, the published data have {expected!r}")
+    _judge_statics(store, add)
+    _judge_physics(sample, add)
+
+
+def _judge_statics(store: RunStore, add) -> None:  # type: ignore[no-untyped-def]
+    """Static features that are coordinates by name must be those of the grid."""
+    truth = {"x": store.grid.positions[:, 0], "z": store.grid.positions[:, 1], "r": store.grid.radius}
+    for i, name in enumerate(store.names["static"]):
+        known = truth.get(name.split("_")[0])
+        if known is not None and not np.allclose(store.static_values[:, i], known, atol=1e-3 * np.abs(known).max()):
+            add(
+                "error",
+                f"static feature {name!r} is not the {name[0]} of the cells; axes of static.zarr are swapped or shifted",
+            )
+
+
+def _judge_physics(sample: _Sample, add) -> None:  # type: ignore[no-untyped-def]
+    """Residuals of div B, P - n k T and E + v x B."""
+    if sample.divergence and max(sample.divergence) > 0.05:
+        add("warning", f"div B is {max(sample.divergence):.2g} of |B| / dx (rms); axes x and z may be swapped")
+    for what, values in (("P over n k T", sample.pressure), ("|E| over |v x B|", sample.electric)):
+        if not values:
+            continue
+        ratio, residual = (float(v) for v in np.median(np.asarray(values), axis=0))
+        if not 1 / 30 < ratio < 30:
+            add(
+                "error",
+                f"{what} is {ratio:.3g} (median), expected about 1; units of one of them are wrong, convert the raw data",
+            )
+        elif residual > 0.3:
+            add("warning", f"{what} is {ratio:.3g} (median) with a residual of {residual:.0%}")
+
+
+def _judge_together(report: Report, samples: dict[str, _Sample]) -> None:
+    """Findings about the runs as a set."""
+    stores = list(report.stores.values())
+    try:
+        check_agreement(stores)
+        rms = {name: np.sqrt(s.values.mean**2 + s.values.std**2) for name, s in samples.items() if s.values.count}
+        check_scales(rms, stores[0].names["state"])
+    except UserError as error:
+        report.findings.append(Finding("error", str(error)))
+
+
+def _describe(report: Report, samples: dict[str, _Sample]) -> None:
+    """Text lines: plane, runs, variables."""
+    first = next(iter(report.stores.values()))
+    lines = report.lines
+    dx, dz = first.grid.spacing
+    earth = first.grid.valid.size - first.grid.num_nodes
+    lines.append(
+        f"plane      {describe_plane(first.grid)}; cells {dx:.4g} x {dz:.4g} R_E, {first.grid.num_nodes} nodes, {earth} cells cut out"
+    )
+    lines.append(f"static     {', '.join(first.names['static']) or 'none'}")
+    lines.append(f"forcing    {', '.join(first.names.get('forcing', ())) or 'none'}")
+    lines.append("")
+    lines.append(
+        f"{'run':<8}{'frames':>7}{'step s':>8}  {'train / val / test':<22}{'start':<21}{'div B':>9}{'P-nkT':>9}{'E+vxB':>9}"
+    )
+    for name, store in report.stores.items():
+        sizes = " / ".join(str(np.ptp(store.splits[s])) if s in store.splits else "-" for s in ("train", "val", "test"))
+        sample = samples[name]
+        numbers = [
+            _mean(sample.divergence),
+            _mean([r for _, r in sample.pressure]),
+            _mean([r for _, r in sample.electric]),
+        ]
+        start = str(store.times[0].astype("datetime64[s]"))
+        lines.append(
+            f"{name:<8}{store.num_frames:>7}{store.step_seconds:>8g}  {sizes:<22}{start:<21}{''.join(f'{n:>9}' for n in numbers)}"
+        )
+    for name, store in report.stores.items():
+        sample = samples[name]
+        if sample.low is None or sample.high is None or sample.broken is None:
+            continue
+        lines += ["", f"run {name}, {sample.values.count // first.grid.num_nodes} sampled frames"]
+        lines.append(
+            f"{'variable':<10}{'units':<8}{'min':>11}{'max':>11}{'mean':>11}{'std':>11}{'step rms':>11}{'NaN':>6}"
+        )
+        step = np.sqrt(sample.change.mean**2 + sample.change.std**2)
+        for i, variable in enumerate(store.names["state"]):
+            row = (sample.low[i], sample.high[i], sample.values.mean[i], sample.values.std[i], step[i])
+            lines.append(
+                f"{variable:<10}{store.units['state'][i]:<8}"
+                + "".join(f"{value:>11.4g}" for value in row)
+                + f"{sample.broken[i]:>6}"
+            )
+
+
+def _mean(values: Sequence[float]) -> str:
+    """Mean of residuals in short form."""
+    return f"{np.mean(values):.1e}" if len(values) else "-"
