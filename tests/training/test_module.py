@@ -1,0 +1,142 @@
+from functools import partial
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from spacecast.core.errors import UserError
+from spacecast.core.types import Batch
+from spacecast.forecast.objectives import ForecastObjective
+from spacecast.forecast.standardize import Standardizer
+from spacecast.models.encode_process_decode import EncodeProcessDecode
+from spacecast.models.persistence import Persistence
+from spacecast.training.checkpoint import SelfDescription, find_checkpoint, load_checkpoint, model_weights
+from spacecast.training.module import ForecastModule
+from spacecast.training.schedule import ConstantSchedule
+
+STEPS = 2
+
+
+def waves(spec, count: int) -> list[Batch]:
+    """Windows of a wave that runs along x, in physical units."""
+    x = torch.as_tensor(spec.grid.positions[:, 0], dtype=torch.float32)
+    batches = []
+    for start in range(count):
+        times = torch.arange(start, start + 2 + STEPS, dtype=torch.float32)[:, None, None]
+        states = torch.sin(x[None, :, None] / 5 + 0.3 * times + torch.arange(12.0))
+        physical = Standardizer(spec).state_to_physical(states)
+        batches.append(Batch(physical[:2], physical[2:], torch.zeros(STEPS, len(x), 0), torch.tensor([0, start])))
+    return batches
+
+
+@pytest.fixture
+def loader(tiny_spec):
+    return DataLoader(waves(tiny_spec, 8), batch_size=4)
+
+
+def make_module(spec, graph, model=None, **schedule) -> ForecastModule:
+    torch.manual_seed(0)
+    model = model or EncodeProcessDecode(spec, graph, hidden_dim=16, processor_layers=1, inputs="increments")
+    optimizer = partial(torch.optim.AdamW, lr=3e-3)
+    plan = ConstantSchedule(schedule.pop("epochs", 15), rollout_steps=STEPS, decay="cosine", **schedule)
+    return ForecastModule(model, ForecastObjective(spec), plan, optimizer, spec, validation_steps=STEPS)
+
+
+def fit(module, loader, epochs=1, callbacks=()) -> pl.Trainer:
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=list(callbacks),
+    )
+    trainer.fit(module, loader, loader)
+    return trainer
+
+
+def test_training_learns_a_wave(tiny_spec, tiny_graph, loader):
+    trainer = fit(make_module(tiny_spec, tiny_graph, epochs=40), loader, epochs=40)
+    assert float(trainer.callback_metrics["val/rmse_ratio"]) < 0.6
+
+
+def test_persistence_scores_exactly_one(tiny_spec, tiny_graph, loader):
+    module = make_module(tiny_spec, tiny_graph, Persistence(tiny_spec, tiny_graph))
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    [scores] = trainer.validate(module, loader, verbose=False)
+    assert scores["val/rmse_ratio"] == pytest.approx(1.0)
+    errors = torch.stack([batch.target[-1] - batch.initial[1] for batch in waves(tiny_spec, 8)])
+    rmse = errors[:, tiny_spec.interior, 9].square().mean().sqrt()
+    assert scores["val_rmse/rho"] == pytest.approx(float(rmse), rel=1e-5)
+
+
+def test_learning_rate_is_the_schedule_whatever_the_optimizer_remembers(tiny_spec, tiny_graph, loader):
+    module = make_module(tiny_spec, tiny_graph, epochs=4, final_lr_factor=0.5)
+    rates = []
+
+    class Spy(pl.Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.param_groups[0]["lr"] = 123.0  # as a stale checkpoint would have it
+
+    fit(module, loader, epochs=2, callbacks=[Spy()])
+    expected = [3e-3 * module.schedule.at(progress).lr_factor for progress in (0, 0.5, 1, 1.5)]
+    assert rates == pytest.approx(expected)
+
+
+def test_checkpoint_is_plain_complete_and_gives_the_same_forecast(tiny_spec, tiny_graph, loader, tmp_path):
+    module = make_module(tiny_spec, tiny_graph)
+    config = {"model": {"hidden_dim": 16}, "seed": 1}
+    trainer = fit(module, loader, callbacks=[SelfDescription(config, tiny_spec, tiny_graph)])
+    (tmp_path / "checkpoints").mkdir()
+    trainer.save_checkpoint(tmp_path / "checkpoints" / "best.ckpt")
+    content = load_checkpoint(tmp_path)
+    assert content["spacecast"]["config"] == config
+    assert content["spacecast"]["graph"]["hash"] == tiny_graph.content_hash
+    spec = type(tiny_spec).from_dict(content["spacecast"]["data_spec"])
+    assert spec.state.names == tiny_spec.state.names
+    fresh = EncodeProcessDecode(spec, tiny_graph, hidden_dim=16, processor_layers=1, inputs="increments")
+    fresh.load_state_dict(model_weights(content))
+    batch = Standardizer(spec).batch(next(iter(loader)))
+    arguments = (batch.initial[:, 0], batch.initial[:, 1], batch.forcing[:, 0])
+    one, other = (model.step(*arguments, model.prepare()).state for model in (fresh, module.model))
+    assert torch.equal(one, other)
+
+
+class Hostile:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"not a checkpoint", "cannot be read|refused"),
+        ({"state_dict": {}}, "not a checkpoint of spacecast"),
+        ({"state_dict": {}, "spacecast": {"format": 99, "versions": {"spacecast": "9.9"}}}, "upgrade"),
+        ({"state_dict": {}, "spacecast": Hostile()}, "refused"),
+    ],
+)
+def test_bad_checkpoints_are_refused_in_one_line(tmp_path, content, message, capsys):
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(UserError, match=message) as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_truncated_checkpoint(tmp_path, tiny_spec, tiny_graph, loader):
+    trainer = fit(make_module(tiny_spec, tiny_graph), loader)
+    path = tmp_path / "x.ckpt"
+    trainer.save_checkpoint(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(UserError, match="cannot be read"):
+        load_checkpoint(path)
+
+
+def test_missing_checkpoint_says_where_to_look(tmp_path):
+    with pytest.raises(UserError, match=r"checkpoints/best\.ckpt"):
+        find_checkpoint(tmp_path)
