@@ -35,7 +35,7 @@ ORDER = (
 
 
 def prepared_path(root: Path, run: int | str) -> Path:
-    """The prepared store of a run: `vlasiator_run_<run>.zarr`, or `vlasiator_<run>.zarr`, `<run>.zarr` where only that exists."""
+    """The prepared store of a run: `vlasiator_run_<run>.zarr`, or `vlasiator_<run>.zarr` where only that exists."""
     return _choose(root, run, "zarr")
 
 
@@ -76,7 +76,8 @@ def open_raw(path: Path, label: str) -> xr.Dataset:
     except (ValueError, KeyError, OSError, RuntimeError, TypeError) as error:
         text = str(error).strip().splitlines() or [""]
         raise UserError(
-            f"{label}: {path} is no complete zarr store ({type(error).__name__}: {text[0][:160]}); simulate or download it again"
+            f"{label}: {path} is no complete zarr store ({type(error).__name__}: {text[0][:160]}); "
+            "simulate or download it again"
         ) from error
 
 
@@ -87,7 +88,7 @@ def write_configs(
     *,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write `vlasiator_run_<run>.yaml` for each raw run and `vlasiator_config.yaml`, in the layout of the published data.
+    """Write `vlasiator_run_<run>.yaml` for each raw run and `vlasiator_config.yaml`, laid out as the published data.
 
     Args:
         root: folder with `run_<run>.zarr` and `static.zarr`.
@@ -104,7 +105,8 @@ def write_configs(
     names = find_raw_runs(root) if runs is None else tuple(str(run) for run in runs)
     if not names:
         raise UserError(
-            f"{root} holds no raw run run_<number>.zarr; run spacecast-data simulate or download, or choose another folder"
+            f"{root} holds no raw run run_<number>.zarr; run spacecast-data simulate or download, "
+            "or choose another folder"
         )
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
         raise UserError(

@@ -27,8 +27,8 @@ class EpochSampler(DistributedSampler):
         rank, world: this process and the number of processes. When shuffled all ranks get equally many windows (a
             remainder is left out), else each window goes to exactly one rank.
 
-    `load_state_dict` makes one epoch start where it was interrupted. It is a `DistributedSampler` only so that Lightning
-    leaves it in place.
+    `load_state_dict` makes one epoch start where it was interrupted. It is a `DistributedSampler` only so that
+    Lightning leaves it in place.
 
     """
 

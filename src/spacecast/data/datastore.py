@@ -219,7 +219,8 @@ def _choose(
         chosen = tuple(run for run in found if run not in held)
         if not chosen:
             raise UserError(
-                f"{root} holds no prepared run to train on, found {_list(found) or 'none'}, held out {_list(held) or 'none'}; run spacecast-data prepare"
+                f"{root} holds no prepared run to train on, found {_list(found) or 'none'}, "
+                f"held out {_list(held) or 'none'}; run spacecast-data prepare"
             )
     else:
         chosen = tuple(str(run) for run in runs)

@@ -222,7 +222,8 @@ def _judge_statics(store: RunStore, add) -> None:  # type: ignore[no-untyped-def
         if known is not None and not np.allclose(store.static_values[:, i], known, atol=1e-3 * np.abs(known).max()):
             add(
                 "error",
-                f"static feature {name!r} is not the {name[0]} of the cells; axes of static.zarr are swapped or shifted",
+                f"static feature {name!r} is not the {name[0]} of the cells; "
+                "axes of static.zarr are swapped or shifted",
             )
 
 
@@ -237,7 +238,8 @@ def _judge_physics(sample: _Sample, add) -> None:  # type: ignore[no-untyped-def
         if not 1 / 30 < ratio < 30:
             add(
                 "error",
-                f"{what} is {ratio:.3g} (median), expected about 1; units of one of them are wrong, convert the raw data",
+                f"{what} is {ratio:.3g} (median), expected about 1; units of one of them are wrong, "
+                "convert the raw data",
             )
         elif residual > 0.3:
             add("warning", f"{what} is {ratio:.3g} (median) with a residual of {residual:.0%}")
@@ -261,13 +263,15 @@ def _describe(report: Report, samples: dict[str, _Sample]) -> None:
     dx, dz = first.grid.spacing
     earth = first.grid.valid.size - first.grid.num_nodes
     lines.append(
-        f"plane      {describe_plane(first.grid)}; cells {dx:.4g} x {dz:.4g} R_E, {first.grid.num_nodes} nodes, {earth} cells cut out"
+        f"plane      {describe_plane(first.grid)}; cells {dx:.4g} x {dz:.4g} R_E, {first.grid.num_nodes} nodes, "
+        f"{earth} cells cut out"
     )
     lines.append(f"static     {', '.join(first.names['static']) or 'none'}")
     lines.append(f"forcing    {', '.join(first.names.get('forcing', ())) or 'none'}")
     lines.append("")
     lines.append(
-        f"{'run':<8}{'frames':>7}{'step s':>8}  {'train / val / test':<22}{'start':<21}{'div B':>9}{'P-nkT':>9}{'E+vxB':>9}"
+        f"{'run':<8}{'frames':>7}{'step s':>8}  "
+        f"{'train / val / test':<22}{'start':<21}{'div B':>9}{'P-nkT':>9}{'E+vxB':>9}"
     )
     for name, store in report.stores.items():
         sizes = " / ".join(str(np.ptp(store.splits[s])) if s in store.splits else "-" for s in ("train", "val", "test"))
@@ -279,7 +283,8 @@ def _describe(report: Report, samples: dict[str, _Sample]) -> None:
         ]
         start = str(store.times[0].astype("datetime64[s]"))
         lines.append(
-            f"{name:<8}{store.num_frames:>7}{store.step_seconds:>8g}  {sizes:<22}{start:<21}{''.join(f'{n:>9}' for n in numbers)}"
+            f"{name:<8}{store.num_frames:>7}{store.step_seconds:>8g}  "
+            f"{sizes:<22}{start:<21}{''.join(f'{n:>9}' for n in numbers)}"
         )
     for name, store in report.stores.items():
         sample = samples[name]

@@ -39,16 +39,16 @@ def prepare(
 ) -> list[Path]:
     """Turn raw runs into prepared ones with mllam-data-prep, as their YAML says.
 
-    A run is prepared again only when its YAML or its raw data changed, or with `overwrite`. A prepared run without raw data
-    (a download) is taken as it is. The old output stays until the new one is complete. Processes that prepare one folder at
-    once wait for each other.
+    A run is prepared again only when its YAML or its raw data changed, or with `overwrite`. A prepared run without raw
+    data (a download) is taken as it is. The old output stays until the new one is complete. Processes that prepare one
+    folder at once wait for each other.
 
     Args:
         root: folder with raw runs and their YAML; a missing YAML is written (`configs.write_configs`).
         runs: names of runs; None takes all.
         overwrite: prepare in any case.
         progress: called with (run, frames written, frames).
-        processes: runs prepared at the same time; None: one per core for large data, else this process.
+        processes: runs prepared at the same time; None: one per core for large data, else 1, here.
 
     Returns:
         The prepared stores, one per run.
@@ -116,7 +116,8 @@ def _job(root: Path, name: str, overwrite: bool) -> dict[str, Any] | None:
         if target.exists() and not overwrite:
             return None
         raise UserError(
-            f"{label}: raw data {absent[0]} named in {source.name} do not exist in {root}; simulate or download them, or correct the path"
+            f"{label}: raw data {absent[0]} named in {source.name} do not exist in {root}; "
+            "simulate or download them, or correct the path"
         )
     paths = {path: found for path, found in raw.items() if found is not None}
     mark = _fingerprint(config, list(paths.values()))
@@ -142,7 +143,8 @@ def _read_config(path: Path, label: str) -> dict[str, Any]:
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, OSError) as error:
         text = " ".join(str(error).split())[:160]
         raise UserError(
-            f"{label}: {path} is no mllam-data-prep configuration ({type(error).__name__}: {text}); correct it or delete it"
+            f"{label}: {path} is no mllam-data-prep configuration ({type(error).__name__}: {text}); "
+            "correct it or delete it"
         ) from error
 
     def plain(value: Any) -> Any:
@@ -281,7 +283,8 @@ def run_mdp(config: dict[str, Any], folder: Path, mark: str, name: str) -> None:
             cause = error.__cause__ or error
             text = " ".join(f"{error} {cause if cause is not error else ''}".split())[:300]
             raise UserError(
-                f"run {name}: mllam-data-prep could not prepare it ({type(cause).__name__}: {text}); correct vlasiator_run_{name}.yaml or the raw data"
+                f"run {name}: mllam-data-prep could not prepare it ({type(cause).__name__}: {text}); "
+                f"correct vlasiator_run_{name}.yaml or the raw data"
             ) from error
     RunStore(folder, name)
 

@@ -30,14 +30,16 @@ def check_input(entry: dict[str, Any], label: str, seen: dict[str, Any]) -> None
         array = group[name]
         if name in data.data_vars and set(data[name].dims) != set(dims):
             raise UserError(
-                f"{label}: {name} in {path.name} has dimensions {', '.join(map(str, data[name].dims))}, the configuration says {', '.join(dims)}"
+                f"{label}: {name} in {path.name} has dimensions {', '.join(map(str, data[name].dims))}, "
+                f"the configuration says {', '.join(dims)}"
             )
         lost = missing_chunks(array, path / name)
         if lost:
             axes = axis_names(array)
             where = f", first in frame {lost[0][axes.index('time')].start}" if "time" in axes else ""
             raise UserError(
-                f"{label}: {len(lost)} chunk(s) of {name} in {path.name} are missing{where}; simulate or download the raw data again"
+                f"{label}: {len(lost)} chunk(s) of {name} in {path.name} are missing{where}; "
+                "simulate or download the raw data again"
             )
     if "time" in dims:
         check_times(data["time"].values, f"{label}: {path.name}")
@@ -49,6 +51,7 @@ def check_input(entry: dict[str, Any], label: str, seen: dict[str, Any]) -> None
         previous, where = seen.setdefault(axis, (values, path.name))
         if values.shape != previous.shape or not np.array_equal(values, previous):
             raise UserError(
-                f"{label}: {axis} in {path.name} ({values.size} cells from {values.min():g} to {values.max():g}) differs from {where} "
+                f"{label}: {axis} in {path.name} ({values.size} cells from {values.min():g} to {values.max():g}) "
+                f"differs from {where} "
                 f"({previous.size} cells from {previous.min():g} to {previous.max():g}); both must lie on one grid"
             )

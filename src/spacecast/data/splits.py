@@ -32,7 +32,8 @@ def check_times(times: np.ndarray, label: str) -> float:
     if typical <= 0 or odd.size:
         place = int(odd[0]) if odd.size else 0
         raise UserError(
-            f"{label}: time is not uniform: {steps[place]:g} s between frames {place} and {place + 1}, elsewhere {typical:g} s; "
+            f"{label}: time is not uniform: {steps[place]:g} s between frames {place} and {place + 1}, "
+            f"elsewhere {typical:g} s; "
             "fill the gap or cut the run there"
         )
     return typical

@@ -17,7 +17,7 @@ VERSION = 1
 
 
 class Moments:
-    """Streamed mean and variance of each variable: sums about a shift in float64, so that large means cost no digits."""
+    """Streamed mean and variance of each variable: float64 sums about a shift, so that large means cost no digits."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -112,7 +112,8 @@ def check_scales(rms: Mapping[str, np.ndarray], names: Sequence[str], factor: fl
         if off.max(initial=0) > np.log(factor):
             worst = int(np.argmax(off))
             raise UserError(
-                f"run {run}: {names[worst]} has rms {row[worst]:.3g} but {middle[worst]:.3g} over the runs; its units differ, convert it and prepare again"
+                f"run {run}: {names[worst]} has rms {row[worst]:.3g} but {middle[worst]:.3g} over the runs; "
+                "its units differ, convert it and prepare again"
             )
 
 

@@ -61,7 +61,8 @@ class RunStore:
             if category not in dataset:
                 found = ", ".join(str(v) for v in dataset.data_vars if "__" not in str(v)) or "none"
                 raise UserError(
-                    f"{self.label} has no category {category!r}, found {found}; add it to the inputs of {self.path.stem}.yaml and prepare again"
+                    f"{self.label} has no category {category!r}, found {found}; "
+                    f"add it to the inputs of {self.path.stem}.yaml and prepare again"
                 )
         categories = [c for c in ("state", "static", "forcing") if c in dataset]
         self._check_axes(dataset)
@@ -109,7 +110,8 @@ class RunStore:
             expected = needed | {f"{category}_feature"}
             if set(dataset[category].dims) != expected:
                 raise UserError(
-                    f"{self.label}: {category} has axes {', '.join(map(str, dataset[category].dims))}, expected {', '.join(sorted(expected))}"
+                    f"{self.label}: {category} has axes {', '.join(map(str, dataset[category].dims))}, "
+                    f"expected {', '.join(sorted(expected))}"
                 )
 
     def _array(self, category: str) -> Any:
@@ -139,7 +141,8 @@ class RunStore:
                     frames[place["time"]] = True
             if frames.any():
                 raise UserError(
-                    f"{self.label}: chunks of {category} are missing in {frames.sum()} of {frames.size} frames, first in frame "
+                    f"{self.label}: chunks of {category} are missing in {frames.sum()} of {frames.size} frames, "
+                    "first in frame "
                     f"{int(np.argmax(frames))}; prepare or download {self.path} again"
                 )
 
@@ -172,7 +175,8 @@ class RunStore:
             block = array[tuple(slice(start, stop) if axis == "time" else slice(None) for axis in axes)]
         except (ValueError, RuntimeError, OSError, TypeError, KeyError) as error:
             raise UserError(
-                f"{self.label}: frames {start} to {stop - 1} of {category} cannot be decoded ({_first_line(error)}); prepare or download {self.path} again"
+                f"{self.label}: frames {start} to {stop - 1} of {category} cannot be decoded ({_first_line(error)}); "
+                f"prepare or download {self.path} again"
             ) from error
         feature = axes.index(f"{category}_feature")
         if "grid_index" not in axes:
@@ -193,8 +197,10 @@ class RunStore:
         frame, node, variable = (int(i) for i in np.argwhere(bad)[0])
         x, z = self.grid.positions[node]
         raise UserError(
-            f"{self.label}: {self.names[category][variable]} is {nodes[frame, node, variable]} outside the mask in frame {start + frame}, first at "
-            f"x = {x:g}, z = {z:g} R_E, {int(bad[frame, :, variable].sum())} of {nodes.shape[1]} nodes; correct the raw data or the mask and prepare again"
+            f"{self.label}: {self.names[category][variable]} is {nodes[frame, node, variable]} outside the mask in "
+            f"frame {start + frame}, first at "
+            f"x = {x:g}, z = {z:g} R_E, {int(bad[frame, :, variable].sum())} of {nodes.shape[1]} nodes; "
+            "correct the raw data or the mask and prepare again"
         )
 
     def statistic(self, category: str, name: str) -> np.ndarray:
@@ -214,10 +220,11 @@ class RunStore:
 
     @cached_property
     def content_hash(self) -> str:
-        """Hash of names, units, grid, times, splits, statics, the first, middle and last frame, and the size of every chunk.
+        """Hash of names, units, grid, times, splits, statics, three frames and the size of every chunk.
 
-        Cheap at any size. The compressed size of a chunk changes with its content in practice, so that an edit anywhere is
-        noticed without reading everything; file times and places do not count, so that a copy keeps its hash.
+        Cheap at any size: only the first, middle and last frame are read. The compressed size of a chunk changes with
+        its content in practice, so that an edit anywhere is noticed; file times and places do not count, so that a
+        copy keeps its hash.
         """
         digest = hashlib.sha256(repr((self.names, self.units, self.splits)).encode())
         for values in (self.grid.x, self.grid.z, self.grid.valid, self.times, self.static_values):
@@ -253,7 +260,8 @@ def _grid(dataset: xr.Dataset, label: str) -> tuple[Grid, np.ndarray]:
     for name in ("x", "z"):
         if name not in dataset or dataset[name].dims != ("grid_index",):
             raise UserError(
-                f"{label}: coordinate {name!r} of grid_index is missing; stack grid_index from dims [x, z] and prepare again"
+                f"{label}: coordinate {name!r} of grid_index is missing; stack grid_index from dims [x, "
+                "z] and prepare again"
             )
         if not np.isfinite(dataset[name].values).all():
             raise UserError(f"{label}: coordinate {name!r} of grid_index is not finite; prepare again")
@@ -261,7 +269,8 @@ def _grid(dataset: xr.Dataset, label: str) -> tuple[Grid, np.ndarray]:
     z, j = np.unique(dataset["z"].values.astype(np.float64), return_inverse=True)
     if max(np.ptp(x), np.ptp(z)) > 1e4:
         raise UserError(
-            f"{label}: the plane spans {np.ptp(x):g} x {np.ptp(z):g}, coordinates must be in R_E; divide metres by 6.371e6"
+            f"{label}: the plane spans {np.ptp(x):g} x {np.ptp(z):g}, coordinates must be in R_E; "
+            "divide metres by 6.371e6"
         )
     cells = i * z.size + j
     if np.unique(cells).size != cells.size:
@@ -274,7 +283,8 @@ def _grid(dataset: xr.Dataset, label: str) -> tuple[Grid, np.ndarray]:
     space = mask == 1
     if space.mean() < 0.5:
         raise UserError(
-            f"{label}: mask leaves {int(space.sum())} of {space.size} cells, it is probably inverted; expected 1 = space, 0 = inside Earth"
+            f"{label}: mask leaves {int(space.sum())} of {space.size} cells, it is probably inverted; "
+            "expected 1 = space, 0 = inside Earth"
         )
     valid = np.zeros((x.size, z.size), dtype=bool)
     valid.ravel()[cells[space]] = True

@@ -59,7 +59,8 @@ class WindowDataset(Dataset[Batch]):
                 longest = frames - 2 - future - max(past - 2, 0)
                 advice = f"take at most {longest} steps or enlarge the split" if longest > 0 else "enlarge the split"
                 raise UserError(
-                    f"split {split!r} of run {run} has {frames} frames, a roll-out of {steps} steps needs {frames - longest + steps}; {advice}"
+                    f"split {split!r} of run {run} has {frames} frames, "
+                    f"a roll-out of {steps} steps needs {frames - longest + steps}; {advice}"
                 )
             self._index += [(run, start) for start in starts]
 
