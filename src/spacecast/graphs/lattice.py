@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 from spacecast.core.grid import Grid
 
 SPARE_CANDIDATES = 4  # further neighbours to fall back on where Earth hides the nearest ones
-TIE_BREAKER = (2e-3, 1e-3)  # mesh spacings; cells that lie alike in the mesh get neighbours that lie alike
+TIE_BREAKER = (2e-3, 1.3e-3)  # mesh spacings; cells that lie alike in the mesh get neighbours that lie alike
 
 
 @dataclass(frozen=True, eq=False)
