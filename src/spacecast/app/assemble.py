@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import nn
 
 from spacecast.app.progress import Progress
+from spacecast.core.errors import UserError
 from spacecast.core.graph import MeshGraph
 from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
@@ -32,7 +34,12 @@ Plain = Mapping[str, Any]
 
 def build(section: Plain) -> Any:
     """What a section describes: an object, or with `_partial_` a function that still takes the facts of the data."""
-    return instantiate(section, _convert_="all")
+    try:
+        return instantiate(section, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
 
 
 def no_logger(tracking_uri: str | None = None) -> None:  # noqa: ARG001 - accepted so that scripts may always give it

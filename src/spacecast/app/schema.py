@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from spacecast.app.binding import Range
 
@@ -61,7 +61,9 @@ class Graph:
 class Data:
     """Top level of `data.yaml`."""
 
+    command: Literal["simulate", "prepare", "inspect", "download"]
     paths: Paths
     datastore: Section
-    seed: Annotated[int, Range(0, 2**32 - 1)]
+    overwrite: bool
+    picture: str | None
     simulation: Section | None = None

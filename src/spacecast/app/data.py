@@ -1,0 +1,112 @@
+"""`spacecast-data`: simulates, prepares, inspects and downloads data."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from spacecast.app.cli import run_command
+from spacecast.app.command import Command, Plain
+from spacecast.app.schema import Data
+from spacecast.core.errors import UserError, nearest
+
+log = logging.getLogger(__name__)
+
+
+def simulate(plain: Plain) -> None:
+    """Make raw runs of the simulated magnetosphere."""
+    from spacecast.app.assemble import build
+    from spacecast.app.progress import Progress
+
+    if plain.get("simulation") is None:
+        raise UserError("these data are not simulated; choose datastore=magnetosphere")
+    with Progress("simulating") as progress:
+        paths = build(plain["simulation"])(progress=progress, overwrite=plain["overwrite"])
+    log.info("%d raw runs in %s", len(paths), plain["datastore"]["root"])
+
+
+def prepare(plain: Plain) -> None:
+    """Turn raw runs into training-ready ones."""
+    from spacecast.app.progress import Progress
+    from spacecast.data.prepare import prepare as prepare_runs
+
+    with Progress("preparing") as progress:
+        paths = prepare_runs(plain["datastore"]["root"], plain["datastore"].get("runs"), plain["overwrite"], progress)
+    log.info("%d prepared runs in %s", len(paths), plain["datastore"]["root"])
+
+
+def inspect(plain: Plain) -> None:
+    """Print and draw what is there."""
+    raise UserError("inspect is not there yet")
+
+
+def download(plain: Plain) -> None:
+    """Say how to get the published data."""
+    folder = Path(plain["datastore"]["root"])
+    raise UserError(
+        f"published data are fetched with the Hugging Face client: pip install huggingface_hub && hf download REPOSITORY "
+        f"--repo-type dataset --local-dir {folder}, then spacecast-data prepare datastore=vlasiator datastore.root={folder}"
+    )
+
+
+ACTIONS: dict[str, Callable[[Plain], None]] = {"simulate": simulate, "prepare": prepare, "inspect": inspect, "download": download}
+
+
+def run(plain: Plain) -> None:
+    """Do what the first word says."""
+    from spacecast.app.quiet import quiet
+
+    quiet()
+    ACTIONS[plain["command"]](plain)
+
+
+def rewrite(words: Sequence[str]) -> list[str]:
+    """The first word that is no flag and no override names the action; preset= is short for simulation.preset=."""
+    rest = [f"simulation.{word}" if word.startswith("preset=") else word for word in words]
+    for position, word in enumerate(rest):
+        if "=" not in word and not word.startswith(("-", "~", "+")) and (position == 0 or not rest[position - 1].startswith("-")):
+            if word not in ACTIONS:
+                raise UserError(f"there is no {word!r}; {nearest(word, ACTIONS)}")
+            rest[position] = f"command={word}"
+            return rest
+    if not any(word.startswith(("-", "command=")) for word in rest):
+        raise UserError(f"say what to do: {', '.join(ACTIONS)}")
+    return rest
+
+
+COMMAND = Command(
+    name="spacecast-data",
+    config="data",
+    schema=Data,
+    task=run,
+    rewrite=rewrite,
+    has_run_folder=False,
+    summary="simulates, prepares, inspects and downloads data.",
+    usage=[
+        "spacecast-data simulate [preset=demo] [key=value ...]    raw runs of the simulated magnetosphere",
+        "spacecast-data prepare [datastore.root=DIR ...]          raw runs to training-ready ones",
+        "spacecast-data inspect [datastore=MEMBER ...]            what is there, and whether it can be trained on",
+        "spacecast-data download datastore=vlasiator              how to get the published data",
+    ],
+    examples={
+        "spacecast-data simulate preset=small": "90 x 60 cells, seconds",
+        "spacecast-data inspect datastore=vlasiator datastore.root=DIR": "look at a download",
+    },
+    keys={
+        "simulation.preset": "size: tiny, small, medium, demo, fine; preset=small is short for it",
+        "simulation.densities": "one run per solar-wind density [1/cm3]",
+        "simulation.seed": "fluctuations of the wind",
+        "datastore.root": "folder with the data",
+        "overwrite": "make again what is there",
+        "paths.data_dir": "data and graphs; environment SPACECAST_DATA",
+        "picture": "picture that inspect draws; null: none",
+    },
+)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_command(COMMAND)
+
+
+if __name__ == "__main__":
+    main()

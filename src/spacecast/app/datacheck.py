@@ -1,0 +1,61 @@
+"""Holds the configuration against the data, once they are open and before anything is trained."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from spacecast.app.assemble import Parts
+from spacecast.core.errors import UserError
+from spacecast.core.protocols import Datastore
+from spacecast.data.windows import WindowDataset
+from spacecast.evaluation.evaluator import select_runs
+from spacecast.evaluation.regions import region_masks
+
+if TYPE_CHECKING:
+    from spacecast.training.schedule import Schedule
+
+Plain = Mapping[str, Any]
+
+
+def check_training(plain: Plain, parts: Parts) -> None:
+    """Every roll-out of training and validation must fit into its split.
+
+    Raises:
+        UserError: it does not; the key to change is named.
+
+    """
+    longest = longest_rollout(parts.schedule, epochs_of(plain))
+    needs = (("train", longest, "schedule.rollout_steps"), ("val", plain["data"]["val_steps"], "data.val_steps"))
+    for split, steps, key in needs:
+        _need_windows(parts.datastore, parts.datastore.train_runs, split, steps, key)
+
+
+def check_evaluation(plain: Plain, datastore: Datastore) -> None:
+    """Runs, leads and regions of the evaluation must be there.
+
+    Raises:
+        UserError: they are not.
+
+    """
+    wanted = plain["evaluation"]
+    runs = select_runs(datastore, wanted.get("runs"))
+    _need_windows(datastore, runs, wanted["split"], wanted["steps"], "evaluation.steps")
+    region_masks(datastore.spec, wanted.get("regions"))
+
+
+def _need_windows(datastore: Datastore, runs: tuple[str, ...], split: str, steps: int, key: str) -> None:
+    """At least one window of every run, else an error that starts with the key."""
+    try:
+        WindowDataset(datastore, runs, split, steps, limit=1)
+    except UserError as error:
+        raise UserError(f"{key}={steps}: {error}") from error
+
+
+def epochs_of(plain: Plain) -> int:
+    """Epochs of the run, as far as they are known."""
+    epochs = plain["trainer"].get("max_epochs")
+    return epochs if isinstance(epochs, int) and epochs > 0 else 1000
+
+
+def longest_rollout(schedule: "Schedule", epochs: int) -> int:
+    """Most steps that a training roll-out has in any epoch."""
+    return max(schedule.at(epoch).rollout_steps for epoch in range(epochs))

@@ -1,0 +1,57 @@
+"""`spacecast-graph`: builds, checks, caches and draws a mesh graph."""
+
+import logging
+from pathlib import Path
+
+from spacecast.app.cli import run_command
+from spacecast.app.command import Command, Plain
+from spacecast.app.schema import Graph
+
+log = logging.getLogger(__name__)
+
+
+def graph(plain: Plain) -> None:
+    """Build a graph for the grid of the data, print its counts and draw it."""
+    from spacecast.app.assemble import open_data, open_graph
+    from spacecast.app.quiet import quiet
+    from spacecast.graphs.summary import format_summary
+    from spacecast.plots.graph import draw_graph
+
+    quiet()
+    spec = open_data(plain).spec
+    mesh = open_graph(plain, spec)
+    log.info("%s", format_summary(mesh))
+    if plain["picture"] is not None:
+        picture = Path(plain["picture"])
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        log.info("picture: %s", draw_graph(mesh, spec.grid, picture))
+
+
+COMMAND = Command(
+    name="spacecast-graph",
+    config="graph",
+    schema=Graph,
+    task=graph,
+    summary="builds, checks, caches and draws a mesh graph for the grid of the data.",
+    usage=["spacecast-graph [graph=MEMBER] [key=value ...]"],
+    examples={
+        "spacecast-graph graph=hierarchical": "counts and a picture",
+        "spacecast-graph graph=multiscale graph.levels=4": "one level more",
+        "spacecast-graph datastore=vlasiator datastore.root=DIR": "for the grid of other data",
+    },
+    keys={
+        "paths.run_dir": "where the picture goes",
+        "picture": "picture to write; null: none",
+        "graph.mesh_spacing": "cells between two mesh nodes; null: by the size of the plane",
+        "datastore.root": "folder with the data",
+    },
+)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_command(COMMAND)
+
+
+if __name__ == "__main__":
+    main()

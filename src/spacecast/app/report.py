@@ -1,0 +1,56 @@
+"""From a model to its scores: the table on the terminal, files in the run folder, records in the tracking store."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from spacecast.app.assemble import build, device_of
+from spacecast.app.command import Plain
+from spacecast.app.progress import Progress
+from spacecast.core.protocols import Datastore
+from spacecast.core.spec import DataSpec
+from spacecast.tracking.logger import log_artifact, log_scores
+
+if TYPE_CHECKING:
+    from spacecast.evaluation.scores import Scores
+
+log = logging.getLogger(__name__)
+
+
+def score(plain: Plain, model: nn.Module, datastore: Datastore, spec: DataSpec, logger: Any) -> "Scores":
+    """Evaluate a model as `evaluation` says; print, write and record the scores.
+
+    Args:
+        plain: configuration of the run.
+        model: with its weights.
+        datastore: what to forecast.
+        spec: what the model was trained on.
+        logger: of `tracking`, or anything else that is then left alone.
+
+    """
+    run_dir = Path(plain["paths"]["run_dir"])
+    split = plain["evaluation"]["split"]
+    with Progress("evaluating") as progress:
+        scores: Scores = build(plain["evaluation"])(
+            model,
+            datastore,
+            spec=spec,
+            device=device_of(plain),
+            out_dir=run_dir,
+            progress=lambda done, total: progress(f"split {split}", done, total),
+        )
+    table = scores.write_csv(run_dir / "scores.csv")
+    log.info("%s", scores.table())
+    pictures = draw(scores, run_dir)
+    log_scores(logger, scores, split)
+    for path in (table, *pictures):
+        log_artifact(logger, path, "scores" if path.suffix == ".csv" else "figures")
+    log.info("run folder: %s", run_dir)
+    return scores
+
+
+def draw(scores: "Scores", run_dir: Path) -> list[Path]:
+    """Pictures of the scores and of the examples, where there are any."""
+    return []
