@@ -99,3 +99,9 @@ def tiny_graph(tiny_grid: Grid) -> MeshGraph:
 def tiny_hierarchy(tiny_grid: Grid) -> MeshGraph:
     """A graph of two levels."""
     return make_graph(tiny_grid, levels=2)
+
+
+@pytest.fixture(scope="session")
+def graph_factory():
+    """`make_graph`, for other grids and numbers of levels."""
+    return make_graph

@@ -1,0 +1,55 @@
+"""Edges of a batch laid side by side."""
+
+import pytest
+import torch
+
+from spacecast.core.graph import EdgeSet
+from spacecast.nn.edges import Edges, add_shared
+
+
+def edge_set(senders, receivers, num_senders, num_receivers):
+    features = torch.arange(3.0 * len(senders)).reshape(-1, 3)
+    return EdgeSet(torch.tensor(senders), torch.tensor(receivers), features, num_senders, num_receivers)
+
+
+CASES = {
+    "ragged, last receiver without an edge": ([0, 2, 1, 0, 2], [0, 0, 1, 3, 3], 3, 5),
+    "two edges each": ([0, 2, 1, 0, 2, 2], [0, 0, 1, 1, 2, 2], 3, 3),
+    "no edge at all": ([], [], 3, 2),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize("batch", [1, 3])
+def test_sum_and_mean_are_those_of_a_plain_loop(case, batch):
+    senders, _, num_senders, num_receivers = case
+    empty = torch.zeros(0, dtype=torch.long)
+    edges = EdgeSet(empty, empty, torch.zeros(0, 3), num_senders, num_receivers) if not senders else edge_set(*case)
+    index = Edges(edges).index(batch)
+    messages = torch.randn(batch, len(senders), 4, dtype=torch.float64)
+    total = torch.zeros(batch, num_receivers, 4, dtype=torch.float64)
+    count = torch.zeros(num_receivers, 1, dtype=torch.float64)
+    for number, receiver in enumerate(edges.receivers.tolist()):
+        total[:, receiver] += messages[:, number]
+        count[receiver] += 1
+    torch.testing.assert_close(index.sum(messages.flatten(0, 1)), total.flatten(0, 1))
+    mean = total / count.clamp(min=1)
+    torch.testing.assert_close(index.mean(messages.flatten(0, 1)), mean.flatten(0, 1), rtol=1e-6, atol=1e-6)
+
+
+def test_graphs_of_a_batch_do_not_touch():
+    edges = Edges(edge_set([0, 2, 1], [0, 1, 3], 3, 5))
+    index = edges.index(2)
+    assert index.senders.tolist() == [0, 2, 1, 3, 5, 4]
+    assert index.receivers.tolist() == [0, 1, 3, 5, 6, 8]
+    assert index.num_receivers == 10
+
+
+def test_edges_leave_no_trace_in_the_state_dict():
+    assert not Edges(edge_set([0, 2, 1], [0, 1, 3], 3, 5)).state_dict()
+
+
+def test_shared_rows_are_added_to_every_graph():
+    shared, own = torch.randn(3, 2), torch.randn(6, 2)
+    torch.testing.assert_close(add_shared(shared, own), own + shared.repeat(2, 1))
+    torch.testing.assert_close(add_shared(own, own), 2 * own)
