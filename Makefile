@@ -1,0 +1,79 @@
+# `make` lists the targets. Every target that needs Python first makes .venv from constraints.txt; that happens once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+PORT ?= 5000
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# One thread per test process: on a shared or small machine more threads are slower, not faster.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -p no:cacheprovider -q -n $(WORKERS)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else f"spacecast needs Python 3.11 or newer, this is {sys.version.split()[0]}: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing spacecast into $(VENV) (once, some minutes)"
+	$(PIP) install --quiet --no-compile --constraint constraints.txt hatchling
+	$(PIP) install --quiet --no-compile --no-build-isolation --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+.PHONY: venv
+venv: $(BIN)/python ## Make an empty .venv (PYTHON=python3.12 picks the interpreter)
+
+.PHONY: install
+install: $(STAMP) ## Install spacecast and its tools into .venv, exact versions
+
+.PHONY: demo
+demo: $(STAMP) ## Simulate, train, score, track: the whole chain in minutes
+	$(BIN)/spacecast-train paths.run_dir=runs/demo
+	@echo
+	@echo "Pictures and scores: runs/demo"
+	@echo "Compare runs:        make ui"
+
+.PHONY: ui
+ui: $(STAMP) ## Open the MLflow pages of mlflow.db (PORT=5000)
+	@echo "http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning"
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \
+		$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT) --workers 1
+
+.PHONY: test
+test: $(STAMP) ## Run every test
+	$(PYTEST)
+
+.PHONY: test-fast
+test-fast: $(STAMP) ## Run the tests that take seconds
+	$(PYTEST) -m "not slow"
+
+.PHONY: check
+check: $(STAMP) ## Lint and type-check
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: $(STAMP) ## Measure speed and memory (scripts/bench)
+	@for script in scripts/bench/*.py; do echo "== $$script"; OMP_NUM_THREADS=1 $(BIN)/python "$$script"; done
+
+.PHONY: wheel
+wheel: $(STAMP) ## Build dist/spacecast-*.whl
+	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+.PHONY: clean
+clean: ## Remove what tools leave behind (data, runs and .venv stay)
+	rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## Remove .venv as well
+	rm -rf $(VENV)

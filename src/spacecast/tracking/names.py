@@ -1,0 +1,121 @@
+"""How things are called in MLflow, so that its pages group and draw them well."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+GROUPS = ("datastore", "data", "graph", "model", "loss", "schedule", "optimizer", "trainer", "evaluation")
+MAX_VALUE = 250
+
+
+class Score(Protocol):
+    """One row of `scores.csv`; anything with these attributes will do."""
+
+    @property
+    def metric(self) -> str:
+        """For example `rmse`."""
+
+    @property
+    def variable(self) -> str:
+        """For example `Bx`."""
+
+    @property
+    def lead_s(self) -> float:
+        """Lead time [s]."""
+
+    @property
+    def region(self) -> str:
+        """`all` for the whole domain."""
+
+    @property
+    def value(self) -> float:
+        """The score, physical units."""
+
+
+class Point(NamedTuple):
+    """One value of a metric."""
+
+    name: str
+    value: float
+    step: int
+
+
+def clean(name: str) -> str:
+    """Replace what MLflow does not take in a name."""
+    return re.sub(r"[^\w./ :-]", "_", name).strip("/ ")
+
+
+def choose_params(config: Mapping[str, Any]) -> dict[str, str]:
+    """Pick the parameters worth comparing out of a resolved configuration.
+
+    Args:
+        config: plain nested mapping; the groups that describe the experiment are taken, paths, loggers and launchers
+            are left to the full configuration, which is kept as an artifact.
+
+    Returns:
+        `group/key` to a short text; `group/name` is the class or function of the group.
+
+    """
+    chosen = {name: config[name] for name in GROUPS if isinstance(config.get(name), Mapping)}
+    params = {name: _text(value) for name, value in _flatten(chosen)}
+    params |= {name: _text(value) for name, value in config.items() if name == "seed"}
+    return params
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Leaves of nested mappings under slash-separated names."""
+    for key, value in values.items():
+        name = f"{prefix}/{key}" if prefix else str(key)
+        if key == "_target_":
+            yield f"{prefix}/name", str(value).rpartition(".")[2]
+        elif isinstance(value, Mapping):
+            yield from _flatten(value, name)
+        elif not str(key).startswith("_") and value is not None:
+            yield name, value
+
+
+def _text(value: Any) -> str:
+    """One short line."""
+    if isinstance(value, list | tuple):
+        value = ",".join(str(item) for item in value)
+    return str(value)[:MAX_VALUE]
+
+
+def score_points(rows: Iterable[Score], split: str = "test") -> list[Point]:
+    """Scores as metrics with the lead number as the step.
+
+    `test_rmse_by_lead/<variable>` draws a curve over lead time for each variable and overlays all runs; regions other
+    than the whole domain have charts of their own, `test_rmse_by_lead_<region>/<variable>`. RMSE over the RMSE of
+    persistence has no unit, so it alone is averaged over variables, for tables that rank runs: `test/relative_rmse`
+    (mean over leads), `test/relative_rmse_first_lead` and `test/relative_rmse_last_lead`.
+    """
+    table = {(row.metric, row.variable, float(row.lead_s), row.region): float(row.value) for row in rows}
+    leads = sorted({lead for _, _, lead, _ in table if lead > 0})
+    if not leads:
+        return []
+    number = {lead: round(lead / leads[0]) for lead in leads}
+    points = []
+    for (metric, variable, lead, region), value in table.items():
+        if lead in number:
+            chart = f"{split}_{metric}_by_lead" + ("" if region == "all" else f"_{region}")
+            points.append(Point(clean(f"{chart}/{variable}"), value, number[lead]))
+    return points + _relative(table, number, split)
+
+
+def _relative(table: dict[tuple[str, str, float, str], float], number: dict[float, int], split: str) -> list[Point]:
+    """RMSE over the RMSE of persistence, mean over variables: by lead, and as single numbers."""
+    ratios: dict[float, list[float]] = {}
+    for (metric, variable, lead, region), value in table.items():
+        persistence = table.get(("persistence_rmse", variable, lead, region), 0.0)
+        if metric == "rmse" and region == "all" and persistence > 0:
+            ratios.setdefault(lead, []).append(value / persistence)
+    if not ratios:
+        return []
+    means = {lead: sum(values) / len(values) for lead, values in sorted(ratios.items())}
+    points = [Point(f"{split}_relative_rmse_by_lead/mean", mean, number[lead]) for lead, mean in means.items()]
+    single = {
+        "relative_rmse": sum(means.values()) / len(means),
+        "relative_rmse_first_lead": means[min(means)],
+        "relative_rmse_last_lead": means[max(means)],
+    }
+    return points + [Point(f"{split}/{name}", value, 0) for name, value in single.items()]

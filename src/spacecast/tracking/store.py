@@ -1,0 +1,190 @@
+"""The MLflow store: which addresses are accepted, and how it is created once, safely, by any number of processes."""
+
+import logging
+import os
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from spacecast.core.errors import UserError
+
+log = logging.getLogger(__name__)
+
+LOCK_SECONDS = 300.0
+_REMOTE = ("http", "https", "databricks", "databricks-uc", "postgresql", "mysql", "mssql")
+
+
+def load_mlflow() -> Any:
+    """Import MLflow: telemetry off, a dead server given up after seconds instead of minutes, its chatter muted."""
+    for name, value in {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    }.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its traceback; our own warning is one line
+    return mlflow
+
+
+def check_uri(uri: str | os.PathLike[str]) -> str:
+    """Return a tracking URI as MLflow takes it, a relative sqlite path made absolute.
+
+    Raises:
+        UserError: for MLflow's file store, a plain folder, an in-memory database or an unknown scheme.
+
+    """
+    text = str(uri)
+    scheme, colon, rest = text.partition(":")
+    if scheme.split("+")[0] in _REMOTE:
+        return text
+    if scheme == "sqlite":
+        path = sqlite_path(text)
+        if path is None:
+            raise UserError(f"logger.tracking_uri={text} names no file; type sqlite:////absolute/path/mlflow.db")
+        query = text.partition("?")[2]
+        return f"sqlite:///{path}" + (f"?{query}" if query else "")
+    if scheme == "file" or not colon:
+        path = Path((rest if colon else text).removeprefix("//")).expanduser().absolute() / "mlflow.db"
+        raise UserError(
+            f"logger.tracking_uri={text}: MLflow no longer writes folders of files; "
+            f"type logger.tracking_uri=sqlite:///{path}"
+        )
+    raise UserError(
+        f"logger.tracking_uri={text}: unknown scheme {scheme!r}; type sqlite:////path/mlflow.db or http://host:port"
+    )
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Absolute path of a sqlite store; None for any other store."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    name = uri.removeprefix("sqlite:///").partition("?")[0]
+    return None if name in ("", ":memory:") else Path(name).expanduser().absolute()
+
+
+def ensure_store(uri: str) -> str:
+    """Create the store, or bring it to the schema of the installed MLflow, before anything is written to it.
+
+    A sqlite file is made under a file lock as a temporary sibling and then renamed, so any number of processes may
+    call this at the same time, and one that dies leaves no half-made store. An older store is upgraded in a copy; the
+    file as it was stays beside it with the ending `.old`. Servers and other databases look after themselves.
+
+    Returns:
+        The URI with an absolute path.
+
+    Raises:
+        UserError: the address is not acceptable, or the file is no MLflow store of this or an older MLflow.
+        OSError: the folder cannot be written.
+
+    """
+    uri = check_uri(uri)
+    path = sqlite_path(uri)
+    if path is None:
+        return uri
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
+        load_mlflow()
+        from mlflow.store.db.utils import _get_latest_schema_revision
+
+        found = _revision(path)
+        if found is None:
+            _replace(path, _create)
+        elif found != _get_latest_schema_revision():
+            _check_upgradable(path, found)
+            _replace(path, _upgrade)
+    return uri
+
+
+def ensure_experiment(client: Any, uri: str, name: str) -> str:
+    """Number of the experiment of that name, made if absent; artifacts of a sqlite store lie in `mlruns` beside it."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        path = sqlite_path(uri)
+        location = str(path.parent / "mlruns" / re.sub(r"[^\w.-]+", "_", name)) if path else None
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process was faster
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _revision(path: Path) -> str | None:
+    """Schema revision of a store; None when there is no file or an empty one."""
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    try:
+        with closing(sqlite3.connect(path, timeout=20)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            query = "SELECT version_num FROM alembic_version"
+            rows = connection.execute(query).fetchall() if "alembic_version" in tables else []
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{path} is no MLflow store ({error}); move it away or set logger.tracking_uri") from error
+    if not tables:
+        return None
+    if len(rows) != 1 or "experiments" not in tables:
+        raise UserError(f"MLflow store {path} is damaged (its creation was cut short); move it away to get a new one")
+    return str(rows[0][0])
+
+
+def _check_upgradable(path: Path, revision: str) -> None:
+    """Refuse a store that a newer MLflow has written."""
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db.utils import _get_alembic_config
+
+    known = {script.revision for script in ScriptDirectory.from_config(_get_alembic_config("")).walk_revisions()}
+    if revision not in known:
+        raise UserError(f"MLflow store {path} has schema {revision}, unknown here; upgrade mlflow or move it away")
+
+
+def _replace(path: Path, make: Any) -> None:
+    """Let `make(path, temporary)` write the new store, then put it in place in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        make(path, temporary)
+        temporary.replace(path)
+    finally:
+        for leftover in path.parent.glob(f"{temporary.name}*"):
+            leftover.unlink()
+
+
+def _create(path: Path, temporary: Path) -> None:
+    """Write a fresh store."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore(f"sqlite:///{temporary}", str(path.parent / "mlruns"))
+    store._dispose_engine()
+    log.info("created the MLflow store %s", path)
+
+
+def _upgrade(path: Path, temporary: Path) -> None:
+    """Copy a store and upgrade the copy; keep the old one beside it."""
+    from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine
+
+    with closing(sqlite3.connect(path, timeout=20)) as source, closing(sqlite3.connect(temporary)) as target:
+        source.backup(target)
+    engine = create_sqlalchemy_engine(f"sqlite:///{temporary}")
+    try:
+        _upgrade_db(engine)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"MLflow store {path} cannot be upgraded ({reason}); it is unchanged: move it away") from error
+    finally:
+        engine.dispose()
+    old = path.with_name(f"{path.name}.old")
+    old.unlink(missing_ok=True)
+    old.hardlink_to(path)
+    log.warning("upgraded the MLflow store %s; the store as it was: %s", path, old.name)

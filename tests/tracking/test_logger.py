@@ -1,0 +1,224 @@
+import socket
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from spacecast.core.errors import UserError
+from spacecast.tracking.logger import RunLogger, log_artifact, log_params, log_scores, log_tags, make_logger, tracked
+from spacecast.tracking.store import load_mlflow
+
+
+class Row(NamedTuple):
+    metric: str
+    variable: str
+    units: str
+    lead_s: float
+    region: str
+    value: float
+
+
+def _run(logger: RunLogger):
+    return load_mlflow().MlflowClient(logger.tracking_uri).get_run(logger.run_id)
+
+
+def _history(logger: RunLogger, name: str) -> list[tuple[int, float]]:
+    client = load_mlflow().MlflowClient(logger.tracking_uri)
+    return sorted((metric.step, metric.value) for metric in client.get_metric_history(logger.run_id, name))
+
+
+@pytest.fixture
+def uri(store: Path) -> str:
+    return f"sqlite:///{store}"
+
+
+def _logger(uri: str, **options) -> RunLogger:
+    return make_logger(uri, "tests", "a-run", system_metrics_seconds=0, **options)
+
+
+def test_everything_arrives(uri, tmp_path):
+    logger = _logger(uri, tags={"sweep": "s1"})
+    (tmp_path / "config.yaml").write_text("seed: 1\n")
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "rmse.png").write_bytes(b"png")
+    with tracked(logger):
+        log_params(logger, {"seed": 1, "model": {"_target_": "a.b.C", "hidden_dim": 8}})
+        log_tags(logger, {"graph_hash": "g"})
+        log_artifact(logger, tmp_path / "config.yaml", "config")
+        log_artifact(logger, tmp_path / "plots", "figures")
+        logger.log_text("hello", "notes/a.txt")
+        logger.log_metrics({"train/loss": 0.5, "epoch": 0, "bad(name)": float("nan"), "inf": float("inf")}, step=20)
+    run = _run(logger)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "a-run")
+    assert run.data.params == {"seed": "1", "model/name": "C", "model/hidden_dim": "8"}
+    assert run.data.tags["sweep"] == "s1"
+    assert run.data.tags["graph_hash"] == "g"
+    assert _history(logger, "train/loss") == [(20, 0.5)]
+    assert "inf" not in run.data.metrics
+    artifacts = Path(run.info.artifact_uri)
+    names = {str(path.relative_to(artifacts)) for path in artifacts.rglob("*.*")}
+    assert names == {"config/config.yaml", "figures/rmse.png", "notes/a.txt"}
+
+
+def test_hundreds_of_values_in_one_go(uri):
+    logger = _logger(uri)
+    logger.log_hyperparams({f"p{number}": number for number in range(230)})
+    leads = range(1, 11)
+    log_scores(logger, [Row("rmse", f"v{v}", "nT", 10.0 * k, "all", float(k)) for v in range(110) for k in leads])
+    run = _run(logger)
+    assert len(run.data.params) == 230
+    assert run.data.metrics["test_rmse_by_lead/v7"] == 10.0
+    assert _history(logger, "test_rmse_by_lead/v109") == [(k, float(k)) for k in range(1, 11)]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("broken"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(75), "KILLED")]
+)
+def test_the_status_tells_how_it_ended(uri, error, status):
+    logger = _logger(uri)
+    def work() -> None:
+        with tracked(logger):
+            logger.finalize("success")  # the end of a fit is not the end of the run
+            assert _run(logger).info.status == "RUNNING"
+            raise error
+
+    with pytest.raises(type(error)):
+        work()
+    assert _run(logger).info.status == status
+    if status == "FAILED":
+        assert _run(logger).data.tags["error"] == "ValueError: broken"
+
+
+@pytest.mark.parametrize(("word", "status"), [("success", "FINISHED"), ("failed", "FAILED")])
+def test_finalize_alone_ends_the_run(uri, word, status):
+    logger = _logger(uri)
+    logger.finalize(word)
+    assert _run(logger).info.status == status
+
+
+def test_a_run_is_continued_under_its_identifier(uri):
+    first = _logger(uri)
+    with tracked(first):
+        first.log_hyperparams({"optimizer/lr": 0.1, "seed": 1})
+        for step in (1, 2, 3):
+            first.log_metrics({"train/loss": float(step)}, step)
+    second = _logger(uri, run_id=first.run_id)
+    assert second.run_id == first.run_id
+    assert _run(second).info.status == "RUNNING"
+    second.log_hyperparams({"optimizer/lr": 0.2, "seed": 1, "new": 5})
+    for step in (2, 3, 4):
+        second.log_metrics({"train/loss": float(step)}, step)
+    run = _run(second)
+    assert run.data.params == {"optimizer/lr": "0.1", "seed": "1", "new": "5"}
+    assert run.data.tags["resume/optimizer/lr"] == "0.2"
+    assert _history(second, "train/loss") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
+
+
+def test_an_unknown_run_is_made_anew_with_a_warning(uri, caplog):
+    logger = _logger(uri, run_id="0" * 32)
+    assert logger.run_id != "0" * 32
+    assert "no run 00000000" in caplog.text
+
+
+def test_the_store_that_goes_away_and_comes_back_loses_nothing(uri, caplog, monkeypatch):
+    logger = _logger(uri)
+    logger._outbox._base = logger._outbox._pause = 0.0
+
+    def locked(*_, **__):
+        raise load_mlflow().MlflowException("database is locked", error_code=1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logger._client, "log_batch", locked)
+        for step in range(3):
+            logger.log_metrics({"train/loss": 1.0}, step)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    logger.log_metrics({"train/loss": 1.0}, 3)
+    assert [step for step, _ in _history(logger, "train/loss")] == [0, 1, 2, 3]
+
+
+def test_an_unreachable_server_warns_and_training_goes_on(caplog, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    logger = make_logger(f"http://127.0.0.1:{port}", "tests")
+    with tracked(logger):
+        logger.log_metrics({"train/loss": 1.0}, 1)
+    assert logger.run_id is None
+    assert logger.version is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert "not delivered" in caplog.messages[-1]
+
+
+def test_a_full_or_read_only_place_warns_and_training_goes_on(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    logger = make_logger(f"sqlite:///{tmp_path}/file/mlflow.db", "tests")
+    logger.log_metrics({"train/loss": 1.0}, 1)
+    assert len(caplog.records) == 1
+
+
+def test_a_missing_picture_is_told_and_the_rest_goes_on(uri, tmp_path, caplog):
+    logger = _logger(uri)
+    log_artifact(logger, tmp_path / "absent.png", "figures")
+    logger.log_metrics({"train/loss": 1.0}, 1)
+    assert "absent.png" in caplog.text
+    assert _history(logger, "train/loss") == [(1, 1.0)]
+
+
+def test_the_file_store_is_refused_at_once():
+    with pytest.raises(UserError, match="sqlite:////"):
+        make_logger("file:./mlruns")
+
+
+@pytest.mark.parametrize("other", [None, object()])
+def test_other_loggers_pass_through(other):
+    with tracked(other):
+        log_params(other, {"seed": 1})
+        log_scores(other, [])
+        log_tags(other, {})
+        log_artifact(other, "x")
+
+
+def test_the_machine_is_sampled(uri):
+    logger = make_logger(uri, "tests", system_metrics_seconds=0.2)
+    with tracked(logger):
+        for _ in range(100):
+            if any(name.startswith("system/") for name in _run(logger).data.metrics):
+                break
+            logger._monitor._shutdown_event.wait(0.1)
+    assert "system/cpu_utilization_percentage" in _run(logger).data.metrics
+
+
+def test_only_rank_zero_writes(uri, monkeypatch):
+    from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    logger = _logger(uri)
+    with tracked(logger):
+        logger.log_metrics({"train/loss": 1.0}, 1)
+    assert logger.run_id is None
+
+
+def test_lightning_trains_with_it(uri):
+    import pytorch_lightning as pl
+    import torch
+
+    class Line(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def training_step(self, batch):
+            loss = (self.weight - 1).square().sum()
+            self.log("train/loss", loss)
+            return loss
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    logger = _logger(uri)
+    trainer = pl.Trainer(max_steps=6, logger=logger, log_every_n_steps=2, enable_checkpointing=False,
+                         enable_progress_bar=False, enable_model_summary=False, accelerator="cpu")
+    trainer.fit(Line(), torch.utils.data.DataLoader([0.0] * 6))
+    assert [step for step, _ in _history(logger, "train/loss")] == [1, 3, 5]
+    assert _run(logger).info.status == "FINISHED"

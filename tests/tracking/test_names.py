@@ -1,0 +1,72 @@
+from typing import NamedTuple
+
+import pytest
+
+from spacecast.tracking.names import choose_params, clean, score_points
+
+
+class Row(NamedTuple):
+    metric: str
+    variable: str
+    units: str
+    lead_s: float
+    region: str
+    value: float
+
+
+def test_params_are_short_flat_and_of_the_experiment_alone():
+    config = {
+        "seed": 1,
+        "model": {"_target_": "package.GraphFM", "_partial_": True, "hidden_dim": 48, "inner": {"a": 0.5}},
+        "datastore": {"runs": ["run_1", "run_2"], "holdout": None, "long": "x" * 900},
+        "logger": {"tracking_uri": "secret"},
+        "paths": {"run_dir": "/somewhere"},
+        "launcher": None,
+    }
+    params = choose_params(config)
+    assert params == {
+        "seed": "1",
+        "model/name": "GraphFM",
+        "model/hidden_dim": "48",
+        "model/inner/a": "0.5",
+        "datastore/runs": "run_1,run_2",
+        "datastore/long": "x" * 250,
+    }
+
+
+def test_names_hold_only_what_mlflow_takes():
+    names = {"B(x) [nT]": "B_x_ _nT_", "/val/loss": "val/loss", "val_rmse/Bx": "val_rmse/Bx"}
+    assert [clean(name) for name in names] == list(names.values())
+
+
+def test_scores_use_the_lead_number_as_step():
+    rows = [Row("rmse", "Bx", "nT", lead * 10.0, "all", lead / 10) for lead in (1, 2, 3)]
+    assert [(point.name, point.step, point.value) for point in score_points(rows)] == [
+        ("test_rmse_by_lead/Bx", 1, 0.1),
+        ("test_rmse_by_lead/Bx", 2, 0.2),
+        ("test_rmse_by_lead/Bx", 3, 0.3),
+    ]
+
+
+def test_regions_have_their_own_charts_and_missing_leads_keep_their_number():
+    rows = [Row("bias", "rho", "1/cm3", lead, region, 1.0) for lead in (5.0, 20.0) for region in ("all", "tail")]
+    steps = {(point.name, point.step) for point in score_points(rows, split="val")}
+    assert steps == {(f"val_bias_by_lead{region}/rho", step) for region in ("", "_tail") for step in (1, 4)}
+
+
+def test_only_ratios_to_persistence_are_averaged_over_variables():
+    rows = []
+    for variable, factor in (("Bx", 0.5), ("vx", 0.25)):
+        for lead in (1, 2):
+            rows.append(Row("persistence_rmse", variable, "", lead * 10.0, "all", 100.0 * lead))
+            rows.append(Row("rmse", variable, "", lead * 10.0, "all", 100.0 * lead * factor * lead))
+    points = {(point.name, point.step): point.value for point in score_points(rows)}
+    assert points["test_relative_rmse_by_lead/mean", 1] == pytest.approx(0.375)
+    assert points["test/relative_rmse_first_lead", 0] == pytest.approx(0.375)
+    assert points["test/relative_rmse_last_lead", 0] == pytest.approx(0.75)
+    assert points["test/relative_rmse", 0] == pytest.approx(0.5625)
+    assert not any(name.startswith("test/rmse") for name, _ in points)
+
+
+def test_no_rows_no_points():
+    assert score_points([]) == []
