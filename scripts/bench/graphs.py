@@ -1,6 +1,6 @@
 """Time and memory of building, checking, keeping and reading mesh graphs.
 
-    python scripts/bench/graphs.py [--cells 1006 671] [--draw FOLDER]
+Usage: python scripts/bench/graphs.py [--cells 1006 671] [--draw FOLDER]
 """
 
 import argparse

@@ -52,7 +52,7 @@ def test_agrees_with_the_published_files(reference_dir, reference_grid, layout, 
 
 
 def test_counts_at_real_size(real_grid):
-    """15,505 nodes and so on: reference_facts, table of section 2.2, at an offset of the plane that meets them."""
+    """What the reference program makes of 1006 x 671 cells; the offset of the plane is one that meets all its counts."""
     levels = [_level(real_grid, size) for size in (125, 25, 5)]
     assert [len(level.positions) for level in levels] == [15_505, 619, 25]
     assert [len(level.edges.senders) for level in levels] == [122_422, 4_630, 142]
@@ -92,3 +92,10 @@ def test_all_levels_by_default_of_null(plane):
 def test_plane_too_small_is_refused(tiny_grid):
     with pytest.raises(UserError, match="coarsening=5"):
         ReferenceGraph("simple", coarsening=5).build(tiny_grid)
+
+
+@pytest.mark.parametrize("coarsening", [2, 3, 4, 5])
+@pytest.mark.parametrize("layout", ["multiscale", "hierarchical"])
+def test_every_coarsening_passes_the_checks(plane, layout, coarsening):
+    grid = plane(90, 60)
+    validate(ReferenceGraph(layout, coarsening=coarsening, levels=None).build(grid), grid)

@@ -11,7 +11,7 @@ from spacecast.core.grid import Grid
 from spacecast.graphs.edges import node_scale
 
 TOLERANCE = 1e-4  # of edge features, in units of the longest mesh edge
-MOST_MOVED = 0.15  # share of the multiscale edges of published graphs whose vectors belong to other nodes
+MOST_MOVED = 0.5  # share of the multiscale edges of published graphs that may carry vectors of other nodes
 
 
 def validate(graph: MeshGraph, grid: Grid) -> None:
