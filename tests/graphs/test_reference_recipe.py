@@ -52,7 +52,7 @@ def test_agrees_with_the_published_files(reference_dir, reference_grid, layout, 
 
 
 def test_counts_at_real_size(real_grid):
-    """What the reference program makes of 1006 x 671 cells; the offset of the plane is one that meets all its counts."""
+    """What the reference program makes of 1006 x 671 cells; the offset of the plane meets all its counts."""
     levels = [_level(real_grid, size) for size in (125, 25, 5)]
     assert [len(level.positions) for level in levels] == [15_505, 619, 25]
     assert [len(level.edges.senders) for level in levels] == [122_422, 4_630, 142]
