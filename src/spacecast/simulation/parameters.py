@@ -45,7 +45,7 @@ class Parameters:
         extent: x_min, x_max, z_min, z_max of the plane [R_E].
         frames: stored frames.
         cadence: time between stored frames [s].
-        spinup_coarse: simulated time on the grid of half the resolution before the recording [s].
+        spinup_coarse: simulated time on a grid of half the resolution (if there is one) before the recording [s].
         spinup_fine: simulated time on the final grid before the recording [s].
         density: proton density of the solar wind [1/cm3].
         speed: solar wind speed towards -x [km/s].
@@ -113,7 +113,7 @@ class Parameters:
             raise UserError(f"simulation parameter cadence = {self.cadence:g} s: give whole milliseconds")
 
     def _check_geometry(self) -> None:
-        """Square cells, Earth well inside the plane, halves of the grid for the spin-up."""
+        """Square cells, Earth well inside the plane and resolved."""
         left, right, south, north = self.extent
         radius = self.inner_radius
         if not (left < -2 * radius and right > 2 * radius and south < -2 * radius and north > 2 * radius):
@@ -128,13 +128,9 @@ class Parameters:
                 f"simulated cells must be square: {self.nx} x {self.nz} cells are {along_x:g} x {along_z:g} R_E, "
                 f"try nz = {round(fit)}"
             )
-        if radius < (3 if self.sequenced else 1.5) * along_x:
+        if radius < 1.5 * along_x:
             raise UserError(
                 f"simulated cells of {along_x:g} R_E do not resolve the planet of radius {radius:g} R_E: use more cells"
-            )
-        if self.sequenced and (self.nx % 2 or self.nz % 2):
-            raise UserError(
-                f"simulation grid {self.nx} x {self.nz}: give even nx and nz, the spin-up halves them"
             )
 
     @property
@@ -144,8 +140,10 @@ class Parameters:
 
     @property
     def sequenced(self) -> bool:
-        """True when the spin-up starts on a grid of half the resolution."""
-        return self.nx > DIRECT_SPINUP_CELLS and self.spinup_coarse > 0
+        """True when the spin-up starts on a grid of half the resolution: it must exist and resolve the planet."""
+        even = self.nx % 2 == self.nz % 2 == 0
+        resolved = self.inner_radius >= 3 * self.cell_size
+        return self.nx > DIRECT_SPINUP_CELLS and self.spinup_coarse > 0 and even and resolved
 
     @property
     def hash(self) -> str:
