@@ -1,0 +1,298 @@
+"""The rules of docs/architecture.md, checked on the source. Standard library only.
+
+Each rule is a function from sources to complaints, and each is tried on a planted violation as well.
+"""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "spacecast"
+
+LAYERS = (
+    {"core"},
+    {"nn", "losses", "graphs", "data", "simulation"},
+    {"models", "forecast", "metrics", "interop"},
+    {"training", "evaluation", "plots", "tracking", "launch"},
+    {"app"},
+)
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+
+# What a package may import of spacecast although its rank would allow more.
+ONLY = {"nn": {"core"}, "models": {"core", "nn"}}
+NEVER = {"training": {"models", "nn", "graphs"}}
+
+# Third parties and the packages or modules that may import them.
+FOR_ALL = {"numpy", "torch"}
+STORAGE = {"data", "simulation", "forecast", "evaluation", "plots", "interop"}
+OWNERS = {
+    "alembic": {"tracking"},
+    "filelock": {"tracking", "data", "graphs", "launch"},
+    "hydra": {"app"},
+    "loguru": {"data.prepare"},
+    "matplotlib": {"plots"},
+    "mllam_data_prep": {"data.prepare"},
+    "mlflow": {"tracking"},
+    "omegaconf": {"app"},
+    "pandas": STORAGE,
+    "psutil": {"app", "launch"},
+    "pytorch_lightning": {"training", "data.datamodule", "tracking.logger"},
+    "rich": {"app"},
+    "scipy": {"graphs", "simulation"},
+    "submitit": {"launch"},
+    "torch_geometric": {"graphs", "nn", "models"},
+    "xarray": STORAGE,
+    "yaml": {"app", "data"},
+    "zarr": STORAGE,
+}
+LAZY = {"matplotlib", "mlflow", "mllam_data_prep", "submitit", "torch_geometric"}
+DISTRIBUTION = {"hydra": "hydra-core", "pytorch_lightning": "pytorch-lightning", "yaml": "pyyaml"}
+COMES_WITH = {"alembic": "mlflow", "loguru": "mllam-data-prep"}
+
+MAX_FUNCTION = 60
+MAX_FILE = 300
+
+
+class Source(NamedTuple):
+    """One module: its dotted name below spacecast, its text and its syntax tree."""
+
+    module: str
+    text: str
+    tree: ast.Module
+
+    @property
+    def package(self) -> str:
+        """First part of the name."""
+        return self.module.partition(".")[0]
+
+
+class Import(NamedTuple):
+    """One imported module; lazy when it happens inside a function or for type checkers only."""
+
+    name: str
+    lazy: bool
+
+
+def source(module: str, text: str) -> Source:
+    """A module from its text."""
+    return Source(module, text, ast.parse(text))
+
+
+def read_package() -> list[Source]:
+    """All modules of the package."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found.append(source(".".join(part for part in parts if part != "__init__"), path.read_text()))
+    return found
+
+
+def imports(module: Source) -> Iterator[Import]:
+    """Everything a module imports, at any depth."""
+
+    def walk(node: ast.AST, lazy: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, lazy) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            yield from (Import(f"{base}.{alias.name}", lazy) for alias in node.names)
+        inner = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        inner = inner or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, inner)
+
+    return walk(module.tree, False)
+
+
+def internal(module: Source) -> Iterator[str]:
+    """First-level names of spacecast that a module imports."""
+    for found in imports(module):
+        parts = found.name.split(".")
+        if parts[0] == "spacecast" and len(parts) > 1 and parts[1] != "__version__":
+            yield parts[1]
+
+
+def third_parties(module: Source) -> Iterator[Import]:
+    """Imports from outside spacecast and the standard library, by top-level name."""
+    for found in imports(module):
+        top = found.name.partition(".")[0]
+        if top and top not in sys.stdlib_module_names and top != "spacecast":
+            yield Import(top, found.lazy)
+
+
+# ---------------------------------------------------------------------------------------------------------------- rules
+def known_packages(sources: list[Source]) -> list[str]:
+    """Every module lies in a package that has a rank, and packages are at most two deep."""
+    named = [module for module in sources if module.module]
+    complaints = [f"{module.module}: no layer has {module.package}" for module in named if module.package not in RANK]
+    return complaints + [f"{module.module}: deeper than two" for module in named if module.module.count(".") > 1]
+
+
+def downward_imports(sources: list[Source]) -> list[str]:
+    """Imports point down; siblings of one rank do not know each other."""
+    complaints = []
+    for module in sources:
+        for target in internal(module):
+            if target == module.package or target not in RANK or not module.module:
+                continue
+            if RANK[target] >= RANK.get(module.package, -1):
+                complaints.append(f"{module.module} imports {target}: not below it")
+            elif target not in ONLY.get(module.package, {target}) or target in NEVER.get(module.package, ()):
+                complaints.append(f"{module.module} imports {target}: against its rule")
+    return complaints
+
+
+def absolute_imports(sources: list[Source]) -> list[str]:
+    """Imports name the whole path."""
+    return [
+        f"{module.module}: relative import"
+        for module in sources
+        for found in imports(module)
+        if found.name.startswith(".")
+    ]
+
+
+def owned_third_parties(sources: list[Source]) -> list[str]:
+    """A third party is imported by its owners alone, lazily or not."""
+    complaints = []
+    for module in sources:
+        for found in third_parties(module):
+            owners = OWNERS.get(found.name, set())
+            if found.name not in FOR_ALL and not {module.package, module.module} & owners:
+                complaints.append(f"{module.module} imports {found.name}, owned by {sorted(owners) or 'nobody'}")
+    return complaints
+
+
+def lazy_third_parties(sources: list[Source]) -> list[str]:
+    """Heavy third parties are imported inside functions."""
+    return [
+        f"{module.module} imports {found.name} at module level"
+        for module in sources
+        for found in third_parties(module)
+        if found.name in LAZY and not found.lazy
+    ]
+
+
+def no_print_below_app(sources: list[Source]) -> list[str]:
+    """Only commands write to the terminal."""
+    return [
+        f"{module.module}:{node.lineno} prints"
+        for module in sources
+        if module.package != "app"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+
+
+def short_functions(sources: list[Source]) -> list[str]:
+    """A function fits on a screen."""
+    return [
+        f"{module.module}:{node.lineno} {node.name} has {(node.end_lineno or 0) - node.lineno + 1} lines"
+        for module in sources
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= MAX_FUNCTION
+    ]
+
+
+def short_files(sources: list[Source]) -> list[str]:
+    """A file has one duty."""
+    lengths = {module.module: len(module.text.splitlines()) for module in sources}
+    return [f"{name} has {length} lines" for name, length in lengths.items() if length > MAX_FILE]
+
+
+def nothing_left_over(sources: list[Source]) -> list[str]:
+    """No notes to oneself in the code."""
+    pattern = re.compile(r"\b(TODO|FIXME|XXX)\b")
+    return [
+        f"{module.module}:{number} {line.strip()}"
+        for module in sources
+        for number, line in enumerate(module.text.splitlines(), 1)
+        if pattern.search(line)
+    ]
+
+
+RULES: list[Callable[[list[Source]], list[str]]] = [
+    known_packages,
+    downward_imports,
+    absolute_imports,
+    owned_third_parties,
+    lazy_third_parties,
+    no_print_below_app,
+    short_functions,
+    short_files,
+    nothing_left_over,
+]
+
+PLANTED = [
+    (known_packages, "utils.misc", "a = 1"),
+    (known_packages, "data.readers.zarr", "a = 1"),
+    (downward_imports, "core.grid", "from spacecast.nn.mlp import MLP"),
+    (downward_imports, "nn.mlp", "from spacecast.graphs import builders"),
+    (downward_imports, "evaluation.scores", "import spacecast.plots.maps"),
+    (downward_imports, "forecast.rollout", "from spacecast import metrics"),
+    (downward_imports, "training.module", "def f():\n    from spacecast.models.graph_fm import GraphFM"),
+    (downward_imports, "models.graph_fm", "from spacecast.data.datastore import RunDatastore"),
+    (absolute_imports, "nn.mlp", "from . import edges"),
+    (owned_third_parties, "training.module", "from omegaconf import OmegaConf"),
+    (owned_third_parties, "data.datastore", "def f():\n    import mlflow"),
+    (owned_third_parties, "data.store", "import mllam_data_prep"),
+    (owned_third_parties, "core.grid", "import scipy.spatial"),
+    (owned_third_parties, "app.train", "import wandb"),
+    (lazy_third_parties, "plots.maps", "import matplotlib.pyplot as plt"),
+    (lazy_third_parties, "graphs.hetero", "class A:\n    from torch_geometric.data import HeteroData"),
+    (no_print_below_app, "evaluation.scores", "print('hello')"),
+    (short_functions, "app.train", "def f():\n" + "    a = 1\n" * 60),
+    (short_files, "app.train", "a = 1\n" * 301),
+    (nothing_left_over, "app.train", "a = 1  # TO" + "DO later"),
+]
+
+INNOCENT = [
+    source("", "import spacecast\n__version__ = '1'"),
+    source("app.train", "import hydra\nfrom spacecast.training import module\nprint('table')"),
+    source("training.module", "import pytorch_lightning\nfrom spacecast import __version__, forecast"),
+    source("plots.maps", "if TYPE_CHECKING:\n    import matplotlib\ndef f():\n    import matplotlib"),
+    source("models.graph_fm", "import torch, math\nfrom spacecast.nn.mlp import MLP\nfrom spacecast.models import other"),
+    source("app.long", "def f():\n" + "    a = 1\n" * 59),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_package_follows(rule):
+    complaints = rule(read_package())
+    assert not complaints, "\n" + "\n".join(complaints)
+
+
+@pytest.mark.parametrize(("rule", "module", "text"), PLANTED, ids=lambda value: getattr(value, "__name__", None))
+def test_a_planted_violation_is_found(rule, module, text):
+    assert len(rule([source(module, text)])) == 1
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_innocent_pass(rule):
+    assert rule(INNOCENT) == []
+
+
+def test_every_rule_is_tried():
+    assert {rule for rule, _, _ in PLANTED} == set(RULES)
+
+
+def test_imports_are_declared_dependencies():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[<>=!~\[ ]", line)[0].lower() for line in project["dependencies"]}
+    needed = {found.name for module in read_package() for found in third_parties(module)}
+    names = {COMES_WITH.get(name, DISTRIBUTION.get(name, name.replace("_", "-"))) for name in needed}
+    assert names <= declared
+
+
+def test_scripts_and_configuration_hold_no_left_overs():
+    files = [path for folder in ("conf", "scripts") for path in (ROOT / folder).rglob("*.*")]
+    texts = [path for path in files if path.suffix in (".py", ".sh", ".yaml")]
+    assert nothing_left_over([Source(str(path), path.read_text(), ast.Module([], [])) for path in texts]) == []
