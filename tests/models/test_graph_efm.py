@@ -1,0 +1,99 @@
+"""The latent variable of Graph-EFM."""
+
+import pytest
+import torch
+
+from spacecast.core.errors import UserError
+
+
+@pytest.fixture(params=[1, 2], ids=["flat", "hierarchical"])
+def graph(request, tiny_graph, tiny_hierarchy):
+    return tiny_graph if request.param == 1 else tiny_hierarchy
+
+
+def test_latent_lives_on_the_coarsest_level(build_model, draw_states, tiny_spec, graph):
+    model = build_model("graph_efm", tiny_spec, graph, latent_dim=5)
+    previous, state, target, forcing = draw_states(tiny_spec)
+    prepared = model.prepare()
+    shape = (2, graph.levels[-1].num_nodes, 5)
+    for mean, std in (
+        model.prior(previous, state, forcing, prepared),
+        model.posterior(previous, state, target, forcing, prepared),
+    ):
+        assert mean.shape == std.shape == shape
+        assert (std > 0).all()
+
+
+def test_step_is_the_decoded_sample_of_the_prior(build_model, draw_states, tiny_spec, graph):
+    model = build_model("graph_efm", tiny_spec, graph, prior_distribution="diagonal")
+    previous, state, _, forcing = draw_states(tiny_spec)
+    prepared = model.prepare()
+    torch.manual_seed(3)
+    step = model.step(previous, state, forcing, prepared).state
+    mean, std = model.prior(previous, state, forcing, prepared)
+    torch.manual_seed(3)
+    latent = mean + std * torch.randn(mean.shape)
+    torch.testing.assert_close(step, model.decode(latent, previous, state, forcing, prepared).state)
+
+
+def test_a_generator_of_its_own_leaves_the_global_one_alone(build_model, draw_states, tiny_spec, tiny_graph):
+    model = build_model("graph_efm", tiny_spec, tiny_graph)
+    previous, state, _, forcing = draw_states(tiny_spec)
+    before = torch.get_rng_state()
+    samples = []
+    for _ in range(2):
+        generator = torch.Generator().manual_seed(7)
+        samples.append(model.step(previous, state, forcing, model.prepare(), generator).state)
+    assert torch.equal(*samples)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_members_differ_and_samples_are_reparameterised(build_model, draw_states, tiny_spec, graph):
+    model = build_model("graph_efm", tiny_spec, graph)
+    previous, state, _, forcing = draw_states(tiny_spec, batch=1)
+    members = model.step(*(each.expand(4, -1, -1) for each in (previous, state, forcing)), model.prepare()).state
+    assert members.std(dim=0).max() > 1e-4
+    members.square().sum().backward()
+    gradient = model.prior_encoder.output[-1].weight.grad
+    assert gradient is not None
+    assert gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (1.0, 0.5)])
+def test_constant_prior(build_model, draw_states, tiny_spec, graph, mean, std):
+    model = build_model("graph_efm", tiny_spec, graph, prior="constant", prior_mean=mean, prior_std=std)
+    assert not any("prior" in name for name, _ in model.named_parameters())
+    previous, state, _, forcing = draw_states(tiny_spec)
+    found = model.prior(previous, state, forcing, model.prepare())
+    assert (found[0] == mean).all()
+    assert (found[1] == std).all()
+
+
+def test_posterior_sees_the_target_and_prior_does_not(build_model, draw_states, tiny_spec, graph):
+    model = build_model("graph_efm", tiny_spec, graph)
+    previous, state, target, forcing = draw_states(tiny_spec)
+    prepared = model.prepare()
+    one, _ = model.posterior(previous, state, target, forcing, prepared)
+    two, _ = model.posterior(previous, state, target + 1, forcing, prepared)
+    assert (one - two).abs().max() > 1e-4
+
+
+def test_observation_noise_has_the_size_of_the_increments(build_model, draw_states, tiny_spec, tiny_graph):
+    quiet = build_model("graph_efm", tiny_spec, tiny_graph)
+    noisy = build_model("graph_efm", tiny_spec, tiny_graph, observation_noise=0.5)
+    previous, state, _, forcing = draw_states(tiny_spec, batch=20)
+    differences = []
+    for model in (quiet, noisy):
+        torch.manual_seed(1)
+        differences.append(model.step(previous, state, forcing, model.prepare()).state)
+    noise = (differences[1] - differences[0]).std(dim=(0, 1))
+    torch.testing.assert_close(noise, 0.5 * torch.as_tensor(tiny_spec.increment_statistics[1]), rtol=0.1, atol=0)
+
+
+def test_unknown_priors_are_refused(build_model, tiny_spec, tiny_graph):
+    with pytest.raises(UserError, match="unknown prior 'learnt'; did you mean 'learned'"):
+        build_model("graph_efm", tiny_spec, tiny_graph, prior="learnt")
+    with pytest.raises(UserError, match="unknown distribution 'diag'"):
+        build_model("graph_efm", tiny_spec, tiny_graph, prior_distribution="diag")
+    with pytest.raises(UserError, match="prior_std is 0: it must be positive"):
+        build_model("graph_efm", tiny_spec, tiny_graph, prior="constant", prior_std=0)
