@@ -1,7 +1,7 @@
 """Scores of a model on a split of the data, streamed: no forecast is kept longer than one lead."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,8 +44,8 @@ def evaluate(
     """Forecast from every initial time of a split and score against truth and persistence, in physical units.
 
     RMSE is the root of the mean over all windows and nodes, boundary left out. Of an ensemble, `rmse`, `mae`, `bias`
-    and `correlation` belong to its mean, `member_rmse` and `div_b` to its members. Run it in one process over the
-    whole split: a distributed sampler would count its padding twice.
+    and `correlation` belong to its mean, `member_rmse` and `div_b` to its members. Run it in one process: a distributed
+    sampler would count its padding twice.
 
     Args:
         model: a `StepModel`.
@@ -76,15 +76,14 @@ def evaluate(
     accumulator = Accumulator(datastore.spec, trained.state.std, steps, members, regions, estimator, seed)
     place = torch.device(device or next((weight.device for weight in model.parameters()), "cpu"))
     forecaster = Forecaster(model.to(place).eval(), trained, datastore.spec, place, members, member_chunk)
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[place] if place.type == "cuda" else []))
+    open_writer = _open_examples(out_dir, data, steps, members, examples) if examples else nullcontext()
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []), open_writer as writer:
         torch.manual_seed(seed)
-        writer = stack.enter_context(_open_examples(out_dir, data, steps, members, examples)) if examples else None
         done = 0
         for batch in DataLoader(data, batch_size=batch_size, shuffle=False):
             forecaster.score(batch, steps, accumulator, writer, done)
             done += batch.initial.shape[0]
-            if progress is not None:
+            if progress:
                 progress(done, len(data))
     return accumulator.scores()
 

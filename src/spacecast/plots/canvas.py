@@ -1,0 +1,168 @@
+"""What all pictures share: style, labels, colours, one plane, safe writing."""
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from spacecast.core.grid import Grid
+from spacecast.core.spec import DataSpec
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.4,
+    "figure.titlesize": 10,
+    "savefig.dpi": 150,
+}
+FORECAST, BASELINE, TRUTH, SPREAD = "#1f5a99", "#9a9a9a", "#222222", "#d1662a"
+EARTH = "#8d949c"
+
+
+class ScoreTable(Protocol):
+    """What the curves need of scores; `evaluation.scores.Scores` has it."""
+
+    @property
+    def variables(self) -> list[str]:
+        """State variables."""
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Units of each."""
+
+    @property
+    def metrics(self) -> list[str]:
+        """Metric names."""
+
+    def series(self, metric: str, variable: str, region: str = "all") -> tuple[np.ndarray, np.ndarray]:
+        """Lead times [s] and values."""
+
+
+class Colours(NamedTuple):
+    """Colour map with its limits."""
+
+    cmap: str
+    low: float
+    high: float
+
+
+@contextmanager
+def new_figure(width: float, height: float) -> Iterator["Figure"]:
+    """A figure in the common style, sizes in inches; nothing global is changed or kept open."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: "Figure", path: str | Path) -> Path:
+    """Write a picture; it appears under its name once it is complete. The suffix gives the format."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
+    try:
+        figure.savefig(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def label(name: str, units: str | None = None) -> str:
+    """A variable, and its units if given, as one writes them in a paper: Bx, nT to $B_x$ [nT]."""
+    text = {"rho": r"$\rho$"}.get(name) or re.sub(r"^([BEvVJ])_?([xyz])$", r"$\1_\2$", name)
+    text = re.sub(r"^([PTn])$", r"$\1$", text)
+    if not units:
+        return text
+    units = re.sub(r"^1/(\w*?[A-Za-z])(\d)$", r"\1$^{-\2}$", units).replace("R_E", "$R_E$")
+    return f"{text} [{units}]"
+
+
+def colours(*fields: np.ndarray) -> Colours:
+    """Colours for fields that share them: diverging about zero for signed values, sequential for others.
+
+    Limits leave out the outer half per cent, so that the strong dipole near Earth does not drown the rest. The first
+    field alone decides whether values are signed.
+    """
+    values = np.concatenate([np.ravel(field) for field in fields])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return Colours("viridis", 0.0, 1.0)
+    if np.nanmin(fields[0]) < 0:
+        limit = float(np.percentile(np.abs(values), 99)) or float(np.abs(values).max()) or 1.0
+        return Colours("RdBu_r", -limit, limit)
+    low, high = (float(limit) for limit in np.percentile(values, (0.5, 99.5)))
+    return Colours("viridis", low, high if high > low else low + 1.0)
+
+
+def draw_plane(axes: "Axes", spec: DataSpec, nodes: np.ndarray, shades: Colours) -> "AxesImage":
+    """One field on the plane: true aspect ratio, the cells inside the inner boundary grey, Earth with its night side,
+    and a veil over the boundary that is driven by the truth. `nodes` has shape (node,).
+    """
+    from matplotlib.patches import Wedge
+
+    grid = spec.grid
+    axes.set_facecolor(EARTH)
+    field = grid.to_field(np.asarray(nodes, dtype=np.float64)).T
+    options: dict[str, Any] = {"extent": extent(grid), "origin": "lower", "interpolation": "nearest"}
+    image = axes.imshow(field, cmap=shades.cmap, vmin=shades.low, vmax=shades.high, rasterized=True, **options)
+    if spec.boundary.any():
+        veil = grid.to_field(spec.boundary.astype(np.float64), fill=0.0).T
+        axes.imshow(np.ones_like(veil), cmap="gray", vmin=0, vmax=1, alpha=0.5 * veil, **options)
+        axes.contour(grid.x, grid.z, veil, levels=[0.5], colors="k", linewidths=0.6, linestyles="--")
+    for angle, colour in ((-90, "white"), (90, "black")):
+        axes.add_patch(Wedge((0, 0), 1.0, angle, angle + 180, facecolor=colour, edgecolor="black", linewidth=0.4))
+    axes.set_xlim(extent(grid)[:2])
+    axes.set_ylim(extent(grid)[2:])
+    return image
+
+
+def extent(grid: Grid) -> tuple[float, float, float, float]:
+    """Edges of the plane: left, right, bottom, top [R_E]."""
+    dx, dz = grid.spacing
+    return grid.x[0] - dx / 2, grid.x[-1] + dx / 2, grid.z[0] - dz / 2, grid.z[-1] + dz / 2
+
+
+def aspect(grid: Grid) -> float:
+    """Width of the plane over its height."""
+    left, right, bottom, top = extent(grid)
+    return (right - left) / (top - bottom)
+
+
+def name_axes(axes: np.ndarray) -> None:
+    """Label the outer axes of a lattice of planes, and hide the inner tick labels."""
+    for row, line in enumerate(axes):
+        for column, pane in enumerate(line):
+            last, first = row == len(axes) - 1, column == 0
+            pane.tick_params(labelbottom=last, labelleft=first)
+            pane.set_xlabel("$x$ [$R_E$]" if last else "")
+            pane.set_ylabel("$z$ [$R_E$]" if first else "")
+
+
+def colourbar(figure: "Figure", image: "AxesImage", axes: Any) -> None:
+    """A slim colour bar beside axes, pointed where colours are clipped."""
+    values: np.ndarray = np.ma.compressed(np.ma.masked_invalid(np.ma.asarray(image.get_array())))
+    low, high = image.get_clim()
+    below, above = bool((values < low).any()), bool((values > high).any())
+    pointed = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=18, extend=pointed[below, above])
+    bar.outline.set_linewidth(0.5)
+    bar.ax.tick_params(labelsize=6)
+    bar.ax.yaxis.get_offset_text().set_fontsize(6)
