@@ -290,7 +290,10 @@ def _grid(dataset: xr.Dataset, label: str) -> tuple[Grid, np.ndarray]:
     valid.ravel()[cells[space]] = True
     place = np.full(valid.size, -1)
     place[cells] = np.arange(cells.size)
-    grid = Grid(x, z, valid)
+    try:
+        grid = Grid(x, z, valid)
+    except UserError as error:
+        raise UserError(f"{label}: {error}") from error
     return grid, place[grid.cells]
 
 

@@ -1,0 +1,8 @@
+"""Fixtures of the data tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from data_fixtures import prepared_root, raw_root, root  # noqa: E402, F401
