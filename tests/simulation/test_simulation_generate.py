@@ -194,6 +194,17 @@ def test_killed_in_the_middle_leaves_no_run_and_the_next_call_recovers(tmp_path,
     assert stores(tmp_path) == ["run_1.zarr", "static.zarr"]
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_interrupt_stops_the_workers_and_cleans_up(tmp_path, processes):
+    def interrupt(name, done, total):
+        if done > 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tmp_path, (1.0, 2.0), processes=processes, frames=20000, progress=interrupt)
+    assert stores(tmp_path) == ["static.zarr"]
+
+
 def test_two_processes_share_one_folder(tmp_path):
     command = [sys.executable, "-W", "error", "-c", FOREVER, str(tmp_path), "1", "40"]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]

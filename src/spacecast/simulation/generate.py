@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +170,9 @@ def _write(
             finished = _in_processes(runs, partial, processes, progress, lock)
         else:
             finished = _in_turn(runs, partial, progress)
-        for name in finished:
-            install(partial[name], root / f"{name}.zarr")
+        with closing(finished):
+            for name in finished:
+                install(partial[name], root / f"{name}.zarr")
     finally:
         for path in partial.values():
             shutil.rmtree(path, ignore_errors=True)
@@ -188,7 +189,7 @@ def _check_space(root: Path, runs: list[Parameters]) -> None:
         )
 
 
-def _in_turn(runs: dict[str, Parameters], partial: dict[str, Path], progress: Progress | None) -> Iterator[str]:
+def _in_turn(runs: dict[str, Parameters], partial: dict[str, Path], progress: Progress | None) -> Generator[str]:
     """Simulate in this process; yields the names of finished runs."""
     for name, parameters in runs.items():
 
@@ -202,7 +203,7 @@ def _in_turn(runs: dict[str, Parameters], partial: dict[str, Path], progress: Pr
 
 def _in_processes(
     runs: dict[str, Parameters], partial: dict[str, Path], processes: int, progress: Progress | None, lock: int | None
-) -> Iterator[str]:
+) -> Generator[str]:
     """Simulate in several processes; yields the names of finished runs."""
     waiting, messages = list(runs), queue.SimpleQueue[tuple[str, Any]]()
     working: dict[str, subprocess.Popen[str]] = {}
