@@ -16,8 +16,8 @@ from torch import nn
 from spacecast.app.progress import Progress
 from spacecast.core.errors import UserError
 from spacecast.core.graph import MeshGraph
-from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
+from spacecast.data.datastore import RunDatastore
 from spacecast.data.prepare import prepare
 from spacecast.graphs.cache import load_or_build
 from spacecast.graphs.validation import validate
@@ -42,8 +42,8 @@ def build(section: Plain) -> Any:
         raise
 
 
-def no_logger(tracking_uri: str | None = None) -> None:  # noqa: ARG001 - accepted so that scripts may always give it
-    """The target of `logger=none`."""
+def no_logger(tracking_uri: str | None = None) -> None:
+    """The target of `logger=none`; an address is accepted, so that scripts may always give one."""
 
 
 def make_data(plain: Plain, *, overwrite: bool = False) -> None:
@@ -56,14 +56,15 @@ def make_data(plain: Plain, *, overwrite: bool = False) -> None:
         prepare(plain["datastore"]["root"], overwrite=overwrite, progress=progress)
 
 
-def open_data(plain: Plain) -> Datastore:
+def open_data(plain: Plain) -> RunDatastore:
     """The datastore, its data made first when they are the simulated ones and absent."""
     make_data(plain)
     with Progress("reading") as progress:
-        datastore: Datastore = build({**plain["datastore"], "_partial_": True})(progress=progress)
-    runs = ", ".join(datastore.train_runs) + (f"; held out: {', '.join(datastore.holdout_runs)}" if datastore.holdout_runs else "")
-    grid = datastore.spec.grid
-    log.info("data: %d x %d cells, %d variables, every %g s, runs %s", *grid.shape, len(datastore.spec.state), datastore.spec.step_seconds, runs)
+        datastore: RunDatastore = build({**plain["datastore"], "_partial_": True})(progress=progress)
+    spec = datastore.spec
+    runs = ", ".join((*datastore.train_runs, *(f"{run} (held out)" for run in datastore.holdout_runs)))
+    facts = (*spec.grid.shape, len(spec.state), spec.step_seconds, runs)
+    log.info("data: %d x %d cells, %d variables, every %g s, runs %s", *facts)
     return datastore
 
 
@@ -82,7 +83,8 @@ def build_model(plain: Plain, spec: DataSpec, graph: MeshGraph) -> nn.Module:
     random.seed(plain["seed"])
     torch.manual_seed(plain["seed"])
     model: nn.Module = build(plain["model"])(spec=spec, graph=graph)
-    log.info("model: %s, %s parameters", type(model).__name__, f"{sum(weight.numel() for weight in model.parameters()):,}")
+    count = sum(weight.numel() for weight in model.parameters())
+    log.info("model: %s, %s parameters", type(model).__name__, f"{count:,}")
     return model
 
 
@@ -90,7 +92,7 @@ def build_model(plain: Plain, spec: DataSpec, graph: MeshGraph) -> nn.Module:
 class Parts:
     """Everything that a training needs, before the trainer."""
 
-    datastore: Datastore
+    datastore: RunDatastore
     spec: DataSpec
     graph: MeshGraph
     model: nn.Module
@@ -99,8 +101,8 @@ class Parts:
     data: "WindowDataModule"
 
 
-def assemble(plain: Plain, datastore: Datastore) -> Parts:
-    """Datastore -> graph -> model -> objective -> module -> data module.
+def assemble(plain: Plain, datastore: RunDatastore) -> Parts:
+    """RunDatastore -> graph -> model -> objective -> module -> data module.
 
     Raises:
         UserError: parts that do not fit each other or the data.

@@ -16,8 +16,8 @@ DIRECTIVES = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 # Least value of a number by the last words of its name, whatever constructor takes it.
 LEAST = {
     "dim": 1, "size": 1, "levels": 1, "members": 1, "windows": 1, "epochs": 1, "nodes": 1, "devices": 1,
-    "rollout_steps": 1, "max_steps": 1, "steps": 0, "layers": 0, "workers": 0, "weight": 0, "examples": 0, "lr": 0, "decay": 0,
-    "seed": 0, "radius": 0, "factor": 0,
+    "rollout_steps": 1, "max_steps": 1, "steps": 0, "layers": 0, "workers": 0, "weight": 0, "examples": 0,
+    "lr": 0, "decay": 0, "seed": 0, "radius": 0, "factor": 0,
 }  # fmt: skip
 UNLIMITED = ("max_epochs", "max_steps", "devices")  # where Lightning reads -1 as "no limit" or "all"
 
@@ -45,7 +45,7 @@ def locate(target: str, where: str) -> Callable[..., Any]:
         except ModuleNotFoundError as error:
             if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
                 continue
-            raise UserError(f"{where}._target_: importing {name} needs the module {error.name!r}, which is not installed") from error
+            raise UserError(f"{where}._target_: {name} needs the module {error.name!r}, which is missing") from error
         for attribute in parts[split:]:
             if not hasattr(found, attribute):
                 options = [option for option in dir(found) if not option.startswith("_")]
@@ -75,13 +75,12 @@ def check_target(node: Mapping[str, Any], where: str) -> None:
 
     """
     if not isinstance(node.get("_target_"), str):
-        raise UserError(f"{where}: needs _target_, the dotted path of a class or function; found {node.get('_target_')!r}")
-    check_call(locate(node["_target_"], where), {key: value for key, value in node.items() if key not in DIRECTIVES}, where)
+        raise UserError(f"{where}: needs _target_, the path of a class or function; found {node.get('_target_')!r}")
+    target = locate(node["_target_"], where)
+    check_call(target, {key: value for key, value in node.items() if key not in DIRECTIVES}, where)
     if not node.get("_partial_", False):
         required = [
-            name
-            for name, parameter in _parameters(locate(node["_target_"], where)).items()
-            if parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            name for name, parameter in _named(_parameters(target)).items() if parameter.default is parameter.empty
         ]
         if missing := [name for name in required if name not in node]:
             raise UserError(f"{where}: {node['_target_']} needs {', '.join(missing)}")
@@ -90,13 +89,14 @@ def check_target(node: Mapping[str, Any], where: str) -> None:
 def check_call(function: Callable[..., Any], values: Mapping[str, Any], where: str) -> None:
     """Hold keywords against a signature: names, types by annotation, ranges."""
     parameters = _parameters(function)
-    names = [name for name, parameter in parameters.items() if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)]
+    names = list(_named(parameters))
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     hints = _hints(function)
+    prefix = f"{where}." if where else ""
     for name, value in values.items():
-        key = f"{where}.{name}" if where else name
+        key = prefix + name
         if name not in names and not takes_any:
-            raise UserError(f"unknown key {key!r}; {nearest(name, [option for option in names if option not in DIRECTIVES])}")
+            raise UserError(f"unknown key {key!r}; {nearest(key, [prefix + option for option in names])}")
         check_value(value, hints.get(name, Any), key)
 
 
@@ -106,6 +106,15 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
         return inspect.signature(function).parameters
     except (TypeError, ValueError):
         return {"keywords": inspect.Parameter("keywords", inspect.Parameter.VAR_KEYWORD)}
+
+
+def _named(parameters: Mapping[str, inspect.Parameter]) -> dict[str, inspect.Parameter]:
+    """All but *args and **kwargs."""
+    return {
+        name: parameter
+        for name, parameter in parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -171,7 +180,7 @@ def _check_number(value: float, key: str) -> None:
 def _check_range(value: Any, least: float, most: float, key: str) -> None:
     """Refuse numbers outside [least, most]."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and not least <= value <= most:
-        wanted = f"at least {least:g}" if most == math.inf else f"at most {most:g}" if least == -math.inf else f"from {least:g} to {most:g}"
+        wanted = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
         raise UserError(f"{key}: expected {wanted}, found {value!r}")
 
 
@@ -198,7 +207,8 @@ def fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, str)
     container = origin or annotation
     if inspect.isclass(container) and issubclass(container, Mapping):
-        return isinstance(value, Mapping) and (len(arguments) != 2 or all(fits(entry, arguments[1]) for entry in value.values()))
+        inside = arguments[1] if len(arguments) == 2 else Any
+        return isinstance(value, Mapping) and all(fits(entry, inside) for entry in value.values())
     if inspect.isclass(container) and issubclass(container, (Sequence, Iterable)) and container is not str:
         return _fits_sequence(value, arguments)
     return True
@@ -208,14 +218,14 @@ def _fits_sequence(value: Any, arguments: tuple[Any, ...]) -> bool:
     """Whether a list has the members that list[...], tuple[...] or Sequence[...] asks for."""
     if not isinstance(value, (list, tuple)):
         return False
-    if len(arguments) == 2 and arguments[1] is Ellipsis or len(arguments) == 1:
+    if len(arguments) == 1 or (len(arguments) == 2 and arguments[1] is Ellipsis):
         return all(fits(entry, arguments[0]) for entry in value)
     return not arguments or (len(value) == len(arguments) and all(map(fits, value, arguments)))
 
 
 def describe(annotation: Any) -> str:
     """An annotation in the words of a user."""
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", types.NoneType: "null", Path: "a path"}
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return describe(arguments[0])
@@ -224,6 +234,8 @@ def describe(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(describe(part) for part in arguments))
     container = origin or annotation
+    if annotation in (None, types.NoneType):
+        return "null"
     if annotation in words:
         return words[annotation]
     if inspect.isclass(container) and issubclass(container, Mapping):

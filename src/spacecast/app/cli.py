@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 OK, INTERNAL, USER, INTERRUPTED = 0, 1, 2, 130
 
+
 def run_command(command: Command, arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of every console script; ends the process with one of the exit codes above."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -65,7 +66,7 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
     words = command.rewrite(words)
     flags = _parse(words)
     if flags.hydra_help or flags.cfg or flags.info or flags.shell_completion:
-        _call_hydra(command, flags, words, lambda cfg: None)
+        _call_hydra(command, flags, words, _nothing)
         return
     for overrides in _variants(flags.overrides) if flags.multirun else [flags.overrides]:
         cfg = compose(flags.config_name or command.config, overrides, _conf(flags), _user_conf(flags))
@@ -88,6 +89,10 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
     _call_hydra(command, flags, words, job)
     if failures:
         raise failures[0]
+
+
+def _nothing(_: DictConfig) -> None:
+    """The job of a command line that only asks Hydra something."""
 
 
 def run_job(command: Command, cfg: DictConfig) -> Any:
@@ -122,7 +127,9 @@ def completed(command: Command, cfg: DictConfig) -> Plain:
     """The whole configuration of a run in plain types, its paths absolute, its run folder where Hydra put it."""
     try:
         hydra_cfg = HydraConfig.get()
-        place = hydra_cfg.run.dir if OmegaConf.is_missing(hydra_cfg.runtime, "output_dir") else hydra_cfg.runtime.output_dir
+        place = (
+            hydra_cfg.run.dir if OmegaConf.is_missing(hydra_cfg.runtime, "output_dir") else hydra_cfg.runtime.output_dir
+        )
         job = job_part(cfg)
         if isinstance(OmegaConf.select(job, "paths"), DictConfig):
             with open_dict(job):
@@ -174,7 +181,9 @@ def _variants(overrides: Sequence[str]) -> Iterator[list[str]]:
     for override in parsed:
         discrete = override.is_sweep_override() and override.is_discrete_sweep()
         key = override.get_key_element()
-        values = [f"{key}={value}" for value in override.sweep_string_iterator()] if discrete else [str(override.input_line)]
+        values = (
+            [f"{key}={value}" for value in override.sweep_string_iterator()] if discrete else [str(override.input_line)]
+        )
         if discrete or not override.is_sweep_override():
             choices.append(values)
     first = [values[0] for values in choices]
@@ -186,10 +195,15 @@ def _variants(overrides: Sequence[str]) -> Iterator[list[str]]:
 
 def _sweep_words(words: Sequence[str]) -> list[str]:
     """In a sweep `paths.run_dir=DIR` is the folder of the sweep; each run has a numbered folder in it."""
-    return [word.replace("paths.run_dir=", "hydra.sweep.dir=", 1) if word.startswith("paths.run_dir=") else word for word in words]
+    return [
+        word.replace("paths.run_dir=", "hydra.sweep.dir=", 1) if word.startswith("paths.run_dir=") else word
+        for word in words
+    ]
 
 
-def _call_hydra(command: Command, flags: argparse.Namespace, words: Sequence[str], job: Callable[[DictConfig], Any]) -> None:
+def _call_hydra(
+    command: Command, flags: argparse.Namespace, words: Sequence[str], job: Callable[[DictConfig], Any]
+) -> None:
     """Hand over to Hydra; its errors come back as one line."""
     decorate = hydra.main(version_base=VERSION_BASE, config_path=str(_conf(flags)), config_name=command.config)
     try:

@@ -108,12 +108,14 @@ def explain(error: Exception, known: Any) -> UserError:
         key = _after(r"full_key: (\S+)", str(error)) or _after(r"value: (\S+)", str(error))
         return UserError(f"{key} has no value; give {key}=VALUE")
     if isinstance(error, OverrideParseException):
-        return UserError(f"cannot read the override {error.override!r}; write key=value, quoted for the shell where needed")
+        return UserError(
+            f"cannot read the override {error.override!r}; write key=value, quoted where the shell needs it"
+        )
     if isinstance(error, yaml.MarkedYAMLError):
         return UserError(f"not valid YAML: {' '.join(str(error).split())}")
     if ambiguous := _after(r"Ambiguous value for argument '(.*)'$", first):
         key, _, value = ambiguous.partition("=")
-        return UserError(f"{ambiguous}: several values; add -m to run once with each, or write {key}=[{value}] for a list")
+        return UserError(f"{ambiguous}: several values; add -m to run each, or write {key}=[{value}] for a list")
     unknown = _after(r"Could not override '([^']*)'", first) or _after(r"Could not delete.* '([^']*)' does", first)
     if unknown and isinstance(error, ConfigCompositionException):
         return UserError(f"unknown key {unknown!r}; {nearest(unknown, _relatives(unknown, known()))}")
@@ -147,7 +149,7 @@ def _known_names(config_name: str, conf: Path, user_conf: Path | None) -> list[s
 
 def flat_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
     """All keys of a configuration with dots, sections included."""
-    for key in cfg:
+    for key in map(str, cfg):
         yield f"{prefix}{key}"
         node = cfg._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():

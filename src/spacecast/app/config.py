@@ -38,7 +38,8 @@ def check_section(values: Mapping[str, Any], schema: type, where: str) -> None:
     prefix = f"{where}." if where else ""
     for name in values:
         if name not in fields:
-            raise UserError(f"unknown key {prefix + name!r}; {nearest(name, fields)}")
+            key = prefix + name
+            raise UserError(f"unknown key {key!r}; {nearest(key, [prefix + field for field in fields])}")
     for name, field in fields.items():
         key = prefix + name
         if name not in values:
@@ -56,7 +57,8 @@ def check_section(values: Mapping[str, Any], schema: type, where: str) -> None:
 
 def _is_section(annotation: Any) -> bool:
     """Whether a key holds a section with `_target_`."""
-    return annotation == Section or get_origin(annotation) in (Union, types.UnionType) and Section in get_args(annotation)
+    optional = get_origin(annotation) in (Union, types.UnionType) and Section in get_args(annotation)
+    return optional or annotation == Section
 
 
 def _check_presence(value: Any, annotation: Any, key: str) -> None:
@@ -84,7 +86,8 @@ def check_folder(folder: Path, key: str) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"{key}={folder}: cannot write there ({error.strerror or error}); choose another folder") from error
+        reason = error.strerror or error
+        raise UserError(f"{key}={folder}: cannot write there ({reason}); choose another folder") from error
     finally:
         for path in reversed(made):
             path.rmdir()

@@ -35,20 +35,54 @@ def prepare(plain: Plain) -> None:
 
 
 def inspect(plain: Plain) -> None:
-    """Print and draw what is there."""
-    raise UserError("inspect is not there yet")
+    """Print and draw what is there.
+
+    Raises:
+        UserError: it cannot be trained on.
+
+    """
+    from spacecast.app.progress import Progress
+    from spacecast.data.inspection import inspect as look
+
+    with Progress("reading") as progress:
+        report = look(plain["datastore"]["root"], plain["datastore"].get("runs"), progress=progress)
+    for line in report.lines:
+        log.info("%s", line)
+    for finding in report.findings:
+        log.info("%s: %s", finding.severity, finding.text)
+    report.raise_errors()
+    if plain["picture"] is not None:
+        log.info("picture: %s", _draw_frame(plain, Path(plain["picture"])))
+
+
+def _draw_frame(plain: Plain, picture: Path) -> Path:
+    """Draw all variables at the middle of the first run."""
+    from spacecast.app.assemble import build
+    from spacecast.plots.maps import draw_fields
+
+    datastore = build({**plain["datastore"], "_partial_": True})()
+    run = datastore.train_runs[0]
+    frame = datastore.num_frames(run, "all") // 2
+    state = datastore.read_state(run, "all", frame, frame + 1)[0]
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    return draw_fields(datastore.spec, state, picture, title=f"run {run}, {datastore.times(run, 'all')[frame]}")
 
 
 def download(plain: Plain) -> None:
     """Say how to get the published data."""
     folder = Path(plain["datastore"]["root"])
     raise UserError(
-        f"published data are fetched with the Hugging Face client: pip install huggingface_hub && hf download REPOSITORY "
-        f"--repo-type dataset --local-dir {folder}, then spacecast-data prepare datastore=vlasiator datastore.root={folder}"
+        f"get published data with the Hugging Face client: pip install huggingface_hub; hf download REPOSITORY "
+        f"--repo-type dataset --local-dir {folder}; spacecast-data inspect datastore=vlasiator datastore.root={folder}"
     )
 
 
-ACTIONS: dict[str, Callable[[Plain], None]] = {"simulate": simulate, "prepare": prepare, "inspect": inspect, "download": download}
+ACTIONS: dict[str, Callable[[Plain], None]] = {
+    "simulate": simulate,
+    "prepare": prepare,
+    "inspect": inspect,
+    "download": download,
+}
 
 
 def run(plain: Plain) -> None:
@@ -63,7 +97,8 @@ def rewrite(words: Sequence[str]) -> list[str]:
     """The first word that is no flag and no override names the action; preset= is short for simulation.preset=."""
     rest = [f"simulation.{word}" if word.startswith("preset=") else word for word in words]
     for position, word in enumerate(rest):
-        if "=" not in word and not word.startswith(("-", "~", "+")) and (position == 0 or not rest[position - 1].startswith("-")):
+        follows_flag = position > 0 and rest[position - 1].startswith("-")
+        if "=" not in word and not word.startswith(("-", "~", "+")) and not follows_flag:
             if word not in ACTIONS:
                 raise UserError(f"there is no {word!r}; {nearest(word, ACTIONS)}")
             rest[position] = f"command={word}"

@@ -1,19 +1,40 @@
 """Holds the configuration against the data, once they are open and before anything is trained."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spacecast.app.assemble import Parts
+import torch
+
+from spacecast.app.assemble import Parts, build
 from spacecast.core.errors import UserError
-from spacecast.core.protocols import Datastore
+from spacecast.data.datastore import RunDatastore
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.evaluator import select_runs
 from spacecast.evaluation.regions import region_masks
+from spacecast.training.trainer import make_trainer
 
 if TYPE_CHECKING:
     from spacecast.training.schedule import Schedule
 
 Plain = Mapping[str, Any]
+
+
+def check_without_data(plain: Plain) -> None:
+    """Build whatever needs no data, so that its own checks speak before data are made.
+
+    Raises:
+        UserError: a value is out of range, or this machine does not have what the trainer asks for.
+
+    """
+    build(plain["graph"])
+    schedule = build(plain["schedule"])
+    longest_rollout(schedule, epochs_of(plain))
+    try:
+        build(plain["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optimizer: {error}") from error
+    make_trainer(build(plain["trainer"]), Path(plain["paths"]["run_dir"]), None, [])
 
 
 def check_training(plain: Plain, parts: Parts) -> None:
@@ -29,7 +50,7 @@ def check_training(plain: Plain, parts: Parts) -> None:
         _need_windows(parts.datastore, parts.datastore.train_runs, split, steps, key)
 
 
-def check_evaluation(plain: Plain, datastore: Datastore) -> None:
+def check_evaluation(plain: Plain, datastore: RunDatastore) -> None:
     """Runs, leads and regions of the evaluation must be there.
 
     Raises:
@@ -38,11 +59,15 @@ def check_evaluation(plain: Plain, datastore: Datastore) -> None:
     """
     wanted = plain["evaluation"]
     runs = select_runs(datastore, wanted.get("runs"))
+    try:
+        datastore.num_frames(runs[0], wanted["split"])
+    except UserError as error:
+        raise UserError(f"evaluation.split={wanted['split']}: {error}") from error
     _need_windows(datastore, runs, wanted["split"], wanted["steps"], "evaluation.steps")
     region_masks(datastore.spec, wanted.get("regions"))
 
 
-def _need_windows(datastore: Datastore, runs: tuple[str, ...], split: str, steps: int, key: str) -> None:
+def _need_windows(datastore: RunDatastore, runs: tuple[str, ...], split: str, steps: int, key: str) -> None:
     """At least one window of every run, else an error that starts with the key."""
     try:
         WindowDataset(datastore, runs, split, steps, limit=1)

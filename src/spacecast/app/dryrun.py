@@ -45,7 +45,7 @@ def dry_run(plain: Mapping[str, Any], parts: Parts) -> None:
     device = device_of(plain)
     module = parts.module.to(device).train()
     before = _memory(device)
-    seconds = {rollout: _step_seconds(plain, parts, module, device, rollout) for rollout in sorted({longest, 1}, reverse=True)}
+    seconds = {rollout: _step_seconds(plain, parts, module, device, rollout) for rollout in (longest, 1)}
     memory = _memory(device)
     cost = Cost(seconds[1], seconds[longest], longest, _forward_seconds(plain, parts, module, device))
     steps = [_steps_of_epoch(plain, parts, epoch) for epoch in range(epochs)]
@@ -64,9 +64,11 @@ def schedule_table(schedule: "Schedule", epochs: int) -> list[str]:
     """One line per stretch of epochs in which the stage is the same but for the learning rate."""
     lines = [f"  {'epochs':>11}  {'roll-out':>8}  {'lr factor':>16}  {'kl':>6}  {'crps':>6}  {'div':>6}"]
     for first, last, stage in _stretches(schedule, epochs):
-        rates = f"{stage.lr_factor:.3g} to {schedule.at(last + 1).lr_factor:.3g}" if first != last else f"{stage.lr_factor:.3g}"
-        span = f"{first + 1} to {last + 1}" if first != last else f"{first + 1}"
-        lines.append(f"  {span:>11}  {stage.rollout_steps:>8}  {rates:>16}  {stage.kl:>6.3g}  {stage.crps:>6.3g}  {stage.div:>6.3g}")
+        several = first != last
+        rates = f"{stage.lr_factor:.3g}" + (f" to {schedule.at(last).lr_factor:.3g}" if several else "")
+        span = f"{first + 1}" + (f" to {last + 1}" if several else "")
+        weights = f"{stage.kl:>6.3g}  {stage.crps:>6.3g}  {stage.div:>6.3g}"
+        lines.append(f"  {span:>11}  {stage.rollout_steps:>8}  {rates:>16}  {weights}")
     return lines
 
 
@@ -92,7 +94,9 @@ def _batch(plain: Mapping[str, Any], parts: Parts, split: str, rollout: int) -> 
     return batch
 
 
-def _step_seconds(plain: Mapping[str, Any], parts: Parts, module: "ForecastModule", device: torch.device, rollout: int) -> float:
+def _step_seconds(
+    plain: Mapping[str, Any], parts: Parts, module: "ForecastModule", device: torch.device, rollout: int
+) -> float:
     """Seconds of a forward and backward pass, every term of the loss switched on; the better of two."""
     batch = Batch(*(field.to(device) for field in _batch(plain, parts, "train", rollout)))
     stage = Stage(rollout_steps=rollout)

@@ -66,8 +66,8 @@ def load_weights(model: Any, weights: Mapping[str, Any], source: str) -> None:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        fault = " ".join(str(error).split())[:200]
-        raise UserError(f"the weights of {source} do not fit the model: {fault}; leave model and graph as they were in training") from error
+        fault = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"weights of {source} do not fit: {fault} Leave model and graph as in training") from error
 
 
 def rewrite(words: Sequence[str]) -> list[str]:

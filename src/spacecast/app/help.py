@@ -34,7 +34,8 @@ def help_text(command: Command, cfg: DictConfig, folders: Sequence[Path]) -> str
     lines = [f"{command.name}: {command.summary}", "", *(f"  {line}" for line in command.usage), ""]
     lines += ["Examples", *(f"  {line:<66s} {meaning}" for line, meaning in command.examples.items()), ""]
     lines += ["Groups (group=member; * is in use)", *members, ""]
-    lines += ["Keys (key=value), with defaults", *(f"  {text:<{width}s}  {meaning}" for text, meaning in texts.items()), ""]
+    keys = [f"  {text:<{width}s}  {meaning}" for text, meaning in texts.items()]
+    lines += ["Keys (key=value), with defaults", *keys, ""]
     return "\n".join([*lines, FLAGS, "", f"Configuration folder: {folders[0]}", ""])
 
 
@@ -45,11 +46,13 @@ def _mark(members: Sequence[str], chosen: Any) -> str:
 
 def _wrap(title: str, text: str) -> str:
     """Title in a column of its own, text wrapped beside it."""
-    return textwrap.fill(text, 118, initial_indent=f"  {title:<12s}", subsequent_indent=" " * 14, break_long_words=False)
+    return textwrap.fill(
+        text, 118, initial_indent=f"  {title:<12s}", subsequent_indent=" " * 14, break_long_words=False
+    )
 
 
 def _key(job: DictConfig, key: str) -> str:
     """`key=default`; an empty default when it is mandatory."""
     value = "" if OmegaConf.is_missing(job, key) else OmegaConf.select(job, key)
-    text = {None: "null", True: "true", False: "false"}.get(value, value) if isinstance(value, (bool, type(None))) else value
-    return f"{key}={text}"
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+    return f"{key}={text}".replace(f"{Path.cwd()}/", "")

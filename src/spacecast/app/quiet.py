@@ -3,15 +3,29 @@
 import logging
 import warnings
 
-CHATTY = ("pytorch_lightning", "lightning_fabric", "lightning", "mlflow", "alembic", "matplotlib", "numcodecs", "fsspec")
+CHATTY = (
+    "pytorch_lightning",
+    "lightning_fabric",
+    "lightning",
+    "mlflow",
+    "alembic",
+    "matplotlib",
+    "numcodecs",
+    "fsspec",
+)
 
 
 def quiet() -> None:
-    """Tips, device tables and deprecation warnings; errors and what Python's warnings say of real trouble stay in the log."""
-    import spacecast.training.module  # noqa: F401 - brings Lightning, which sets the levels of its loggers when imported
+    """Mute tips, device tables and deprecation warnings; errors stay."""
+    import spacecast.training.module  # noqa: F401 - brings Lightning, which sets levels when it is imported
 
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
-    for pattern in (".*does not have many workers.*", ".*Starting from v1.9.0.*", ".*is a new feature.*", ".*LeafSpec.*"):
+    for pattern in (
+        ".*does not have many workers.*",
+        ".*Starting from v1.9.0.*",
+        ".*is a new feature.*",
+        ".*LeafSpec.*",
+    ):
         warnings.filterwarnings("ignore", pattern)

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spacecast.app.cli import run_command
 from spacecast.app.command import Command, Plain
@@ -30,11 +30,12 @@ def train(plain: Plain) -> "Scores | None":
 
     """
     from spacecast.app.assemble import assemble, open_data
-    from spacecast.app.datacheck import check_evaluation, check_training
+    from spacecast.app.datacheck import check_evaluation, check_training, check_without_data
     from spacecast.app.dryrun import dry_run
     from spacecast.app.quiet import quiet
 
     quiet()
+    check_without_data(plain)
     datastore = open_data(plain)
     check_evaluation(plain, datastore)
     parts = assemble(plain, datastore)
@@ -54,6 +55,7 @@ def fit_and_score(plain: Plain, parts: "Parts") -> "Scores | None":
     from spacecast.tracking.provenance import provenance
     from spacecast.training.callbacks import make_callbacks
     from spacecast.training.checkpoint import SelfDescription, load_checkpoint, model_weights
+    from spacecast.training.trainer import make_trainer
 
     run_dir = Path(plain["paths"]["run_dir"])
     logger = build(plain["logger"])
@@ -62,28 +64,12 @@ def fit_and_score(plain: Plain, parts: "Parts") -> "Scores | None":
         log_tags(logger, provenance(parts.spec.data_hash, parts.graph.content_hash))
         log_artifact(logger, run_dir / "config.yaml", "config")
         callbacks = [SelfDescription(plain, parts.spec, parts.graph), *make_callbacks(run_dir)]
-        trainer = make_trainer(plain, logger or False, callbacks)
+        trainer = make_trainer(build(plain["trainer"]), run_dir, logger, callbacks)
         trainer.fit(parts.module, datamodule=parts.data)
         if not trainer.is_global_zero:
             return None
         parts.model.load_state_dict(model_weights(load_checkpoint(run_dir)))
         return score(plain, parts.model, parts.datastore, parts.spec, logger)
-
-
-def make_trainer(plain: Plain, logger: Any, callbacks: list[Any]) -> Any:
-    """The Lightning trainer of a run."""
-    from spacecast.app.assemble import build
-
-    return build(plain["trainer"])(
-        logger=logger,
-        callbacks=callbacks,
-        default_root_dir=plain["paths"]["run_dir"],
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        enable_progress_bar=any("ProgressBar" in type(callback).__name__ for callback in callbacks),
-    )
 
 
 COMMAND = Command(
@@ -92,7 +78,10 @@ COMMAND = Command(
     schema=Train,
     task=train,
     summary="trains an emulator of the magnetosphere and scores it; without arguments on simulated data, made first.",
-    usage=["spacecast-train [group=member ...] [key=value ...]", "spacecast-train -m key=value1,value2 ...      # a sweep"],
+    usage=[
+        "spacecast-train [group=member ...] [key=value ...]",
+        "spacecast-train -m key=value1,value2 ...      # a sweep",
+    ],
     examples={
         "spacecast-train": "simulated data, small Graph-FM, minutes",
         "spacecast-train experiment=smoke": "the whole chain in less than a minute",

@@ -30,7 +30,14 @@ class Lines(Callback):
         """Start the clock."""
         self._start = self._last = time.monotonic()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
         """A line when the last one is old."""
         if trainer.is_global_zero and time.monotonic() - self._last > self.seconds:
             self._say(trainer, f"step {batch_idx + 1} of {int(trainer.num_training_batches)}")
@@ -52,7 +59,7 @@ class Lines(Callback):
 
 
 def make_callbacks(run_dir: Path) -> list[Callback]:
-    """`checkpoints/best.ckpt` by the validation score and `checkpoints/last.ckpt`; a bar on a terminal; lines in the log."""
+    """Keep `checkpoints/best.ckpt` by the validation score and `last.ckpt`; a bar on a terminal, lines in the log."""
     keep = ModelCheckpoint(
         dirpath=run_dir / "checkpoints",
         filename="best",
