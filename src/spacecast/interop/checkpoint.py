@@ -29,9 +29,16 @@ DTYPES = {
 }
 
 
+NAMESPACE = Name("argparse", "Namespace")
+NUMPY = {Name(f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")} | {
+    Name("numpy", "dtype"),
+    Name("_codecs", "encode"),  # how Python 2's pickles hold the bytes of a number
+}
+
+
 def _inert(name: Name) -> bool:
-    """Classes whose objects are kept as records: the command line's and the reference's own configuration."""
-    return name == Name("argparse", "Namespace") or name.module.split(".")[0] == PACKAGE
+    """Classes whose objects are kept as records: the command line, the reference's configuration, numpy's numbers."""
+    return name == NAMESPACE or name in NUMPY or name.module.split(".")[0] == PACKAGE
 
 
 class Archive:
@@ -105,7 +112,7 @@ def is_reference_checkpoint(path: str | Path) -> bool:
             found = names(archive.pickle())
     except UserError:
         return False
-    return any(name.module.split(".")[0] == PACKAGE or name == Name("argparse", "Namespace") for name in found)
+    return any(name.module.split(".")[0] == PACKAGE or name == NAMESPACE for name in found)
 
 
 def read_reference_checkpoint(path: str | Path) -> dict[str, Any]:

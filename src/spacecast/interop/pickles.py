@@ -69,6 +69,7 @@ BUILDERS: dict[Name, Callable[[tuple], Any]] = {
     Name("torch._utils", "_rebuild_tensor_v2"): _tensor,
     Name("collections", "OrderedDict"): lambda _: {},
     Name("collections", "defaultdict"): lambda _: {},
+    Name("__builtin__", "set"): lambda arguments: list(arguments[0]),
 }
 
 
