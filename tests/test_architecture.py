@@ -257,7 +257,8 @@ PLANTED = [
 INNOCENT = [
     source("", "import spacecast\n__version__ = '1'"),
     source("app.train", "import hydra\nfrom spacecast.training import module\nprint('table')"),
-    source("training.module", "import pytorch_lightning\nfrom spacecast import __version__, forecast"),
+    source("training.module", "import pytorch_lightning\nimport spacecast.forecast"),
+    source("tracking.tags", "from spacecast import __version__"),
     source("plots.maps", "if TYPE_CHECKING:\n    import matplotlib\ndef f():\n    import matplotlib"),
     source("models.graph_fm", "import torch, math\nfrom spacecast.nn.mlp import MLP\nfrom spacecast.models import other"),
     source("app.long", "def f():\n" + "    a = 1\n" * 59),

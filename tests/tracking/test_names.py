@@ -18,9 +18,10 @@ def test_params_are_short_flat_and_of_the_experiment_alone():
     config = {
         "seed": 1,
         "model": {"_target_": "package.GraphFM", "_partial_": True, "hidden_dim": 48, "inner": {"a": 0.5}},
-        "datastore": {"runs": ["run_1", "run_2"], "holdout": None, "long": "x" * 900},
+        "datastore": {"runs": ["run_1", "run_2"], "holdout": [], "long": "x" * 900},
         "logger": {"tracking_uri": "secret"},
         "paths": {"run_dir": "/somewhere"},
+        "evaluation": {"_target_": "package.evaluate", "regions": {"tail": {"x_max": 0}}, "steps": 10},
         "launcher": None,
     }
     params = choose_params(config)
@@ -29,6 +30,7 @@ def test_params_are_short_flat_and_of_the_experiment_alone():
         "model/name": "GraphFM",
         "model/hidden_dim": "48",
         "model/inner/a": "0.5",
+        "evaluation/steps": "10",
         "datastore/runs": "run_1,run_2",
         "datastore/long": "x" * 250,
     }
@@ -48,10 +50,12 @@ def test_scores_use_the_lead_number_as_step():
     ]
 
 
-def test_regions_have_their_own_charts_and_missing_leads_keep_their_number():
+def test_missing_leads_keep_their_number_and_regions_are_left_to_the_file():
     rows = [Row("bias", "rho", "1/cm3", lead, region, 1.0) for lead in (5.0, 20.0) for region in ("all", "tail")]
-    steps = {(point.name, point.step) for point in score_points(rows, split="val")}
-    assert steps == {(f"val_bias_by_lead{region}/rho", step) for region in ("", "_tail") for step in (1, 4)}
+    assert [(point.name, point.step) for point in score_points(rows, split="val")] == [
+        ("val_bias_by_lead/rho", 1),
+        ("val_bias_by_lead/rho", 4),
+    ]
 
 
 def test_only_ratios_to_persistence_are_averaged_over_variables():
@@ -61,10 +65,10 @@ def test_only_ratios_to_persistence_are_averaged_over_variables():
             rows.append(Row("persistence_rmse", variable, "", lead * 10.0, "all", 100.0 * lead))
             rows.append(Row("rmse", variable, "", lead * 10.0, "all", 100.0 * lead * factor * lead))
     points = {(point.name, point.step): point.value for point in score_points(rows)}
-    assert points["test_relative_rmse_by_lead/mean", 1] == pytest.approx(0.375)
-    assert points["test/relative_rmse_first_lead", 0] == pytest.approx(0.375)
-    assert points["test/relative_rmse_last_lead", 0] == pytest.approx(0.75)
-    assert points["test/relative_rmse", 0] == pytest.approx(0.5625)
+    assert points["test_rmse_ratio_by_lead/mean", 1] == pytest.approx(0.375)
+    assert points["test/rmse_ratio_first_lead", 0] == pytest.approx(0.375)
+    assert points["test/rmse_ratio_last_lead", 0] == pytest.approx(0.75)
+    assert points["test/rmse_ratio", 0] == pytest.approx(0.5625)
     assert not any(name.startswith("test/rmse") for name, _ in points)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 GROUPS = ("datastore", "data", "graph", "model", "loss", "schedule", "optimizer", "trainer", "evaluation")
+NAMED = ("graph", "model", "loss", "schedule", "optimizer")  # groups whose class says something
+LEFT_OUT = ("evaluation/regions",)
 MAX_VALUE = 250
 
 
@@ -53,20 +55,20 @@ def choose_params(config: Mapping[str, Any]) -> dict[str, str]:
             are left to the full configuration, which is kept as an artifact.
 
     Returns:
-        `group/key` to a short text; `group/name` is the class or function of the group.
+        `group/key` to a short text; `group/name` is the class of the group.
 
     """
     chosen = {name: config[name] for name in GROUPS if isinstance(config.get(name), Mapping)}
-    params = {name: _text(value) for name, value in _flatten(chosen)}
-    params |= {name: _text(value) for name, value in config.items() if name == "seed"}
-    return params
+    chosen |= {name: config[name] for name in ("seed",) if name in config}
+    texts = {name: _text(value) for name, value in _flatten(chosen) if not name.startswith(LEFT_OUT)}
+    return {name: text for name, text in texts.items() if text}
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     """Leaves of nested mappings under slash-separated names."""
     for key, value in values.items():
         name = f"{prefix}/{key}" if prefix else str(key)
-        if key == "_target_":
+        if key == "_target_" and prefix in NAMED:
             yield f"{prefix}/name", str(value).rpartition(".")[2]
         elif isinstance(value, Mapping):
             yield from _flatten(value, name)
@@ -84,38 +86,36 @@ def _text(value: Any) -> str:
 def score_points(rows: Iterable[Score], split: str = "test") -> list[Point]:
     """Scores as metrics with the lead number as the step.
 
-    `test_rmse_by_lead/<variable>` draws a curve over lead time for each variable and overlays all runs; regions other
-    than the whole domain have charts of their own, `test_rmse_by_lead_<region>/<variable>`. RMSE over the RMSE of
-    persistence has no unit, so it alone is averaged over variables, for tables that rank runs: `test/relative_rmse`
-    (mean over leads), `test/relative_rmse_first_lead` and `test/relative_rmse_last_lead`.
+    `test_rmse_by_lead/<variable>` draws a curve over lead time for each variable and overlays all runs. RMSE over the
+    RMSE of persistence has no unit, so it alone is averaged over variables, for tables that rank runs:
+    `test/rmse_ratio` (mean over leads), `test/rmse_ratio_first_lead` and `test/rmse_ratio_last_lead`. Only the whole
+    domain is taken; the other regions are in `scores.csv`, which is kept as an artifact.
     """
-    table = {(row.metric, row.variable, float(row.lead_s), row.region): float(row.value) for row in rows}
-    leads = sorted({lead for _, _, lead, _ in table if lead > 0})
-    if not leads:
-        return []
+    table = {(row.metric, row.variable, float(row.lead_s)): float(row.value) for row in rows if row.region == "all"}
+    leads = sorted({lead for _, _, lead in table if lead > 0})
     number = {lead: round(lead / leads[0]) for lead in leads}
-    points = []
-    for (metric, variable, lead, region), value in table.items():
-        if lead in number:
-            chart = f"{split}_{metric}_by_lead" + ("" if region == "all" else f"_{region}")
-            points.append(Point(clean(f"{chart}/{variable}"), value, number[lead]))
-    return points + _relative(table, number, split)
+    points = [
+        Point(clean(f"{split}_{metric}_by_lead/{variable}"), value, number[lead])
+        for (metric, variable, lead), value in table.items()
+        if lead in number
+    ]
+    return points + _ratios(table, number, split)
 
 
-def _relative(table: dict[tuple[str, str, float, str], float], number: dict[float, int], split: str) -> list[Point]:
+def _ratios(table: dict[tuple[str, str, float], float], number: dict[float, int], split: str) -> list[Point]:
     """RMSE over the RMSE of persistence, mean over variables: by lead, and as single numbers."""
     ratios: dict[float, list[float]] = {}
-    for (metric, variable, lead, region), value in table.items():
-        persistence = table.get(("persistence_rmse", variable, lead, region), 0.0)
-        if metric == "rmse" and region == "all" and persistence > 0:
+    for (metric, variable, lead), value in table.items():
+        persistence = table.get(("persistence_rmse", variable, lead), 0.0)
+        if metric == "rmse" and persistence > 0:
             ratios.setdefault(lead, []).append(value / persistence)
     if not ratios:
         return []
     means = {lead: sum(values) / len(values) for lead, values in sorted(ratios.items())}
-    points = [Point(f"{split}_relative_rmse_by_lead/mean", mean, number[lead]) for lead, mean in means.items()]
+    points = [Point(f"{split}_rmse_ratio_by_lead/mean", mean, number[lead]) for lead, mean in means.items()]
     single = {
-        "relative_rmse": sum(means.values()) / len(means),
-        "relative_rmse_first_lead": means[min(means)],
-        "relative_rmse_last_lead": means[max(means)],
+        "rmse_ratio": sum(means.values()) / len(means),
+        "rmse_ratio_first_lead": means[min(means)],
+        "rmse_ratio_last_lead": means[max(means)],
     }
     return points + [Point(f"{split}/{name}", value, 0) for name, value in single.items()]

@@ -1,5 +1,6 @@
 """Where a run comes from: the code, the data, the command and the machine."""
 
+import os
 import platform
 import shlex
 import socket
@@ -32,6 +33,7 @@ def provenance(data_hash: str = "", graph_hash: str = "", command: list[str] | N
         "git_commit": commit,
         "mlflow.source.git.commit": commit.partition("+")[0],
         "mlflow.source.name": words[0],
+        "mlflow.user": os.environ.get("USER", ""),
         "data_hash": data_hash,
         "graph_hash": graph_hash,
         "command": shlex.join(words)[:5000],
