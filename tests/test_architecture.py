@@ -260,7 +260,7 @@ INNOCENT = [
     source("training.module", "import pytorch_lightning\nimport spacecast.forecast"),
     source("tracking.tags", "from spacecast import __version__"),
     source("plots.maps", "if TYPE_CHECKING:\n    import matplotlib\ndef f():\n    import matplotlib"),
-    source("models.graph_fm", "import torch, math\nfrom spacecast.nn.mlp import MLP\nfrom spacecast.models import other"),
+    source("models.graph_fm", "import torch, math\nfrom spacecast.nn.mlp import MLP\nimport spacecast.models.other"),
     source("app.long", "def f():\n" + "    a = 1\n" * 59),
 ]
 
