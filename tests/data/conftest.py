@@ -5,4 +5,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from data_fixtures import prepared_root, raw_root, root  # noqa: E402, F401
+from data_fixtures import prepared_root, raw_root, root  # noqa: F401

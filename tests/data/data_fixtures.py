@@ -46,13 +46,20 @@ def write_raw(root: Path, run: int, zarr_format: int = 3, dims: tuple[str, ...] 
     coords = {"time": np.datetime64("2000-01-01", "ns") + np.arange(FRAMES) * np.timedelta64(10, "s"), "x": X, "z": Z}
     raw = xr.Dataset({n: (("time", "x", "z"), a, {"units": UNITS[n]}) for n, a in fields(run).items()}, coords)
     sizes = {"time": 1 if zarr_format == 2 else 10, "x": X.size, "z": Z.size}
-    save(raw.transpose(*dims), root / f"run_{run}.zarr", zarr_format, {n: {"chunks": tuple(sizes[d] for d in dims)} for n in STATE})
+    save(
+        raw.transpose(*dims),
+        root / f"run_{run}.zarr",
+        zarr_format,
+        {n: {"chunks": tuple(sizes[d] for d in dims)} for n in STATE},
+    )
 
 
 def write_static(root: Path) -> None:
     """Static features under names of their own, and the mask."""
     planes = {"sunward": X[:, None] + 0 * Z, "r": RADIUS, "north": 0 * X[:, None] + Z, "mask": SPACE}
-    static = xr.Dataset({n: (("x", "z"), a.astype(float), {"units": "R_E"}) for n, a in planes.items()}, {"x": X, "z": Z})
+    static = xr.Dataset(
+        {n: (("x", "z"), a.astype(float), {"units": "R_E"}) for n, a in planes.items()}, {"x": X, "z": Z}
+    )
     save(static, root / "static.zarr")
 
 

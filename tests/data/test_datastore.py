@@ -18,7 +18,7 @@ TRAIN = slice(0, 21)
 
 
 def test_pooled_statistics_are_those_of_all_training_runs(prepared_root):
-    """Every run counts once (the reference drops the first and takes the last one twice); Earth and later splits do not."""
+    """Each run counts once (the reference drops the first, takes the last twice), Earth and later splits do not."""
     spec = RunDatastore(prepared_root, [1, 2, 3]).spec
     values = np.stack([truth(run)[TRAIN] for run in (1, 2, 3)]).astype(np.float64)
     steps = np.diff(values, axis=1)
@@ -103,7 +103,10 @@ def test_moments_in_pieces_equal_numpy(offset):
 
 def test_constant_field_gets_a_usable_scale(root, caplog):
     for run in (1, 2):
-        rewrite(root / f"vlasiator_run_{run}.zarr", lambda ds: ds.assign(state=ds["state"].where(ds["state_feature"] != "By", 2.5)))
+        rewrite(
+            root / f"vlasiator_run_{run}.zarr",
+            lambda ds: ds.assign(state=ds["state"].where(ds["state_feature"] != "By", 2.5)),
+        )
     with caplog.at_level(logging.WARNING):
         spec = RunDatastore(root, [1, 2]).spec
     by = STATE.index("By")
@@ -135,11 +138,20 @@ def add_forcing(root, run):
 
 
 def test_forcing_windows(root):
-    """Window of frame t is t - past ... t + future, variable slow and time fast; a forcing without grid goes to all nodes."""
+    """The window is t - past ... t + future, variable slow and time fast; a forcing without grid goes to all nodes."""
     for run in (1, 2):
         add_forcing(root, run)
     data = RunDatastore(root, [1, 2], forcing_past=2, forcing_future=1)
-    assert data.spec.forcing.names == ("wind[-2]", "wind[-1]", "wind[0]", "wind[+1]", "dipole[-2]", "dipole[-1]", "dipole[0]", "dipole[+1]")
+    assert data.spec.forcing.names == (
+        "wind[-2]",
+        "wind[-1]",
+        "wind[0]",
+        "wind[+1]",
+        "dipole[-2]",
+        "dipole[-1]",
+        "dipole[0]",
+        "dipole[+1]",
+    )
     values = data.read_forcing(2, "val", 2, 4)
     assert values.shape == (2, SPACE.sum(), 8)
     frame = 21 + 3
@@ -158,12 +170,15 @@ def test_no_forcing_is_an_empty_axis(prepared_root):
 
 def test_boundary_regions(prepared_root):
     positions = RunDatastore(prepared_root, [1]).grid.positions
+
     def nodes(boundary):
         return RunDatastore(prepared_root, [1], boundary=boundary).spec.boundary
 
     np.testing.assert_array_equal(nodes({"x_min": 15}), positions[:, 0] > 15)
     np.testing.assert_array_equal(nodes({"x_min": 15, "z_max": 0}), (positions[:, 0] > 15) & (positions[:, 1] < 0))
-    np.testing.assert_array_equal(nodes([{"x_min": 15}, {"r_max": 6.5}]), (positions[:, 0] > 15) | (np.hypot(*positions.T) < 6.5))
+    np.testing.assert_array_equal(
+        nodes([{"x_min": 15}, {"r_max": 6.5}]), (positions[:, 0] > 15) | (np.hypot(*positions.T) < 6.5)
+    )
     assert not nodes(None).any()
 
 
@@ -179,7 +194,12 @@ def test_reference_data_and_its_standardised_batch(reference_dir, tmp_path):
     """Stored statistics of run 2 standardise its frames to the reference's own tensors, bit for bit."""
     data = RunDatastore(reference_dir / "data", [2], statistics="stored")
     stored = xr.open_zarr(reference_dir / "data" / "vlasiator_run_2.zarr", chunks=None)
-    for name, found in (("mean", data.spec.state.mean), ("std", data.spec.state.std), ("diff_mean", data.spec.diff_mean), ("diff_std", data.spec.diff_std)):
+    for name, found in (
+        ("mean", data.spec.state.mean),
+        ("std", data.spec.state.std),
+        ("diff_mean", data.spec.diff_mean),
+        ("diff_std", data.spec.diff_std),
+    ):
         np.testing.assert_array_equal(found, stored[f"state__train__{name}"].values)
     np.testing.assert_array_equal(data.spec.static.mean, stored["static__train__mean"].values)
     batch = np.load(reference_dir / "tensors" / "batch.npz")

@@ -42,7 +42,9 @@ def test_stacking_orders_differ_on_disk(prepared_root):
 def test_format_2_and_transposed_axes_and_float64(root):
     path = root / "vlasiator_run_2.zarr"
     before = RunStore(path, "2").read("state", 3, 9)
-    rewrite(path, lambda ds: ds.transpose("time", "grid_index", ...).assign(state=lambda d: d["state"].astype("float64")), 2)
+    rewrite(
+        path, lambda ds: ds.transpose("time", "grid_index", ...).assign(state=lambda d: d["state"].astype("float64")), 2
+    )
     store = RunStore(path, "2")
     np.testing.assert_array_equal(store.read("state", 3, 9), before)
     assert store.read("state", 3, 4).dtype == np.float32

@@ -286,7 +286,9 @@ def run_mdp(config: dict[str, Any], folder: Path, mark: str, name: str) -> None:
                 f"run {name}: mllam-data-prep could not prepare it ({type(cause).__name__}: {text}); "
                 f"correct vlasiator_run_{name}.yaml or the raw data"
             ) from error
-    RunStore(folder, name)
+    store = RunStore(folder, name)
+    for frame in range(store.num_frames):
+        store.read("state", frame, frame + 1)
 
 
 def _frames_written(folder: Path) -> int:

@@ -13,7 +13,8 @@ from spacecast.core.errors import UserError
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
-VERSION = 1
+VERSION = 1  # of the numbers in the cache
+BLOCK = 8192  # rows that stay in the processor's cache
 
 
 class Moments:
@@ -25,14 +26,15 @@ class Moments:
 
     def update(self, values: np.ndarray) -> None:
         """Add values of shape (..., variable)."""
-        flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
+        rows = values.reshape(-1, values.shape[-1])
         if self.count == 0:
-            self._shift = flat.mean(axis=0)
+            self._shift = rows.mean(axis=0, dtype=np.float64)
             self._sum, self._squares = np.zeros_like(self._shift), np.zeros_like(self._shift)
-        flat -= self._shift
-        self.count += len(flat)
-        self._sum = self._sum + flat.sum(axis=0)
-        self._squares = self._squares + np.einsum("nv,nv->v", flat, flat)
+        self.count += len(rows)
+        for start in range(0, len(rows), BLOCK):
+            block = rows[start : start + BLOCK] - self._shift
+            self._sum = self._sum + block.sum(axis=0)
+            self._squares = self._squares + np.einsum("nv,nv->v", block, block)
 
     @property
     def mean(self) -> np.ndarray:
