@@ -61,6 +61,10 @@ check: $(STAMP) ## Lint and type-check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+.PHONY: docs
+docs: $(STAMP) ## Write the tables of docs/configuration.md anew
+	$(BIN)/python scripts/configuration_doc.py
+
 .PHONY: bench
 bench: $(STAMP) ## Measure speed and memory (scripts/bench)
 	@for script in scripts/bench/*.py; do echo "== $$script"; OMP_NUM_THREADS=1 $(BIN)/python "$$script"; done
