@@ -7,10 +7,12 @@ Exit codes: 0 done, 1 an error inside spacecast (traceback in the log of the run
 import argparse
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,7 +65,7 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
     if not {"-h", "--help"}.isdisjoint(words):
         sys.stdout.write(_help(command, words))
         return
-    words = command.rewrite(words)
+    words = list(chain.from_iterable(map(_replacing, command.rewrite(words))))
     flags = _parse(words)
     if flags.hydra_help or flags.cfg or flags.info or flags.shell_completion:
         _call_hydra(command, flags, words, _nothing)
@@ -151,6 +153,16 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
     parser.error = refuse  # type: ignore[method-assign]
     return parser.parse_intermixed_args(list(words))
+
+
+def _replacing(word: str) -> list[str]:
+    """`a.b={...}` replaces a mapping; Hydra by itself would merge it into the old one, and refuse new keys."""
+    key = re.match(r"(?:\+\+)?([\w]+(?:\.\w+)+)=\{", word)
+    return (
+        [word]
+        if key is None
+        else [f"{'++' if word.startswith('+') else ''}{key.group(1)}=null", f"++{word.lstrip('+')}"]
+    )
 
 
 def _conf(flags: argparse.Namespace) -> Path:

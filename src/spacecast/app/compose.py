@@ -118,6 +118,8 @@ def explain(error: Exception, known: Any) -> UserError:
         return UserError(f"{ambiguous}: several values; add -m to run each, or write {key}=[{value}] for a list")
     unknown = _after(r"Could not override '([^']*)'", first) or _after(r"Could not delete.* '([^']*)' does", first)
     if unknown and isinstance(error, ConfigCompositionException):
+        full = _after(r"full_key: (\S+)", str(error.__cause__))
+        unknown = full if full.startswith(f"{unknown}.") else unknown
         return UserError(f"unknown key {unknown!r}; {nearest(unknown, _relatives(unknown, known()))}")
     place = _after(r"full_key: (\S+)", str(error))
     return UserError(f"{place}: {first}" if place and place not in first else first)
@@ -142,9 +144,9 @@ def _relatives(unknown: str, known: Sequence[str]) -> list[str]:
 
 def _known_names(config_name: str, conf: Path, user_conf: Path | None) -> list[str]:
     """Every key of the defaults and every group."""
-    cfg = job_part(compose(config_name, [], conf, user_conf))
-    groups = group_members([conf] if user_conf is None else [conf, user_conf])
-    return list(dict.fromkeys([*flat_keys(cfg), *groups]))
+    cfg = compose(config_name, [], conf, user_conf)
+    groups = [str(group) for group in cfg.hydra.runtime.choices if "/" not in str(group)]
+    return list(dict.fromkeys([*flat_keys(job_part(cfg)), *groups]))
 
 
 def flat_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -12,6 +12,7 @@ from spacecast.data.datastore import RunDatastore
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.evaluator import select_runs
 from spacecast.evaluation.regions import region_masks
+from spacecast.tracking.store import check_uri
 from spacecast.training.trainer import make_trainer
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def check_without_data(plain: Plain) -> None:
         build(plain["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer: {error}") from error
+    if plain["logger"].get("tracking_uri"):
+        check_uri(plain["logger"]["tracking_uri"])
     make_trainer(build(plain["trainer"]), Path(plain["paths"]["run_dir"]), None, [])
 
 

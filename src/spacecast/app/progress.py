@@ -2,12 +2,14 @@
 
 import logging
 import sys
+import time
 from types import TracebackType
 from typing import Any, Self
 
 log = logging.getLogger(__name__)
 
 STEPS = 4  # lines per task where there is no terminal
+PATIENCE = 2.0  # seconds that a task may take without a line
 
 
 class Progress:
@@ -23,6 +25,7 @@ class Progress:
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
         self._told: dict[str, int] = {}
+        self._since = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -38,7 +41,7 @@ class Progress:
         if sys.stdout.isatty():
             self._draw(what, done, total)
         quarter = STEPS * done // max(total, 1)
-        if quarter > self._told.get(what, 0):
+        if quarter > self._told.get(what, 0) and time.monotonic() - self._since > PATIENCE:
             self._told[what] = quarter
             log.info("%s %s: %d of %d", self.verb, what, done, total, extra={"progress": True})
 

@@ -20,9 +20,10 @@ class Paths:
 
 @dataclass
 class Train:
-    """Top level of `train.yaml`."""
+    """Top level of `train.yaml`, in the order of the check: what others refer to comes first."""
 
     paths: Paths
+    trainer: Section
     datastore: Section
     graph: Section
     model: Section
@@ -30,7 +31,6 @@ class Train:
     schedule: Section
     optimizer: Section
     data: Section
-    trainer: Section
     logger: Section
     evaluation: Section
     seed: Annotated[int, Range(0, 2**32 - 1)]

@@ -38,5 +38,5 @@ def make_trainer(
             enable_checkpointing=bool(callbacks),
             enable_progress_bar=any("ProgressBar" in type(callback).__name__ for callback in callbacks),
         )
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+    except (MisconfigurationException, ImportError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error

@@ -1,0 +1,131 @@
+"""Every mistake of a user: one line, exit code 2, nothing left on disk."""
+
+from pathlib import Path
+
+import pytest
+
+FAST = {  # refused before anything of the data is touched
+    "misspelt key": (["sede=2"], "unknown key 'sede'; did you mean 'seed'?"),
+    "misspelt key of a section": (["trainer.max_epoch=2"], "did you mean 'trainer.max_epochs'?"),
+    "misspelt keyword of a model": (["model.hiden_dim=8"], "did you mean 'model.hidden_dim'?"),
+    "added top-level key": (["+sead=1"], "unknown key 'sead'; did you mean 'seed'?"),
+    "forced top-level key": (["++sead=1"], "did you mean 'seed'?"),
+    "added key of a plain section": (["+paths.data_dri=x"], "did you mean 'paths.data_dir'?"),
+    "added keyword of a model": (["+model.hiden_dim=8"], "did you mean 'model.hidden_dim'?"),
+    "forced keyword of an optimiser": (["++optimizer.wieght_decay=0"], "did you mean 'optimizer.weight_decay'?"),
+    "added keyword of the trainer": (["+trainer.limit_train_batchs=1"], "'trainer.limit_train_batches'?"),
+    "unknown member": (["model=graph_fn"], "group 'model' has no member 'graph_fn'; did you mean 'graph_fm'?"),
+    "unknown group": (["modle=graph_fm"], "unknown key 'modle'; did you mean 'model'?"),
+    "unknown experiment": (["experiment=smoek"], "did you mean 'smoke'?"),
+    "text for a number": (["model.hidden_dim=wide"], "model.hidden_dim: expected a whole number, found 'wide'"),
+    "fraction for a whole number": (["data.batch_size=1.5"], "data.batch_size: expected a whole number"),
+    "number for true or false": (["dry_run=3"], "dry_run: expected true or false, found 3"),
+    "list for a number": (["seed=[1,2]"], "seed: expected a whole number"),
+    "negative seed": (["seed=-1"], "seed: expected"),
+    "width zero": (["model.hidden_dim=0"], "model.hidden_dim: expected at least 1, found 0"),
+    "negative learning rate": (["optimizer.lr=-0.1"], "optimizer.lr: expected at least 0"),
+    "infinite weight": (["loss.div_weight=inf"], "loss.div_weight: expected a finite number"),
+    "no epochs": (["trainer.max_epochs=0"], "trainer.max_epochs: expected at least 1"),
+    "one of several words": (["model.vertical=propagaton"], "did you mean 'propagation'?"),
+    "section replaced by a number": (["++trainer=3"], "trainer"),
+    "target without module": (["model._target_=nowhere.Model"], "there is no module 'nowhere'"),
+    "target without class": (
+        ["model._target_=spacecast.models.persistence.Persistense"],
+        "did you mean 'Persistence'?",
+    ),
+    "override without value": (["seed"], "cannot read the override 'seed'"),
+    "unclosed list": (["evaluation.runs=[1"], "cannot read the override"),
+    "several values without -m": (["seed=1,2"], "add -m to run each"),
+    "one bad value in a sweep": (["-m", "seed=1,2,x"], "seed: expected a whole number, found 'x'"),
+    "deleted key": (["~model.hidden"], "unknown key 'model.hidden'; did you mean 'model.hidden_dim'?"),
+    "mandatory value": (["graph=stored"], "graph.path has no value; give graph.path=VALUE"),
+    "environment": (["paths.data_dir=${oc.env:NO_SUCH}"], "NO_SUCH"),
+    "interpolation": (["seed=${nothing}"], "seed: Interpolation key 'nothing' not found"),
+    "unknown flag": (["--dry-run"], "unrecognized arguments: --dry-run"),
+    "configuration folder": (["--config-dir", "nowhere"], "there is no folder nowhere"),
+    "run folder below a file": (["paths.run_dir=/dev/null/run"], "paths.run_dir=/dev/null/run: cannot write there"),
+    "file store": (["logger.tracking_uri=file:mlruns"], "logger.tracking_uri=file:mlruns"),
+    "no gpu": (["trainer.accelerator=tpu"], "trainer: "),
+    "wrong precision": (["trainer.precision=12"], "trainer.precision: expected"),
+    "range of a graph": (["graph.coarsening=1", "graph=multiscale"], "graph.coarsening"),
+    "switch points": (["schedule.switches=[0.9,0.1]"], "do not ascend"),
+    "betas of the optimiser": (["optimizer.betas=[0.9,1.5]"], "optimizer: Invalid beta"),
+}
+
+
+@pytest.mark.parametrize("mistake", FAST)
+def test_fast_mistakes(run, workplace, mistake, monkeypatch):
+    monkeypatch.setattr("spacecast.app.assemble.make_data", lambda plain: pytest.fail("the data were touched"))
+    words, message = FAST[mistake]
+    result = run("spacecast-train", *words)
+    assert result.code == 2, result
+    assert result.line.startswith("spacecast-train: error: ")
+    assert message in result.line
+    assert list(workplace.iterdir()) == []
+
+
+WITH_DATA = {
+    "roll-out longer than the split": (["schedule.rollout_steps=40"], "schedule.rollout_steps=40"),
+    "validation longer than the split": (["data.val_steps=9"], "data.val_steps=9"),
+    "lead longer than the split": (["evaluation.steps=9"], "evaluation.steps=9"),
+    "unknown split": (["evaluation.split=tset"], "did you mean 'test'?"),
+    "unknown run": (["datastore.runs=[2]"], "run 2"),
+    "variable of the loss": (["+loss.variable_weights.rhoo=2"], "the data have no variable 'rhoo'; did you mean 'rho'?"),
+    "variable of a limit": (["model.lower={PP: 0}"], "no variable 'PP'"),
+    "bound of the boundary": (["datastore.boundary={x_mni: 3}"], "did you mean 'x_min'?"),
+    "boundary everywhere": (["datastore.boundary={x_min: -100}"], "boundary"),
+    "bound of a region": (["evaluation.regions={tail: {xmax: 0}}"], "did you mean 'x_max'?"),
+    "unknown loss": (["loss.loss=wmsee"], "did you mean 'wmse'?"),
+    "wrong pair": (["model=graphcast", "graph=hierarchical"], "use graph=simple or graph=multiscale"),
+    "mesh too coarse": (["graph.mesh_spacing=100"], "graph.mesh_spacing=100"),
+    "other simulation in the folder": (["simulation.seed=4"], "was simulated with other parameters"),
+    "data that are not there": (["datastore=vlasiator"], "does not exist"),
+}
+
+
+@pytest.mark.parametrize("mistake", WITH_DATA)
+def test_mistakes_that_the_data_show(run, workplace, small, mistake):
+    words, message = WITH_DATA[mistake]
+    if words[0] == "datastore=vlasiator":
+        small = [word for word in small if "simulation." not in word]
+    if words[0] == "model=graphcast":
+        small = [word for word in small if not word.startswith("model.")]
+    result = run("spacecast-train", *small, *words)
+    assert result.code == 2, result
+    assert message in result.line
+    assert list(workplace.iterdir()) == []
+
+
+OTHERS = {
+    "nothing to evaluate": ("spacecast-evaluate", [], "checkpoint has no value; give checkpoint=VALUE"),
+    "no such checkpoint": ("spacecast-evaluate", ["checkpoint=nowhere"], "no checkpoint at"),
+    "no action": ("spacecast-data", [], "say what to do: simulate, prepare, inspect, download"),
+    "unknown action": ("spacecast-data", ["simulte"], "did you mean 'simulate'?"),
+    "unknown preset": ("spacecast-data", ["simulate", "preset=tinny"], "did you mean 'tiny'?"),
+    "nothing to simulate": ("spacecast-data", ["simulate", "datastore=vlasiator"], "these data are not simulated"),
+    "nothing to prepare": ("spacecast-data", ["prepare", "datastore.root=nowhere"], "does not exist"),
+    "nothing to inspect": ("spacecast-data", ["inspect", "datastore.root=nowhere"], "does not exist"),
+    "picture that is a number": ("spacecast-graph", ["picture=3"], "picture: expected text or null, found 3"),
+    "key of another command": ("spacecast-graph", ["model.hidden_dim=3"], "unknown key 'model.hidden_dim'"),
+}
+
+
+@pytest.mark.parametrize("mistake", OTHERS)
+def test_mistakes_with_other_commands(run, workplace, mistake):
+    command, words, message = OTHERS[mistake]
+    result = run(command, *words)
+    assert result.code == 2, result
+    assert result.line.startswith(f"{command}: error: ")
+    assert message in result.line
+    assert list(workplace.iterdir()) == []
+
+
+def test_a_typo_in_an_own_experiment_is_found(run, workplace: Path, tmp_path_factory):
+    own = tmp_path_factory.mktemp("own")
+    (own / "experiment").mkdir()
+    (own / "experiment" / "mine.yaml").write_text("# @package _global_\ntrainer:\n  max_epoch: 3\n")
+    result = run("spacecast-train", "--config-dir", str(own), "experiment=mine")
+    assert (result.code, "did you mean 'trainer.max_epochs'?" in result.line) == (2, True)
+    (own / "experiment" / "broken.yaml").write_text("trainer: [1\n")
+    result = run("spacecast-train", "--config-dir", str(own), "experiment=broken")
+    assert (result.code, "not valid YAML" in result.line, "broken.yaml" in result.line) == (2, True, True)
