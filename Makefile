@@ -25,8 +25,8 @@ $(BIN)/python:
 
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing spacecast into $(VENV) (once, some minutes)"
-	$(PIP) install --quiet --no-compile --constraint constraints.txt hatchling
-	$(PIP) install --quiet --no-compile --no-build-isolation --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install -qq --no-compile --constraint constraints.txt hatchling
+	$(PIP) install -qq --no-compile --no-build-isolation --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 .PHONY: venv
