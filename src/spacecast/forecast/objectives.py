@@ -1,6 +1,7 @@
 """What training minimises: a loss over a roll-out, and penalties."""
 
 from collections.abc import Mapping
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -8,15 +9,14 @@ from torch import Tensor, nn
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.protocols import StepModel
 from spacecast.core.spec import DataSpec
-from spacecast.core.types import Batch, LossTerms, Stage
+from spacecast.core.types import Batch, Forecast, LossTerms, Stage
 from spacecast.forecast.rollout import rollout
-from spacecast.forecast.standardize import Standardizer
 from spacecast.losses.divergence import DivergencePenalty
-from spacecast.losses.pointwise import LOSSES
+from spacecast.losses.pointwise import LOSSES, Reduction
 
 
-class ForecastObjective(nn.Module):
-    """Mean loss of a roll-out over batch, lead, node and variable, boundary nodes left out.
+class Errors(nn.Module):
+    """A loss of single entries, averaged over interior nodes.
 
     Errors are measured in units of the one-step increments of the data, so that 1 is the error of persistence after one
     step (up to the mean increment) for every variable.
@@ -25,8 +25,8 @@ class ForecastObjective(nn.Module):
         spec: facts of the data.
         loss: name of a loss in `losses.pointwise.LOSSES`.
         variable_weights: multiplies a variable's squared error, by name; 1 where it is not named.
-        div_weight: weight of the magnetic divergence penalty.
-        recompute: activation checkpointing of each step.
+        reduction: `mean` over all axes, or `reference`, the published definition: mean over batch, lead and node, sum
+            over variables, each weighted by 1 / number of variables unless weights are given.
     """
 
     interior: Tensor
@@ -39,16 +39,18 @@ class ForecastObjective(nn.Module):
         *,
         loss: str = "wmse",
         variable_weights: Mapping[str, float] | None = None,
-        div_weight: float = 0.0,
-        recompute: bool = False,
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         if loss not in LOSSES:
             raise UserError(f"unknown loss {loss!r}; {nearest(loss, LOSSES)}")
+        if reduction not in get_args(Reduction):
+            raise UserError(f"unknown reduction {reduction!r}; {nearest(reduction, get_args(Reduction))}")
         self.loss = LOSSES[loss]
-        self.div_weight = div_weight
-        self.recompute = recompute
+        self.reference = reduction == "reference"
         weights = torch.ones(len(spec.state))
+        if self.reference and not variable_weights:
+            weights /= len(spec.state)
         for name, weight in (variable_weights or {}).items():
             if weight < 0:
                 raise UserError(f"loss weight of {name} is {weight:g}: it must not be negative")
@@ -57,23 +59,61 @@ class ForecastObjective(nn.Module):
         self.register_buffer("scale", diff_std / weights.sqrt(), persistent=False)
         self.register_buffer("interior", torch.as_tensor(spec.interior.nonzero()[0]), persistent=False)
         self.register_buffer("boundary", torch.as_tensor(spec.boundary), persistent=False)
-        self.standardizer = Standardizer(spec)
-        self.divergence = DivergencePenalty(spec) if div_weight else None
+
+    @property
+    def driven(self) -> Tensor | None:
+        """True on the nodes whose true values drive the forecast, or None if there are none."""
+        return self.boundary if self.interior.numel() < self.boundary.numel() else None
+
+    def inside(self, values: Tensor) -> Tensor:
+        """Interior nodes of (..., node, variable)."""
+        return values if self.driven is None else values.index_select(-2, self.interior)
+
+    def reduce(self, entries: Tensor) -> Tensor:
+        """Losses of entries (..., variable) to a scalar."""
+        return entries.flatten(0, -2).mean(dim=0).sum() if self.reference else entries.mean()
+
+    def forward(self, forecast: Forecast, target: Tensor) -> Tensor:
+        """Loss of a roll-out against its target, (batch, lead, node, variable)."""
+        std = self.scale if forecast.std is None else self.inside(forecast.std)
+        return self.reduce(self.loss(self.inside(forecast.states), self.inside(target), std))
+
+
+class ForecastObjective(nn.Module):
+    """Mean loss of a roll-out over batch, lead, node and variable, boundary nodes left out; see `Errors`.
+
+    Args:
+        spec: facts of the data.
+        loss: name of a loss in `losses.pointwise.LOSSES`.
+        variable_weights: multiplies a variable's squared error, by name; 1 where it is not named.
+        div_weight: weight of the magnetic divergence penalty.
+        reduction: `mean`, or `reference` for the published definitions.
+        recompute: activation checkpointing of each step.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        loss: str = "wmse",
+        variable_weights: Mapping[str, float] | None = None,
+        div_weight: float = 0.0,
+        reduction: Reduction = "mean",
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        self.errors = Errors(spec, loss=loss, variable_weights=variable_weights, reduction=reduction)
+        self.div_weight = div_weight
+        self.recompute = recompute
+        self.divergence = DivergencePenalty(spec, reduction=reduction) if div_weight else None
 
     def forward(self, model: StepModel, batch: Batch, stage: Stage) -> LossTerms:
         """See `core.protocols.Objective`."""
         steps = stage.rollout_steps
-        boundary = self.boundary if self.interior.numel() < self.boundary.numel() else None
-        forecast = rollout(model, batch, steps, boundary=boundary, recompute=self.recompute)
-        target = batch.target[:, :steps]
-        if boundary is None:
-            states, std = forecast.states, forecast.std
-        else:
-            states, target = forecast.states.index_select(2, self.interior), target.index_select(2, self.interior)
-            std = None if forecast.std is None else forecast.std.index_select(2, self.interior)
-        terms = {"loss": self.loss(states, target, self.scale if std is None else std).mean()}
+        forecast = rollout(model, batch, steps, boundary=self.errors.driven, recompute=self.recompute)
+        terms = {"loss": self.errors(forecast, batch.target[:, :steps])}
         total = terms["loss"]
         if self.divergence is not None and stage.div:
-            terms["div"] = self.divergence(self.standardizer.state_to_physical(forecast.states))
+            terms["div"] = self.divergence(forecast.states)
             total = total + self.div_weight * stage.div * terms["div"]
         return LossTerms(total, terms)

@@ -6,11 +6,13 @@ broadcast, and returns the loss of each entry.
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+Reduction = Literal["mean", "reference"]
 
 
 def mse(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:  # noqa: ARG001

@@ -1,0 +1,51 @@
+"""Losses of distributions that are known by their parameters or by samples."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from spacecast.core.errors import UserError, nearest
+
+Estimator = Literal["fair", "almost_fair"]
+
+
+def kl_gauss(mean: Tensor, std: Tensor, prior_mean: Tensor, prior_std: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of N(mean, std^2) from N(prior_mean, prior_std^2), entry by entry.
+
+    log(s_p / s) + (s^2 + (m - m_p)^2) / (2 s_p^2) - 1 / 2 (Kingma & Welling 2014, appendix B).
+    """
+    ratio = (std / prior_std).square()
+    distance = ((mean - prior_mean) / prior_std).square()
+    return 0.5 * (ratio + distance - 1 - ratio.log())
+
+
+def crps_ensemble(members: Tensor, truth: Tensor, *, estimator: Estimator = "fair", alpha: float = 0.95) -> Tensor:
+    """Continuous ranked probability score of an ensemble, entry by entry.
+
+    mean_j |x_j - y| - c / (2 M (M - 1)) sum_jk |x_j - x_k| for M members, with the double sum from sorted members.
+
+    Args:
+        members: shape (member, ...), two or more.
+        truth: shape (...).
+        estimator: `fair`, c = 1, is unbiased for the distribution that the members are drawn from (Ferro 2014). It
+            cannot tell apart ensembles of which one member is off as long as another one is right; `almost_fair`,
+            c = 1 - (1 - alpha) / M, can (Lang et al. 2024, equation 4).
+        alpha: share of the fair score in `almost_fair`.
+
+    Raises:
+        UserError: for one member, or an unknown estimator.
+
+    """
+    if estimator not in get_args(Estimator):
+        raise UserError(f"unknown CRPS estimator {estimator!r}; {nearest(estimator, get_args(Estimator))}")
+    count = len(members)
+    if count < 2:
+        raise UserError(f"the CRPS of an ensemble needs 2 members or more, found {count}")
+    share = 1.0 if estimator == "fair" else 1 - (1 - alpha) / count
+    skill = (members - truth).abs().mean(dim=0)
+    if count == 2:
+        return skill - 0.5 * share * (members[0] - members[1]).abs()
+    weights = torch.arange(1 - count, count, 2, dtype=members.dtype, device=members.device)
+    ordered = members.movedim(0, -1).sort(dim=-1).values
+    return skill - share * (ordered @ weights) / (count * (count - 1))
