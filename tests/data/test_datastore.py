@@ -207,7 +207,7 @@ def test_reference_data_and_its_standardised_batch(reference_dir, tmp_path):
         window = (data.read_state(2, "train", start, start + 5) - data.spec.state.mean) / data.spec.state.std
         np.testing.assert_allclose(window[:2], batch["init"][number], atol=2e-6)
         np.testing.assert_allclose(window[2:], batch["target"][number], atol=2e-6)
-    both = RunDatastore(reference_dir / "data", [1, 2])
+    both = RunDatastore(reference_dir / "data", [1, 2], statistics="stored")
     assert both.num_frames(1, "train") == 33
     assert both.spec.num_nodes == batch["init"].shape[2]
 

@@ -56,11 +56,16 @@ def natural_key(text: str) -> list[tuple[int, int | str]]:
     return [(0, int(group)) if group.isdigit() else (1, group) for group in groups]
 
 
+def writable(folder: Path) -> bool:
+    """True when the folder can be written to; for root, too, only when some write bit is set."""
+    return os.access(folder, os.W_OK | os.X_OK) and bool(folder.stat().st_mode & 0o222)
+
+
 def require_folder(root: Path, *, write: bool) -> None:
     """Raise a UserError unless the folder exists and, with `write`, can be written to."""
     if not root.is_dir():
         raise UserError(f"data folder {root} does not exist; simulate, download or prepare data there first")
-    if write and not os.access(root, os.W_OK | os.X_OK):
+    if write and not writable(root):
         raise UserError(
             f"data folder {root} cannot be written to; change its permissions or choose another data folder"
         )

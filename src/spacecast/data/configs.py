@@ -14,6 +14,8 @@ from spacecast.core.errors import UserError
 from spacecast.data.chunks import natural_key, require_folder, write_text
 from spacecast.data.splits import check_times
 
+HEADER = "# Written by spacecast-data, and again for a raw run of another time axis unless you delete this line.\n"
+STYLE: dict[str, Any] = {"sort_keys": False, "width": 120}
 SPLITS = ("train", "val", "test")
 ORDER = (
     "Bx",
@@ -94,7 +96,8 @@ def write_configs(
         root: folder with `run_<run>.zarr` and `static.zarr`.
         runs: names of the runs; None takes all.
         fractions: shares of the frames for train, val and test, in time order.
-        overwrite: replace configurations that exist and still fit their raw run; otherwise those are kept.
+        overwrite: replace configurations that exist. Otherwise those are kept unless they carry our first line and no
+            longer fit the time axis of their raw run.
 
     Returns:
         The configurations of the runs. Paths in them are relative to `root`.
@@ -115,25 +118,53 @@ def write_configs(
     paths = []
     for name in names:
         path = root / f"vlasiator_run_{name}.yaml"
-        config = _run_config(root, name, fractions)
-        if overwrite or not _still_fits(path, config):
-            write_text(path, yaml.dump(config, sort_keys=False, default_flow_style=None, width=120))
+        if overwrite or not path.exists() or stale_config(root, name):
+            write_text(path, HEADER + yaml.dump(_run_config(root, name, fractions), **STYLE, default_flow_style=None))
         paths.append(path)
-    summary: dict[str, Any] = {"datastore": {"kind": "mdp", "config_path": paths[0].name}}
-    if len(paths) > 1:
-        summary["additional_datastores"] = [{"kind": "mdp", "config_path": path.name} for path in paths[1:]]
-    summary["training"] = {"state_feature_weighting": {"__config_class__": "UniformFeatureWeighting"}}
-    write_text(root / "vlasiator_config.yaml", yaml.dump(summary, sort_keys=False))
+    _write_summary(root)
     return paths
 
 
-def _still_fits(path: Path, config: dict[str, Any]) -> bool:
-    """True when the configuration on disk covers the time axis of the raw run."""
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return bool(found["output"]["coord_ranges"]["time"] == config["output"]["coord_ranges"]["time"])
-    except (OSError, KeyError, TypeError, yaml.YAMLError):
+def _write_summary(root: Path) -> None:
+    """Write vlasiator_config.yaml, which lists the runs, unless somebody else wrote it."""
+    path = root / "vlasiator_config.yaml"
+    if path.exists() and not _is_ours(path):
+        return
+    names = [config_path(root, name).name for name in find_runs(root, "yaml")]
+    summary: dict[str, Any] = {"datastore": {"kind": "mdp", "config_path": names[0]}}
+    if len(names) > 1:
+        summary["additional_datastores"] = [{"kind": "mdp", "config_path": name} for name in names[1:]]
+    summary["training"] = {"state_feature_weighting": {"__config_class__": "UniformFeatureWeighting"}}
+    text = HEADER + yaml.dump(summary, **STYLE)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+def stale_config(root: Path, run: str) -> bool:
+    """True when a raw run lacks a configuration (and a prepared store), or has one of ours for another time axis."""
+    raw, path = root / f"run_{run}.zarr", config_path(root, run)
+    if not raw.is_dir():
         return False
+    if not path.exists():
+        return not prepared_path(root, run).exists()
+    try:
+        span = yaml.safe_load(path.read_text(encoding="utf-8"))["output"]["coord_ranges"]["time"]
+        return _is_ours(path) and span != _span(open_raw(raw, f"run {run}")["time"].values)
+    except (OSError, KeyError, TypeError, UserError, yaml.YAMLError):
+        return False
+
+
+def _is_ours(path: Path) -> bool:
+    """True when a configuration carries our first line."""
+    return path.read_text(encoding="utf-8").startswith(HEADER.splitlines()[0])
+
+
+def _span(times: np.ndarray) -> dict[str, str]:
+    """Range of a time axis, with its step where that is whole seconds."""
+    seconds = check_times(times, "time axis")
+    times = times.astype("datetime64[ns]")
+    span = {"start": _text(times[0]), "end": _text(times[-1])}
+    return span | ({"step": f"PT{round(seconds)}S"} if seconds == round(seconds) else {})
 
 
 def _run_config(root: Path, run: str, fractions: tuple[float, float, float]) -> dict[str, Any]:
@@ -142,7 +173,7 @@ def _run_config(root: Path, run: str, fractions: tuple[float, float, float]) -> 
     raw, static = open_raw(root / f"run_{run}.zarr", label), open_raw(root / "static.zarr", label)
     if "time" not in raw:
         raise UserError(f"{label}: raw data have no time axis; store frames along a dimension named time")
-    seconds = check_times(raw["time"].values, label)
+    check_times(raw["time"].values, f"{label}: run_{run}.zarr")
     times = raw["time"].values.astype("datetime64[ns]")
     fields, features = _variables(raw, {"time", "x", "z"}), _variables(static, {"x", "z"})
     features = [name for name in features if name != "mask"]
@@ -161,9 +192,6 @@ def _run_config(root: Path, run: str, fractions: tuple[float, float, float]) -> 
         "ops": ["mean", "std", "diff_mean", "diff_std"],
         "dims": ["grid_index", "time"],
     }
-    span = {"start": _text(times[0]), "end": _text(times[-1])}
-    if seconds == round(seconds):
-        span["step"] = f"PT{round(seconds)}S"
     return {
         "schema_version": "v0.5.0",
         "dataset_version": "v0.1.0",
@@ -173,7 +201,7 @@ def _run_config(root: Path, run: str, fractions: tuple[float, float, float]) -> 
                 "state": ["time", "grid_index", "state_feature"],
                 "mask": ["grid_index", "mask_feature"],
             },
-            "coord_ranges": {"time": span},
+            "coord_ranges": {"time": _span(times)},
             "chunking": {"time": 1},
             "splitting": {"dim": "time", "splits": splits},
         },

@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 
 from spacecast.core.errors import UserError, nearest
-from spacecast.data.chunks import atomic_folder, chunk_files, require_folder
-from spacecast.data.configs import config_path, find_raw_runs, find_runs, prepared_path, write_configs
+from spacecast.data.chunks import atomic_folder, chunk_files, require_folder, writable
+from spacecast.data.configs import config_path, find_raw_runs, find_runs, prepared_path, stale_config, write_configs
 from spacecast.data.raw import check_input
 from spacecast.data.statistics import Progress
 from spacecast.data.store import RunStore
@@ -69,11 +69,9 @@ def prepare(
     ):
         return [prepared_path(root, name) for name in names]
     with _lock(root):
-        unwritten = [
-            name for name in names if not config_path(root, name).exists() and not prepared_path(root, name).exists()
-        ]
-        if unwritten:
-            write_configs(root, unwritten)
+        stale = [name for name in names if stale_config(root, name)]
+        if stale:
+            write_configs(root, stale)
         work = [job for name in names if (job := _job(root, name, overwrite)) is not None]
         if work:
             require_folder(root, write=True)
@@ -90,12 +88,10 @@ def _all_runs(root: Path) -> tuple[str, ...]:
 @contextlib.contextmanager
 def _lock(root: Path) -> Iterator[None]:
     """Hold the folder against other processes; a folder that cannot be written to needs no lock."""
-    try:
-        handle = (root / ".prepare.lock").open("w")
-    except OSError:
+    if not writable(root):
         yield
         return
-    with handle:
+    with (root / ".prepare.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from spacecast.core.errors import UserError
+from spacecast.data.chunks import writable
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
@@ -161,6 +162,8 @@ def cached(folder: Path, key: Sequence[str], compute: Callable[[], dict[str, Sta
     except (OSError, ValueError, KeyError, EOFError):
         pass
     result = compute()
+    if not writable(folder.parent):
+        return result
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     try:
         folder.mkdir(exist_ok=True)
