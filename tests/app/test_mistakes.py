@@ -70,7 +70,10 @@ WITH_DATA = {
     "lead longer than the split": (["evaluation.steps=9"], "evaluation.steps=9"),
     "unknown split": (["evaluation.split=tset"], "did you mean 'test'?"),
     "unknown run": (["datastore.runs=[2]"], "run 2"),
-    "variable of the loss": (["+loss.variable_weights.rhoo=2"], "the data have no variable 'rhoo'; did you mean 'rho'?"),
+    "variable of the loss": (
+        ["+loss.variable_weights.rhoo=2"],
+        "the data have no variable 'rhoo'; did you mean 'rho'?",
+    ),
     "variable of a limit": (["model.lower={PP: 0}"], "no variable 'PP'"),
     "bound of the boundary": (["datastore.boundary={x_mni: 3}"], "did you mean 'x_min'?"),
     "boundary everywhere": (["datastore.boundary={x_min: -100}"], "boundary"),

@@ -7,7 +7,6 @@ Exit codes: 0 done, 1 an error inside spacecast (traceback in the log of the run
 import argparse
 import logging
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -65,7 +64,7 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
     if not {"-h", "--help"}.isdisjoint(words):
         sys.stdout.write(_help(command, words))
         return
-    words = list(chain.from_iterable(map(_replacing, command.rewrite(words))))
+    words = list(chain.from_iterable(map(_readable, command.rewrite(words))))
     flags = _parse(words)
     if flags.hydra_help or flags.cfg or flags.info or flags.shell_completion:
         _call_hydra(command, flags, words, _nothing)
@@ -155,14 +154,23 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(list(words))
 
 
-def _replacing(word: str) -> list[str]:
-    """`a.b={...}` replaces a mapping; Hydra by itself would merge it into the old one, and refuse new keys."""
-    key = re.match(r"(?:\+\+)?([\w]+(?:\.\w+)+)=\{", word)
-    return (
-        [word]
-        if key is None
-        else [f"{'++' if word.startswith('+') else ''}{key.group(1)}=null", f"++{word.lstrip('+')}"]
-    )
+def _readable(word: str) -> list[str]:
+    """What Hydra would not read as it was meant.
+
+    `a.b={...}` replaces a mapping (Hydra merges it into the old one and refuses new keys); `~/` at the start of a value
+    is the home folder; a value with an equals sign is quoted.
+    """
+    key, equals, value = word.partition("=")
+    if not equals or key.startswith("-"):
+        return [word]
+    if value.startswith("{") and "." in key and not key.startswith("~"):
+        plain = key.lstrip("+")
+        return [f"{'++' if key != plain else ''}{plain}=null", f"++{plain}={value}"]
+    if value.startswith("~/"):
+        value = str(Path(value).expanduser())
+    if "=" in value and value[0] not in "'\"[{$":
+        value = f"'{value}'"
+    return [f"{key}={value}"]
 
 
 def _conf(flags: argparse.Namespace) -> Path:
@@ -177,8 +185,9 @@ def _user_conf(flags: argparse.Namespace) -> Path | None:
 
 def _help(command: Command, words: Sequence[str]) -> str:
     """Text of `--help` for the configuration that the other words choose."""
-    flags = _parse([word for word in words if word.startswith(("--config", "-cd", "-cp", "-cn")) or "=" in word])
-    cfg = compose(command.config, flags.overrides, _conf(flags), _user_conf(flags))
+    flags = _parse([word for word in words if word not in ("-h", "--help")])
+    overrides = [word for word in flags.overrides if "=" in word]
+    cfg = compose(command.config, overrides, _conf(flags), _user_conf(flags))
     folders = [folder for folder in (_conf(flags), _user_conf(flags)) if folder is not None]
     return help_text(command, cfg, folders)
 

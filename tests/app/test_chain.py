@@ -1,0 +1,140 @@
+"""The commands on real, tiny data: dry run, training, evaluation, graph, data."""
+
+import csv
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from spacecast.training.checkpoint import load_checkpoint
+
+
+def rows(folder: Path) -> dict[tuple[str, str, float], float]:
+    """Scores of the whole domain by metric, variable and lead."""
+    with (folder / "scores.csv").open() as stream:
+        lines = [line for line in csv.DictReader(stream) if line["region"] == "all"]
+    return {(line["metric"], line["variable"], float(line["lead_s"])): float(line["value"]) for line in lines}
+
+
+def test_a_dry_run_predicts_and_leaves_nothing(run, workplace, small):
+    result = run("spacecast-train", *small, "dry_run=true", "trainer.max_epochs=3")
+    assert result.code == 0, result.err
+    for text in (
+        "parameters",
+        "peak memory",
+        "seconds per step",
+        "predicted time",
+        "optimiser steps       3 in 3 epochs",
+    ):
+        assert text in result.out
+    assert list(workplace.iterdir()) == []
+
+
+@pytest.fixture
+def trained(run, workplace, small) -> Path:
+    """A run folder."""
+    result = run("spacecast-train", *small, "paths.run_dir=trained")
+    assert (result.code, result.err) == (0, "")
+    assert "RMSE / persistence" in result.out
+    return workplace / "trained"
+
+
+def test_train_then_evaluate_gives_the_same_scores(run, workplace, small, trained):
+    names = {path.name for path in trained.iterdir()}
+    assert {"config.yaml", "train.log", "scores.csv", "checkpoints", "figures", "examples.zarr"} <= names
+    assert {path.name for path in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {"rmse.png", "skill.png", "example_0_lead_2.png"} <= {path.name for path in (trained / "figures").iterdir()}
+    stored = load_checkpoint(trained)["spacecast"]["config"]
+    assert stored == yaml.safe_load((trained / "config.yaml").read_text())
+    assert "epoch 2/2" in (trained / "train.log").read_text()
+
+    first = rows(trained)
+    assert {metric for metric, _, _ in first} >= {
+        "rmse",
+        "mae",
+        "bias",
+        "correlation",
+        "div_b",
+        "persistence_rmse",
+        "skill",
+    }
+    assert {lead for _, _, lead in first} == {15.0, 30.0}
+    result = run("spacecast-evaluate", "checkpoint=trained", "logger=none", "trainer=cpu", "paths.run_dir=again")
+    assert (result.code, result.err) == (0, "")
+    assert rows(workplace / "again") == pytest.approx(first, rel=1e-5)
+
+    result = run(
+        "spacecast-evaluate", "checkpoint=trained/checkpoints/last.ckpt", "logger=none", "trainer=cpu",
+        "evaluation.steps=1", "evaluation.windows=1", "evaluation.split=val", "paths.run_dir=other",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert {lead for _, _, lead in rows(workplace / "other")} == {15.0}
+    assert yaml.safe_load((workplace / "other" / "config.yaml").read_text())["evaluation"]["split"] == "val"
+
+    for words, message in (
+        (["model.hidden_dim=16"], "do not fit"),
+        (["model.hiden_dim=16"], "did you mean 'model.hidden_dim'?"),
+        (["evaluation.steps=99"], "evaluation.steps=99"),
+    ):
+        result = run("spacecast-evaluate", "checkpoint=trained", "logger=none", "paths.run_dir=bad", *words)
+        assert (result.code, message in result.line) == (2, True), result.err
+        assert not (workplace / "bad").exists()
+
+
+def test_the_same_seed_gives_the_same_weights(run, workplace, small):
+    weights = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        words = [*small, "trainer.max_epochs=1", "evaluation.windows=1", "evaluation.examples=0"]
+        assert run("spacecast-train", *words, f"seed={seed}", f"paths.run_dir={name}").code == 0
+        weights.append(load_checkpoint(workplace / name)["state_dict"])
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert any(not torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_spacecast_graph_draws(run, workplace, small):
+    words = [word for word in small if word.startswith(("paths.", "simulation.", "+simulation."))]
+    result = run("spacecast-graph", *words, "graph=multiscale", "paths.run_dir=graph")
+    assert (result.code, result.err) == (0, "")
+    assert "m2m_0" in result.out
+    assert (workplace / "graph" / "graph.png").stat().st_size > 1000
+
+
+def test_spacecast_data_simulates_prepares_and_inspects(run, workplace):
+    words = ["datastore.root=mine", "picture=look.png"]
+    sizes = ["+simulation.nx=48", "+simulation.nz=32", "+simulation.frames=20", "+simulation.spinup_coarse=0"]
+    result = run("spacecast-data", "simulate", "preset=tiny", "simulation.densities=[1.0]", *sizes, words[0])
+    assert (result.code, result.err) == (0, "")
+    assert run("spacecast-data", "prepare", words[0]).code == 0
+    result = run("spacecast-data", "inspect", *words)
+    assert (result.code, result.err) == (0, "")
+    assert "rho" in result.out
+    assert {path.name for path in workplace.iterdir()} == {"mine", "look.png"}
+
+
+def test_a_logger_that_fails_stops_nothing(run, workplace, small):
+    words = [word for word in small if word != "logger=none"]
+    words += ["logger.tracking_uri=sqlite:////dev/null/mlflow.db", "trainer.max_epochs=1", "evaluation.examples=0"]
+    result = run("spacecast-train", *words, "paths.run_dir=run")
+    assert (result.code, result.err) == (0, "")
+    assert (workplace / "run" / "scores.csv").exists()
+    logging.getLogger("spacecast").setLevel(logging.NOTSET)
+
+
+@pytest.mark.slow
+def test_the_smoke_experiment_with_tracking(run, workplace):
+    result = run("spacecast-train", "experiment=smoke", "paths.run_dir=smoke")
+    assert (result.code, result.err) == (0, "")
+    assert (workplace / "data" / "smoke" / "vlasiator_run_2.zarr").is_dir()
+    assert (workplace / "mlflow.db").exists()
+
+    from spacecast.tracking.store import load_mlflow
+
+    client = load_mlflow().MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    (recorded,) = client.search_runs([client.get_experiment_by_name("smoke").experiment_id])
+    assert recorded.info.status == "FINISHED"
+    assert recorded.data.params["model/hidden_dim"] == "16"
+    assert {"data_hash", "graph_hash", "command"} <= set(recorded.data.tags)
+    history = client.get_metric_history(recorded.info.run_id, "test_rmse_by_lead/Bx")
+    assert [point.step for point in history] == [1, 2, 3]

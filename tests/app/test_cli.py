@@ -1,0 +1,211 @@
+"""The shell around every command."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spacecast.app.command import Command
+from spacecast.app.compose import compose, conf_dir, group_members, job_part, to_plain
+from spacecast.app.data import rewrite
+from spacecast.app.schema import Graph
+from spacecast.core.errors import UserError
+
+
+@dataclass
+class Task:
+    """Remembers what it was called with, and may fail."""
+
+    error: BaseException | None = None
+    leaves: str | None = None
+
+    def __post_init__(self):
+        self.seen = []
+
+    def __call__(self, plain):
+        self.seen.append(plain)
+        if self.leaves:
+            (Path(plain["paths"]["run_dir"]) / self.leaves).write_text("x")
+        if self.error:
+            raise self.error
+
+
+def command(task: Task) -> Command:
+    """A command on the configuration of spacecast-graph."""
+    return Command("try", "graph", Graph, task, "tries.", ["try"], {"picture": "a picture"}, {"try": "this"})
+
+
+def test_a_run_records_its_configuration(run, workplace):
+    task = Task()
+    result = run(command(task), "graph=hierarchical", "paths.run_dir=here", "graph.levels=2")
+    assert (result.code, result.err) == (0, "")
+    (plain,) = task.seen
+    assert plain["paths"]["run_dir"] == str(workplace / "here")
+    assert plain["graph"]["levels"] == 2
+    assert yaml.safe_load((workplace / "here" / "config.yaml").read_text()) == plain
+    assert (workplace / "here" / "graph.log").exists()
+    assert not (workplace / "here" / ".hydra").exists()
+
+
+def test_run_folders_of_the_same_second_differ(run, workplace):
+    task = Task(leaves="kept")
+    for _ in range(3):
+        assert run(command(task)).code == 0
+    folders = [plain["paths"]["run_dir"] for plain in task.seen]
+    assert len(set(folders)) == 3
+    pattern = rf"{workplace}/runs/\d{{4}}-\d\d-\d\d/\d\d-\d\d-\d\d_graph-simple_[0-9a-f]{{4}}"
+    assert all(re.fullmatch(pattern, folder) for folder in folders)
+    assert all(Path(folder, "kept").exists() for folder in folders)
+
+
+def test_paths_are_made_absolute_and_the_home_folder_is_known(run, workplace, monkeypatch):
+    monkeypatch.setenv("HOME", str(workplace / "home"))
+    monkeypatch.setenv("SPACECAST_DATA", "elsewhere")
+    task = Task()
+    assert run(command(task), "paths.run_dir=~/run").code == 0
+    (plain,) = task.seen
+    assert plain["paths"]["run_dir"] == f"{workplace}/home/run"
+    assert (workplace / "home" / "run").is_dir()
+    assert plain["paths"]["data_dir"] == f"{workplace}/elsewhere"
+    assert plain["datastore"]["root"] == f"{workplace}/elsewhere/magnetosphere"
+
+
+def test_an_error_inside_leaves_a_traceback_in_the_log(run, workplace):
+    result = run(command(Task(ZeroDivisionError("by nothing"))), "paths.run_dir=here")
+    assert result.code == 1
+    assert result.line == (
+        f"try: error: internal error, ZeroDivisionError: by nothing (traceback in {workplace}/here/graph.log)"
+    )
+    assert "Traceback" not in result.out
+    log = (workplace / "here" / "graph.log").read_text()
+    assert "Traceback" in log
+    assert "by nothing" in log
+
+
+def test_a_mistake_found_late_keeps_a_run_that_has_begun(run, workplace):
+    result = run(command(Task(UserError("wrong\nhere"), leaves="scores.csv")), "paths.run_dir=a")
+    assert (result.code, result.line) == (2, "try: error: wrong here")
+    assert (workplace / "a" / "scores.csv").exists()
+    result = run(command(Task(UserError("wrong"))), "paths.run_dir=b")
+    assert (result.code, (workplace / "b").exists()) == (2, False)
+
+
+def test_an_interruption_has_a_code_of_its_own(run):
+    result = run(command(Task(KeyboardInterrupt())))
+    assert (result.code, result.line) == (130, "try: error: interrupted")
+
+
+def test_a_mapping_given_on_the_command_line_replaces_the_old_one(run):
+    task = Task()
+    run(command(task), "datastore.boundary={r_max: 5}")
+    run(command(task), "++datastore.boundary={z_min: 5}")
+    run(command(task), "datastore.boundary.x_min=5")
+    assert [plain["datastore"]["boundary"] for plain in task.seen] == [{"r_max": 5}, {"z_min": 5}, {"x_min": 5}]
+
+
+def test_a_sweep_runs_every_value_in_numbered_folders(run, workplace):
+    task = Task(leaves="kept")
+    result = run(command(task), "-m", "graph=simple,multiscale", "picture=null,a.png", "paths.run_dir=sweep")
+    assert result.code == 0, result.err
+    assert [(plain["graph"]["layout"], plain["picture"]) for plain in task.seen] == [
+        ("simple", None), ("simple", "a.png"), ("multiscale", None), ("multiscale", "a.png"),
+    ]  # fmt: skip
+    assert [plain["paths"]["run_dir"] for plain in task.seen] == [f"{workplace}/sweep/{n}" for n in range(4)]
+    assert (workplace / "sweep" / "3" / "config.yaml").exists()
+
+
+def test_a_sweep_goes_on_after_a_failed_run(run):
+    task = Task(UserError("this one is wrong"))
+    result = run(command(task), "-m", "picture=a.png,b.png")
+    assert result.code == 2
+    assert len(task.seen) == 2
+    assert result.err.splitlines()[-1] == "try: error: this one is wrong"
+
+
+def test_a_value_with_an_equals_sign_is_read_as_it_stands(run):
+    task = Task()
+    assert run(command(task), "picture=epoch=3-step=7.png").code == 0
+    assert task.seen[0]["picture"] == "epoch=3-step=7.png"
+
+
+def test_hydra_still_answers(run):
+    assert "layout: multiscale" in run("spacecast-graph", "graph=multiscale", "--cfg", "job").out
+    assert "Hydra" in run("spacecast-graph", "--hydra-help").out
+    assert "datastore/magnetosphere" in run("spacecast-graph", "--info", "defaults").out
+
+
+def test_help_shows_groups_keys_and_own_members(run, workplace):
+    (workplace / "own" / "graph").mkdir(parents=True)
+    (workplace / "own" / "graph" / "mine.yaml").write_text("_target_: builtins.dict\n")
+    result = run("spacecast-train", "--help", "--config-dir", "own")
+    assert (result.code, result.err) == (0, "")
+    for text in ("graph_fm*", "hierarchical", "mine", "trainer.max_epochs=", "experiment=smoke", "--multirun", "smoke"):
+        assert text in result.out
+    for name in ("spacecast-evaluate", "spacecast-graph", "spacecast-data"):
+        assert run(name, "-h").out.startswith(f"{name}: ")
+
+
+LIGHT = """
+import sys
+from spacecast.app.{module} import main
+sys.argv = ["spacecast-{module}", *{words!r}]
+try:
+    main()
+except SystemExit as end:
+    code = end.code
+heavy = {{"torch", "pytorch_lightning", "mlflow", "xarray", "matplotlib", "scipy"}} & set(sys.modules)
+sys.stdout.write(f"\\n{{code}} {{sorted(heavy)}}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "code"),
+    [
+        ("train", ["--help"], 0),
+        ("evaluate", ["--help"], 0),
+        ("data", ["--help"], 0),
+        ("train", ["sede=3"], 2),
+        ("train", ["model=graph_fn"], 2),
+    ],
+)
+def test_help_and_typos_need_no_heavy_import(module, words, code, tmp_path):
+    script = LIGHT.format(module=module, words=words)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.splitlines()[-1] == f"{code} []"
+
+
+def test_the_console_script_from_any_folder(tmp_path):
+    script = Path(sys.executable).parent / "spacecast-graph"
+    environment = {**os.environ, "COLUMNS": "80"}
+    done = subprocess.run([script, "grahp=simple"], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 2
+    assert done.stderr == "spacecast-graph: error: unknown key 'grahp'; did you mean 'graph'?\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_group_member_composes_and_resolves(workplace):
+    members = group_members([conf_dir()])
+    assert {"datastore", "graph", "model", "loss", "schedule", "trainer", "logger", "evaluation"} <= set(members)
+    members = {group: names for group, names in members.items() if group not in ("hydra", "local", "simulation")}
+    for number in range(max(map(len, members.values()))):
+        chosen = {group: names[number % len(names)] for group, names in members.items()}
+        extra = ["graph.path=x"] if chosen["graph"] == "stored" else []
+        words = [f"{group}={name}" for group, name in chosen.items()]
+        if chosen["datastore"] != "magnetosphere":
+            words = [word for word in words if not word.startswith("experiment=")]
+        plain = to_plain(job_part(compose("train", [*words, *extra], conf_dir())))
+        assert plain["paths"]["data_dir"] == f"{workplace}/data"
+
+
+def test_the_first_word_of_spacecast_data():
+    assert rewrite(["simulate", "preset=small"]) == ["command=simulate", "simulation.preset=small"]
+    assert rewrite(["seed=1", "inspect"]) == ["seed=1", "command=inspect"]
+    assert rewrite(["--config-dir", "x", "prepare"]) == ["--config-dir", "x", "command=prepare"]
+    assert rewrite(["simulate", "--cfg", "job"]) == ["command=simulate", "--cfg", "job"]
+    with pytest.raises(UserError, match="did you mean 'prepare'"):
+        rewrite(["preprae"])

@@ -1,0 +1,88 @@
+"""The configuration of an evaluation: the checkpoint's, overridden by what was typed."""
+
+import pytest
+import torch
+
+from spacecast.app import evaluate
+from spacecast.app.evaluate import complete, load_weights, rewrite
+from spacecast.core.errors import UserError
+
+STORED = {
+    "paths": {"data_dir": "/before", "run_dir": "/before/run"},
+    "datastore": {"_target_": "Store", "root": "/before/magnetosphere", "runs": None, "boundary": {"x_min": 27}},
+    "simulation": {"_target_": "simulate", "root": "/before/magnetosphere"},
+    "model": {"_target_": "Model", "hidden_dim": 16},
+    "evaluation": {"_target_": "evaluate", "steps": 10, "split": "test"},
+    "logger": {"_target_": "Old"},
+    "seed": 5,
+}
+COMPOSED = {
+    "paths": {"data_dir": "/now", "run_dir": "/now/run"},
+    "datastore": {"_target_": "Store", "root": "/now/magnetosphere", "runs": [2], "boundary": {"x_min": 3}},
+    "simulation": {"_target_": "simulate", "root": "/now/magnetosphere"},
+    "model": {"_target_": "Other", "hidden_dim": 64, "new": 1},
+    "evaluation": {"_target_": "evaluate", "steps": 4, "split": "test"},
+    "logger": {"_target_": "New"},
+    "seed": 1,
+    "checkpoint": "run",
+}
+
+
+@pytest.fixture(autouse=True)
+def _checkpoint(monkeypatch, tmp_path):
+    file = tmp_path / "best.ckpt"
+    monkeypatch.setattr(evaluate, "_stored_config", lambda source, modified: (file, STORED))
+
+
+def test_what_shaped_the_model_comes_from_the_checkpoint(tmp_path):
+    merged = complete(COMPOSED, [])
+    assert merged["model"] == STORED["model"]
+    assert merged["evaluation"]["steps"] == 10
+    assert (merged["seed"], merged["logger"], merged["paths"]) == (5, COMPOSED["logger"], COMPOSED["paths"])
+    assert merged["checkpoint"] == str(tmp_path / "best.ckpt")
+
+
+def test_typed_values_win_one_by_one():
+    merged = complete(COMPOSED, ["++evaluation.steps=4", "++datastore.runs=[2]", "checkpoint=run"])
+    assert merged["evaluation"] == {**STORED["evaluation"], "steps": 4}
+    assert merged["datastore"]["runs"] == [2]
+    assert merged["datastore"]["boundary"] == {"x_min": 27}
+    assert STORED["evaluation"]["steps"] == 10
+
+
+def test_a_typed_member_wins_as_a_whole_and_brings_its_own_way_to_make_data():
+    composed = {key: value for key, value in COMPOSED.items() if key != "simulation"}
+    merged = complete(composed, ["datastore=vlasiator", "++datastore.runs=[2]"])
+    assert merged["datastore"] == COMPOSED["datastore"]
+    assert "simulation" not in merged
+
+
+def test_deleted_and_added_keys():
+    assert "split" not in complete({**COMPOSED, "evaluation": {}}, ["~evaluation.split"])["evaluation"]
+    assert complete(COMPOSED, ["++model.new=1"])["model"] == {**STORED["model"], "new": 1}
+
+
+def test_data_that_were_moved_are_followed():
+    assert complete(COMPOSED, [])["datastore"]["root"] == "/now/magnetosphere"
+    assert complete(COMPOSED, [])["simulation"]["root"] == "/now/magnetosphere"
+
+
+def test_data_that_are_still_there_are_used_unless_another_folder_is_typed(tmp_path, monkeypatch):
+    stored = {**STORED, "paths": {"data_dir": str(tmp_path)}, "datastore": {"root": f"{tmp_path}/a"}}
+    monkeypatch.setattr(evaluate, "_stored_config", lambda source, modified: (tmp_path, stored))
+    assert complete(COMPOSED, [])["datastore"]["root"] == f"{tmp_path}/a"
+    assert complete(COMPOSED, ["paths.data_dir=/now"])["datastore"]["root"] == "/now/a"
+
+
+def test_stored_keys_pass_hydra_whatever_its_defaults_are():
+    words = ["checkpoint=a", "model.width=3", "evaluation.steps=4", "+model.new=1", "datastore=vlasiator", "~data.x"]
+    assert rewrite(words) == [
+        "checkpoint=a", "++model.width=3", "++evaluation.steps=4", "+model.new=1", "datastore=vlasiator", "~data.x",
+    ]  # fmt: skip
+
+
+def test_weights_of_another_model_are_refused():
+    model = torch.nn.Linear(3, 2)
+    load_weights(model, torch.nn.Linear(3, 2).state_dict(), "x")
+    with pytest.raises(UserError, match=r"weights of best\.ckpt do not fit.*weight"):
+        load_weights(model, torch.nn.Linear(4, 2).state_dict(), "best.ckpt")
