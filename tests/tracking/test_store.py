@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from spacecast.core.errors import UserError
-from spacecast.tracking.store import _revision, check_uri, ensure_experiment, ensure_store, load_mlflow, sqlite_path
+from spacecast.tracking.store import (
+    _replace,
+    _revision,
+    check_uri,
+    ensure_experiment,
+    ensure_store,
+    load_mlflow,
+    sqlite_path,
+)
 
 
 def _client(uri: str):
@@ -43,6 +51,17 @@ def test_a_fresh_store_is_complete_and_leaves_nothing_behind(fresh_store):
     assert sorted(path.name for path in fresh_store.parent.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
     experiment = _client(f"sqlite:///{fresh_store}").get_experiment("0")
     assert Path(experiment.artifact_location).is_relative_to(fresh_store.parent)
+
+
+def test_what_a_dead_process_left_is_replaced(tmp_path):
+    path = tmp_path / "mlflow.db"
+    (tmp_path / ".mlflow.db.tmp").write_text("half a store")
+    (tmp_path / ".mlflow.db.tmp-journal").write_text("and its journal")
+    _replace(path, lambda _, temporary: temporary.write_text("whole"))
+    assert [found.name for found in tmp_path.iterdir()] == ["mlflow.db"]
+    with pytest.raises(ZeroDivisionError):
+        _replace(path, lambda _, temporary: temporary.write_text(str(1 / 0)))
+    assert path.read_text() == "whole"
 
 
 def test_a_second_call_changes_nothing(fresh_store):

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -150,15 +151,21 @@ def _check_upgradable(path: Path, revision: str) -> None:
         raise UserError(f"MLflow store {path} has schema {revision}, unknown here; upgrade mlflow or move it away")
 
 
-def _replace(path: Path, make: Any) -> None:
-    """Let `make(path, temporary)` write the new store, then put it in place in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _replace(path: Path, make: Callable[[Path, Path], None]) -> None:
+    """Let `make(path, temporary)` write the new store, then put it in place in one step. Call it under the lock."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    _remove(temporary)  # of a process that died
     try:
         make(path, temporary)
         temporary.replace(path)
     finally:
-        for leftover in path.parent.glob(f"{temporary.name}*"):
-            leftover.unlink()
+        _remove(temporary)
+
+
+def _remove(temporary: Path) -> None:
+    """Remove a store that is not in place yet, with its journal."""
+    for leftover in temporary.parent.glob(f"{temporary.name}*"):
+        leftover.unlink()
 
 
 def _create(path: Path, temporary: Path) -> None:
