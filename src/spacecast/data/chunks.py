@@ -4,10 +4,12 @@ import itertools
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import xarray as xr
 import zarr
 
 from spacecast.core.errors import UserError
@@ -43,6 +45,31 @@ def missing_chunks(array: zarr.Array, folder: Path) -> list[tuple[slice, ...]]:
         if not size:
             missing.append(tuple(slice(i * chunk, (i + 1) * chunk) for i, chunk in zip(place, chunks, strict=True)))
     return missing
+
+
+def open_dataset(path: Path, label: str, advice: str) -> xr.Dataset:
+    """Open a zarr store lazily and without dask.
+
+    Args:
+        path: folder of the store.
+        label: what it is, for the error.
+        advice: what to do when it cannot be opened, for the error.
+
+    """
+    if not path.is_dir():
+        raise UserError(f"{label}: {path} does not exist; {advice}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return xr.open_zarr(path, chunks=None, decode_timedelta=False)
+    except (ValueError, KeyError, OSError, RuntimeError, TypeError) as error:
+        raise UserError(f"{label}: {path} is no complete zarr store ({first_line(error)}); {advice}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Type and first line of a foreign error."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__
 
 
 def chunk_files(folder: Path) -> list[Path]:

@@ -1,7 +1,6 @@
 """Names of files in a data folder, and the configurations of mllam-data-prep for raw runs."""
 
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import xarray as xr
 import yaml
 
 from spacecast.core.errors import UserError
-from spacecast.data.chunks import natural_key, require_folder, write_text
+from spacecast.data.chunks import natural_key, open_dataset, require_folder, write_text
 from spacecast.data.splits import check_times
 
 HEADER = "# Written by spacecast-data, and again for a raw run of another time axis unless you delete this line.\n"
@@ -69,18 +68,7 @@ def find_raw_runs(root: Path) -> tuple[str, ...]:
 
 def open_raw(path: Path, label: str) -> xr.Dataset:
     """Open a raw store lazily, with a UserError that names it when it cannot be."""
-    if not path.is_dir():
-        raise UserError(f"{label}: raw data {path} do not exist; simulate or download them")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return xr.open_zarr(path, chunks=None, decode_timedelta=False)
-    except (ValueError, KeyError, OSError, RuntimeError, TypeError) as error:
-        text = str(error).strip().splitlines() or [""]
-        raise UserError(
-            f"{label}: {path} is no complete zarr store ({type(error).__name__}: {text[0][:160]}); "
-            "simulate or download it again"
-        ) from error
+    return open_dataset(path, label, "simulate or download it again")
 
 
 def write_configs(

@@ -11,8 +11,8 @@ import xarray as xr
 import zarr
 
 from spacecast.core.errors import UserError, nearest
-from spacecast.core.grid import Grid
-from spacecast.data.chunks import axis_names, chunk_files, missing_chunks, stored_chunks
+from spacecast.data.chunks import axis_names, chunk_files, first_line, missing_chunks, open_dataset, stored_chunks
+from spacecast.data.plane import plane_of
 from spacecast.data.splits import check_times, split_ranges
 
 STATISTICS = ("mean", "std", "diff_mean", "diff_std")
@@ -41,14 +41,14 @@ class RunStore:
         self.path, self.name = Path(path), str(name)
         self.label = f"run {name}"
         self._arrays: dict[str, Any] = {}
-        dataset = _open(self.path, self.label)
+        dataset = open_dataset(self.path, self.label, "run spacecast-data prepare, or download it")
         try:
             self._read_description(dataset)
         except (ValueError, KeyError, RuntimeError, OSError) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(
-                f"{self.label}: {self.path} is damaged ({_first_line(error)}); prepare or download it again"
+                f"{self.label}: {self.path} is damaged ({first_line(error)}); prepare or download it again"
             ) from error
         finally:
             dataset.close()
@@ -85,7 +85,7 @@ class RunStore:
             str(n): [str(b) for b in row] for n, row in zip(bounds["split_name"].values, bounds.values, strict=True)
         }
         self.splits = split_ranges(self.times, stored, self.label)
-        self.grid, self.order = _grid(dataset, self.label)
+        self.grid, self.order = plane_of(dataset, self.label)
         static = dataset["static"].transpose("grid_index", "static_feature").values.astype(np.float32)
         self.static_values = static[self.order]
         if not np.isfinite(self.static_values).all():
@@ -175,7 +175,7 @@ class RunStore:
             block = array[tuple(slice(start, stop) if axis == "time" else slice(None) for axis in axes)]
         except (ValueError, RuntimeError, OSError, TypeError, KeyError) as error:
             raise UserError(
-                f"{self.label}: frames {start} to {stop - 1} of {category} cannot be decoded ({_first_line(error)}); "
+                f"{self.label}: frames {start} to {stop - 1} of {category} cannot be decoded ({first_line(error)}); "
                 f"prepare or download {self.path} again"
             ) from error
         feature = axes.index(f"{category}_feature")
@@ -239,65 +239,3 @@ class RunStore:
                     ).encode()
                 )
         return digest.hexdigest()[:16]
-
-
-def _open(path: Path, label: str) -> xr.Dataset:
-    """Open a store lazily and without dask."""
-    if not path.is_dir():
-        raise UserError(f"{label}: {path} does not exist; run spacecast-data prepare, or download it")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return xr.open_zarr(path, chunks=None, decode_timedelta=False)
-    except (ValueError, KeyError, OSError, RuntimeError, TypeError) as error:
-        raise UserError(
-            f"{label}: {path} is no complete zarr store ({_first_line(error)}); prepare or download it again"
-        ) from error
-
-
-def _grid(dataset: xr.Dataset, label: str) -> tuple[Grid, np.ndarray]:
-    """The plane, and the grid_index of each node: cells are placed by their x and z, whatever the stacking order is."""
-    for name in ("x", "z"):
-        if name not in dataset or dataset[name].dims != ("grid_index",):
-            raise UserError(
-                f"{label}: coordinate {name!r} of grid_index is missing; stack grid_index from dims [x, "
-                "z] and prepare again"
-            )
-        if not np.isfinite(dataset[name].values).all():
-            raise UserError(f"{label}: coordinate {name!r} of grid_index is not finite; prepare again")
-    x, i = np.unique(dataset["x"].values.astype(np.float64), return_inverse=True)
-    z, j = np.unique(dataset["z"].values.astype(np.float64), return_inverse=True)
-    if max(np.ptp(x), np.ptp(z)) > 1e4:
-        raise UserError(
-            f"{label}: the plane spans {np.ptp(x):g} x {np.ptp(z):g}, coordinates must be in R_E; "
-            "divide metres by 6.371e6"
-        )
-    cells = i * z.size + j
-    if np.unique(cells).size != cells.size:
-        raise UserError(f"{label}: two values of grid_index share one position; x and z do not describe a plane")
-    features = [str(name) for name in dataset["mask_feature"].values]
-    feature = features.index("mask") if "mask" in features else 0
-    mask = dataset["mask"].transpose("mask_feature", "grid_index").values[feature]
-    if not np.isin(mask, (0, 1)).all():
-        raise UserError(f"{label}: mask holds {np.unique(mask)[:4]}, expected 1 = space, 0 = inside Earth")
-    space = mask == 1
-    if space.mean() < 0.5:
-        raise UserError(
-            f"{label}: mask leaves {int(space.sum())} of {space.size} cells, it is probably inverted; "
-            "expected 1 = space, 0 = inside Earth"
-        )
-    valid = np.zeros((x.size, z.size), dtype=bool)
-    valid.ravel()[cells[space]] = True
-    place = np.full(valid.size, -1)
-    place[cells] = np.arange(cells.size)
-    try:
-        grid = Grid(x, z, valid)
-    except UserError as error:
-        raise UserError(f"{label}: {error}") from error
-    return grid, place[grid.cells]
-
-
-def _first_line(error: BaseException) -> str:
-    """Type and first line of a foreign error."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__
