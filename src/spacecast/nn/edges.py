@@ -9,6 +9,10 @@ from spacecast.core.graph import EdgeSet, MeshGraph
 from spacecast.nn.stack import Stack
 
 
+MOST_BATCH_SIZES = 4
+"""Static parts (1), training, its last batch, and validation or an ensemble alternate: no more indices are kept."""
+
+
 def add_shared(shared: Tensor, own: Tensor) -> Tensor:
     """Add rows that every graph of the batch shares, (row, hidden), to rows of its own, (batch * row, hidden)."""
     if shared.shape == own.shape:
@@ -69,16 +73,16 @@ class Edges(nn.Module):
         """Index of `batch` graphs side by side; made once per batch size and device."""
         key = batch, self.senders.device
         if key not in self._folded:
+            if len(self._folded) >= MOST_BATCH_SIZES:
+                self._folded.clear()
             shift = torch.arange(batch, device=self.senders.device)[:, None]
-            self._folded = {  # one entry: a model alternates between two batch sizes at most (training, validation)
-                key: EdgeIndex(
-                    senders=(self.senders + shift * self.num_senders).flatten(),
-                    receivers=(self.receivers + shift * self.num_receivers).flatten(),
-                    num_receivers=batch * self.num_receivers,
-                    degree=self.degree,
-                    inverse_degree=self.inverse_degree.repeat(batch, 1),
-                )
-            }
+            self._folded[key] = EdgeIndex(
+                senders=(self.senders + shift * self.num_senders).flatten(),
+                receivers=(self.receivers + shift * self.num_receivers).flatten(),
+                num_receivers=batch * self.num_receivers,
+                degree=self.degree,
+                inverse_degree=self.inverse_degree.repeat(batch, 1),
+            )
         return self._folded[key]
 
 
