@@ -246,3 +246,17 @@ def test_wrong_graphs_and_options_are_refused(name, build_model, tiny_spec, tiny
     grid = Grid(x, z, np.hypot(x[:, None], z[None, :]) > 5)
     with pytest.raises(UserError, match=rf"built for {grid.num_nodes} grid nodes, the data have {tiny_spec.num_nodes}"):
         build_model(name, tiny_spec, graph_factory(grid, 1))
+
+
+@pytest.mark.parametrize(("name", "levels", "options"), TRAINABLE)
+def test_half_precision_is_close_and_trains(name, levels, options, build_model, draw_states, tiny_spec, graphs):
+    model = build_model(name, tiny_spec, graphs[levels], **options)
+    inputs = draw_states(tiny_spec)
+    expected = outputs(forecast(model, *inputs))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = outputs(forecast(model, *inputs))
+        loss = found.float().square().mean()
+    loss.backward()
+    assert all(torch.isfinite(each.grad).all() for each in model.parameters())
+    assert found.dtype == torch.float32 or options.get("predict_std")
+    assert (found - expected).abs().max() < 0.1 * expected.abs().max()

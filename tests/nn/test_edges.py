@@ -53,3 +53,13 @@ def test_shared_rows_are_added_to_every_graph():
     shared, own = torch.randn(3, 2), torch.randn(6, 2)
     torch.testing.assert_close(add_shared(shared, own), own + shared.repeat(2, 1))
     torch.testing.assert_close(add_shared(own, own), 2 * own)
+
+
+def test_an_index_made_in_inference_mode_serves_training():
+    edges = Edges(edge_set([0, 2, 1], [0, 1, 3], 3, 5))
+    with torch.inference_mode():
+        edges.index(2)
+    nodes = torch.randn(6, 2, requires_grad=True)
+    index = edges.index(2)
+    index.mean(nodes.index_select(0, index.senders)).square().sum().backward()
+    assert torch.isfinite(nodes.grad).all()

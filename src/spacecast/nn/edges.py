@@ -75,14 +75,15 @@ class Edges(nn.Module):
         if key not in self._folded:
             if len(self._folded) >= MOST_BATCH_SIZES:
                 self._folded.clear()
-            shift = torch.arange(batch, device=self.senders.device)[:, None]
-            self._folded[key] = EdgeIndex(
-                senders=(self.senders + shift * self.num_senders).flatten(),
-                receivers=(self.receivers + shift * self.num_receivers).flatten(),
-                num_receivers=batch * self.num_receivers,
-                degree=self.degree,
-                inverse_degree=self.inverse_degree.repeat(batch, 1),
-            )
+            with torch.inference_mode(False):  # what a validation made must serve training too
+                shift = torch.arange(batch, device=self.senders.device)[:, None]
+                self._folded[key] = EdgeIndex(
+                    senders=(self.senders + shift * self.num_senders).flatten(),
+                    receivers=(self.receivers + shift * self.num_receivers).flatten(),
+                    num_receivers=batch * self.num_receivers,
+                    degree=self.degree,
+                    inverse_degree=self.inverse_degree.repeat(batch, 1),
+                )
         return self._folded[key]
 
 
