@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from spacecast.core.graph import EdgeSet, MeshGraph
 from spacecast.nn.stack import Stack
 
-
 MOST_BATCH_SIZES = 4
 """Static parts (1), training, its last batch, and validation or an ensemble alternate: no more indices are kept."""
 
