@@ -76,7 +76,13 @@ def rewrite(path: Path, change, zarr_format: int = 3) -> None:
         dataset = xr.open_zarr(path, chunks=None).load().drop_encoding()
     changed = change(dataset)
     shutil.rmtree(path)
-    save(changed.drop_vars([n for n in changed.data_vars if n.startswith("mask__")]), path, zarr_format)
+    save(
+        changed.drop_vars(
+            [n for n in changed.variables if n.startswith("mask__") or n.endswith(("long_name", "source_dataset"))]
+        ),
+        path,
+        zarr_format,
+    )
 
 
 @pytest.fixture(scope="session")

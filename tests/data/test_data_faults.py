@@ -219,6 +219,7 @@ def test_split_too_short_for_the_roll_out(root):
         WindowDataset(data, data.runs, "test", 10)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_missing_chunk_inside_earth_is_no_fault(root):
     """A chunk that holds only masked cells may be absent: all-NaN chunks are not written."""
 
