@@ -104,5 +104,6 @@ def small(tiny_data: Path) -> list[str]:
         "data.limit_windows=4",
         "schedule.rollout_steps=2",
         "evaluation.steps=2",
+        "evaluation.examples=0",
         "trainer.max_epochs=2",
     ]
