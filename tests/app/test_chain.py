@@ -136,7 +136,7 @@ def test_the_smoke_experiment_with_tracking(run, workplace):
     from spacecast.tracking.store import load_mlflow
 
     client = load_mlflow().MlflowClient(f"sqlite:///{workplace}/mlflow.db")
-    (recorded,) = client.search_runs([client.get_experiment_by_name("smoke").experiment_id])
+    (recorded,) = client.search_runs([client.get_experiment_by_name("spacecast").experiment_id])
     assert recorded.info.status == "FINISHED"
     assert recorded.data.params["model/hidden_dim"] == "16"
     assert {"data_hash", "graph_hash", "command"} <= set(recorded.data.tags)

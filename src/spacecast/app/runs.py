@@ -13,13 +13,13 @@ CONFIG_FILE = "config.yaml"
 
 
 class TerminalFilter(logging.Filter):
-    """Keeps off the terminal what belongs into the log file: tracebacks, and lines of progress where there is a bar."""
+    """Keeps off the terminal tracebacks, lines of progress where there is a bar, and what other ranks tell."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """True for records to show."""
         if getattr(record, "progress", False) and sys.stdout.isatty():
             return False
-        return record.exc_info is None
+        return record.exc_info is None and (record.levelno >= logging.WARNING or first_process())
 
 
 def first_process() -> bool:

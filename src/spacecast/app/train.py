@@ -63,12 +63,15 @@ def fit_and_score(plain: Plain, parts: "Parts") -> "Scores | None":
         log_params(logger, plain)
         log_tags(logger, provenance(parts.spec.data_hash, parts.graph.content_hash))
         log_artifact(logger, run_dir / "config.yaml", "config")
-        callbacks = [SelfDescription(plain, parts.spec, parts.graph), *make_callbacks(run_dir)]
-        trainer = make_trainer(build(plain["trainer"]), run_dir, logger, callbacks)
-        trainer.fit(parts.module, datamodule=parts.data)
-        if not trainer.is_global_zero:
-            return None
-        parts.model.load_state_dict(model_weights(load_checkpoint(run_dir)))
+        if any(weight.requires_grad for weight in parts.model.parameters()):
+            callbacks = [SelfDescription(plain, parts.spec, parts.graph), *make_callbacks(run_dir)]
+            trainer = make_trainer(build(plain["trainer"]), run_dir, logger, callbacks)
+            trainer.fit(parts.module, datamodule=parts.data)
+            if not trainer.is_global_zero:
+                return None
+            parts.model.load_state_dict(model_weights(load_checkpoint(run_dir)))
+        else:
+            log.info("this model has nothing to train")
         return score(plain, parts.model, parts.datastore, parts.spec, logger)
 
 
