@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacecast.core.errors import UserError
-from spacecast.training.schedule import ConstantSchedule, GraphFMSchedule, switch_epochs
+from spacecast.training.schedule import ConstantSchedule, GraphEFMSchedule, GraphFMSchedule, switch_epochs
 
 
 def test_published_stages():
@@ -13,6 +13,17 @@ def test_published_stages():
     assert schedule.at(175).lr_factor == pytest.approx(0.1)
     assert [schedule.at(epoch).div for epoch in (0, 224, 225, 249)] == [0, 0, 1, 1]
     assert schedule.at(224).rollout_steps == schedule.at(249).rollout_steps == 4
+
+
+def test_published_stages_of_the_latent_model():
+    """Whichever epoch a run is resumed in, all of its stage holds (the published code forgets it)."""
+    schedule = GraphEFMSchedule(250, switches=(100, 150, 200, 225), rollout_steps=4)
+    stages = {epoch: schedule.at(epoch) for epoch in (99, 100, 149, 150, 199, 200, 225, 230)}
+    assert [stage.kl for stage in stages.values()] == [0, 1, 1, 1, 1, 1, 1, 1]
+    assert [stage.crps for stage in stages.values()] == [0, 0, 0, 0, 0, 1, 1, 1]
+    assert [stage.div for stage in stages.values()] == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert [stage.lr_factor for stage in stages.values()] == [1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.1]
+    assert [stage.rollout_steps for stage in stages.values()] == [1, 1, 1, 1, 4, 4, 4, 4]
 
 
 @given(st.integers(1, 300), st.integers(1, 12), st.floats(0, 1), st.floats(0, 1))

@@ -104,6 +104,45 @@ class GraphFMSchedule:
         )
 
 
+class GraphEFMSchedule:
+    """Stages of a latent-variable model: auto-encoder, prior, longer roll-outs, ensemble score, divergence penalty.
+
+    The Kullback-Leibler term is off until the first switch; at the second the learning rate falls and the roll-out
+    begins to grow, and it has its full length when the ensemble score (CRPS) comes in at the third; the divergence
+    penalty comes last.
+
+    Args:
+        epochs: length of the run.
+        switches: where KL, roll-out ramp, CRPS and divergence penalty begin, as epochs or as shares of the run.
+        rollout_steps: length that the roll-out grows to.
+        rollout_lr_factor: multiplies the learning rate from the second switch on.
+    """
+
+    def __init__(
+        self,
+        epochs: int,
+        *,
+        switches: Sequence[float] = (0.4, 0.6, 0.8, 0.9),
+        rollout_steps: int = 4,
+        rollout_lr_factor: float = 0.1,
+    ) -> None:
+        if len(switches) != 4:
+            raise UserError(f"schedule needs 4 switch points (KL, roll-out, CRPS, divergence), found {len(switches)}")
+        self.epochs, self.rollout_steps, self.factor = epochs, rollout_steps, rollout_lr_factor
+        self.kl_start, self.ramp_start, self.crps_start, self.div_start = switch_epochs(switches, epochs)
+
+    def at(self, epoch: float) -> Stage:
+        """See `Schedule`."""
+        whole = int(epoch)
+        return Stage(
+            lr_factor=self.factor if whole >= self.ramp_start else 1.0,
+            rollout_steps=ramp(whole, self.ramp_start, self.crps_start, self.rollout_steps),
+            kl=float(whole >= self.kl_start),
+            crps=float(whole >= self.crps_start),
+            div=float(whole >= self.div_start),
+        )
+
+
 def _cosine(epoch: float, start: int, end: int, final: float) -> float:
     """Half a cosine from 1 in epoch `start` to `final` in epoch `end`."""
     share = min(max((epoch - start) / max(end - start, 1), 0.0), 1.0)
