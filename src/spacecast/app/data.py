@@ -117,7 +117,7 @@ COMMAND = Command(
     has_run_folder=False,
     summary="simulates, prepares, inspects and downloads data.",
     usage=[
-        "spacecast-data simulate [preset=demo] [key=value ...]    raw runs of the simulated magnetosphere",
+        "spacecast-data simulate [preset=small] [key=value ...]    raw runs of the simulated magnetosphere",
         "spacecast-data prepare [datastore.root=DIR ...]          raw runs to training-ready ones",
         "spacecast-data inspect [datastore=MEMBER ...]            what is there, and whether it can be trained on",
         "spacecast-data download datastore=vlasiator              how to get the published data",
@@ -127,7 +127,7 @@ COMMAND = Command(
         "spacecast-data inspect datastore=vlasiator datastore.root=DIR": "look at a download",
     },
     keys={
-        "simulation.preset": "size: tiny, small, medium, demo, fine; preset=small is short for it",
+        "simulation.preset": "size: tiny, small, medium, demo, fine; preset=demo is short for it",
         "simulation.densities": "one run per solar-wind density [1/cm3]",
         "simulation.seed": "fluctuations of the wind",
         "datastore.root": "folder with the data",

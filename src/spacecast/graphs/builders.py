@@ -14,7 +14,7 @@ from spacecast.graphs.lattice import Lattice, Sight, coarser_lattice, finest_lat
 logger = logging.getLogger(__name__)
 
 LAYOUTS = ("simple", "multiscale", "hierarchical")
-SPACING_BY_CELLS = ((10_000, 2), (200_000, 3))  # mesh spacing up to so many cells of the plane
+SPACING_BY_CELLS = ((2_000, 2), (200_000, 3))  # mesh spacing up to so many cells of the plane
 LARGEST_SPACING = 5
 
 

@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 
 def generate(
     root: str | Path,
-    preset: str | Parameters = "demo",
+    preset: str | Parameters = "small",
     densities: Sequence[float] = DENSITIES,
     seed: int = 10,
     processes: int | None = None,

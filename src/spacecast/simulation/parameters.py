@@ -182,7 +182,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 PRESETS: dict[str, Parameters] = {
     "tiny": Parameters(nx=60, nz=40, cadence=15.0, frames=100, spinup_fine=0.0),
-    "small": Parameters(nx=90, nz=60, cadence=10.0, frames=120, spinup_coarse=1000.0),
+    "small": Parameters(nx=90, nz=60, cadence=10.0, frames=160, spinup_coarse=1000.0),
     "medium": Parameters(nx=120, nz=80, cadence=8.0, frames=160),
     "demo": Parameters(),
     "fine": Parameters(nx=360, nz=240, cadence=2.5, frames=120),
