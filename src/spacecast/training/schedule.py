@@ -70,7 +70,9 @@ class GraphFMSchedule:
         switches: where the roll-out ramp and the divergence penalty begin, as epochs or as shares of the run.
         rollout_steps: length that the roll-out grows to; it has it when the divergence penalty begins.
         rollout_lr_factor: multiplies the learning rate from the first switch on.
-        decay: `cosine` lets the learning rate fall within each of the two parts, towards the next part's.
+        decay: `cosine` lets the learning rate fall to `rollout_lr_factor` until the first switch, and on to
+            `final_lr_factor` until the end.
+        final_lr_factor: share of the learning rate that is left then.
     """
 
     def __init__(
@@ -81,18 +83,19 @@ class GraphFMSchedule:
         rollout_steps: int = 4,
         rollout_lr_factor: float = 0.1,
         decay: Decay = "constant",
+        final_lr_factor: float = 0.01,
     ) -> None:
         if len(switches) != 2:
             raise UserError(f"schedule needs 2 switch points (roll-out, divergence), found {len(switches)}")
         self.epochs, self.rollout_steps = epochs, rollout_steps
         self.ramp_start, self.div_start = switch_epochs(switches, epochs)
-        self.factor, self.decay = rollout_lr_factor, decay
+        self.factor, self.decay, self.final = rollout_lr_factor, decay, final_lr_factor
 
     def at(self, epoch: float) -> Stage:
         """See `Schedule`."""
         growing = epoch >= self.ramp_start
         if self.decay == "cosine" and growing:
-            lr_factor = self.factor * _cosine(epoch, self.ramp_start, self.epochs, self.factor)
+            lr_factor = self.factor * _cosine(epoch, self.ramp_start, self.epochs, self.final / self.factor)
         elif self.decay == "cosine":
             lr_factor = _cosine(epoch, 0, self.ramp_start, self.factor)
         else:
