@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from spacecast.core.errors import UserError
-from spacecast.losses.latent import crps_ensemble, kl_gauss
+from spacecast.losses.latent import crps_ensemble, kl_gauss, mean_squared_error_of_mean
 
 
 def test_kl_is_that_of_torch_and_vanishes_for_equal_distributions():
@@ -80,3 +80,18 @@ def test_bad_ensembles_are_refused():
         crps_ensemble(torch.zeros(1, 3), torch.zeros(3))
     with pytest.raises(UserError, match="unknown CRPS estimator 'unfair'; did you mean 'fair'"):
         crps_ensemble(torch.zeros(2, 3), torch.zeros(3), estimator="unfair")
+
+
+def test_error_of_the_mean_is_unbiased_for_any_number_of_members():
+    """Its average over ensembles is the squared error of the distribution's mean, whatever the spread is."""
+    generator = torch.Generator().manual_seed(0)
+    for count in (2, 3, 8):
+        members = 0.5 + 2.0 * torch.randn(count, 400_000, generator=generator)
+        estimate = mean_squared_error_of_mean(members, torch.full((400_000,), 2.0)).mean()
+        assert float(estimate) == pytest.approx(1.5**2, rel=0.02)
+
+
+def test_error_of_the_mean_of_two_members_is_the_product_of_their_errors():
+    members, truth = torch.randn(2, 50), torch.randn(50)
+    product = (members[0] - truth) * (members[1] - truth)
+    torch.testing.assert_close(mean_squared_error_of_mean(members, truth), product)

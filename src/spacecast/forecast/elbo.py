@@ -14,7 +14,7 @@ from spacecast.core.types import Batch, Forecast, LossTerms, Stage, StepOutput
 from spacecast.forecast.objectives import Errors
 from spacecast.forecast.rollout import rollout
 from spacecast.losses.divergence import DivergencePenalty
-from spacecast.losses.latent import Estimator, crps_ensemble, kl_gauss
+from spacecast.losses.latent import Estimator, crps_ensemble, kl_gauss, mean_squared_error_of_mean
 from spacecast.losses.pointwise import Reduction
 
 
@@ -33,6 +33,8 @@ class ElboObjective(nn.Module):
         reconstruction_weight: weight of the loss; where this and the KL weight are 0 the posterior is left out.
         kl_weight: weight of the divergence of the posterior from the prior.
         crps_weight: weight of the ensemble score.
+        mean_weight: weight of the squared error of the distribution's mean, estimated from the same ensembles without
+            bias; it comes in with the ensemble score.
         members: members of those ensembles.
         estimator: `fair` or `almost_fair`, see `losses.latent.crps_ensemble`.
         alpha: share of the fair score in `almost_fair`.
@@ -52,6 +54,7 @@ class ElboObjective(nn.Module):
         reconstruction_weight: float = 1.0,
         kl_weight: float = 1.0,
         crps_weight: float = 0.0,
+        mean_weight: float = 0.0,
         members: int = 2,
         estimator: Estimator = "fair",
         alpha: float = 0.95,
@@ -70,6 +73,7 @@ class ElboObjective(nn.Module):
             "loss": reconstruction_weight,
             "kl": kl_weight,
             "crps": crps_weight,
+            "mean": mean_weight,
             "div": div_weight,
         }
         self.members, self.estimator, self.alpha = members, estimator, alpha
@@ -84,6 +88,7 @@ class ElboObjective(nn.Module):
         weights = self.weights | {
             "kl": self.weights["kl"] * stage.kl,
             "crps": self.weights["crps"] * stage.crps,
+            "mean": self.weights["mean"] * stage.crps,
             "div": self.weights["div"] * stage.div,
         }
         prepared, steps = model.prepare(), stage.rollout_steps
@@ -97,10 +102,10 @@ class ElboObjective(nn.Module):
             terms["loss"] = self.errors(forecast, target) * values
             if kl is not None:
                 terms["kl"] = kl
-        if weights["crps"]:
+        if weights["crps"] or weights["mean"]:
             states = self._ensemble(model, batch, steps, prepared)
             fields += [] if self.reference else [states.flatten(0, 1)]
-            terms["crps"] = self._crps(states, target)
+            terms |= self._scores(states, target)
         if self.divergence is not None and weights["div"] and fields:
             terms["div"] = torch.stack([self.divergence(states) for states in fields]).mean()
         if not terms:
@@ -142,11 +147,16 @@ class ElboObjective(nn.Module):
         states = rollout(model, many, steps, **options).states
         return states.view(self.members, -1, *states.shape[1:])
 
-    def _crps(self, states: Tensor, target: Tensor) -> Tensor:
-        """Score of the ensembles."""
+    def _scores(self, states: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Scores of the ensembles that have a weight."""
         members, truth = self.errors.inside(states), self.errors.inside(target)
-        entries = crps_ensemble(members, truth, estimator=self.estimator, alpha=self.alpha)
-        return self.errors.reduce(entries if self.reference else entries / self.errors.scale)
+        scores = {}
+        if self.weights["crps"]:
+            entries = crps_ensemble(members, truth, estimator=self.estimator, alpha=self.alpha)
+            scores["crps"] = self.errors.reduce(entries if self.reference else entries / self.errors.scale)
+        if self.weights["mean"]:
+            scores["mean"] = (mean_squared_error_of_mean(members, truth) / self.errors.scale.square()).mean()
+        return scores
 
 
 def _posterior_step(

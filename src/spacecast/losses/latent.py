@@ -49,3 +49,17 @@ def crps_ensemble(members: Tensor, truth: Tensor, *, estimator: Estimator = "fai
     weights = torch.arange(1 - count, count, 2, dtype=members.dtype, device=members.device)
     ordered = members.movedim(0, -1).sort(dim=-1).values
     return skill - share * (ordered @ weights) / (count * (count - 1))
+
+
+def mean_squared_error_of_mean(members: Tensor, truth: Tensor) -> Tensor:
+    """Squared error of the mean of the distribution that the members are drawn from, entry by entry.
+
+    (mean_j x_j - y)^2 - s^2 / M with the sample variance s^2: an unbiased estimate, for the mean of M members misses
+    that of their distribution by s^2 / M (Fortin et al. 2014). So, unlike the plain squared error of the ensemble mean,
+    it does not reward an ensemble for having no spread.
+
+    Args:
+        members: shape (member, ...), two or more.
+        truth: shape (...).
+    """
+    return (members.mean(dim=0) - truth).square() - members.var(dim=0) / len(members)
