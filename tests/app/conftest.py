@@ -100,6 +100,7 @@ def small(tiny_data: Path) -> list[str]:
         "logger=none",
         "model.hidden_dim=8",
         "model.processor_layers=1",
+        "data.batch_size=4",
         "data.val_steps=2",
         "data.limit_windows=4",
         "schedule.rollout_steps=2",

@@ -46,6 +46,7 @@ def trained(run, workplace, small) -> Path:
     return workplace / "trained"
 
 
+@pytest.mark.slow
 def test_train_then_evaluate_gives_the_same_scores(run, workplace, trained, no_pictures):
     names = {path.name for path in trained.iterdir()}
     assert {"config.yaml", "train.log", "scores.csv", "checkpoints", "figures", "examples.zarr"} <= names
@@ -109,6 +110,7 @@ def test_spacecast_graph_draws(run, workplace, small):
 def test_spacecast_data_simulates_prepares_and_inspects(run, workplace):
     words = ["datastore.root=mine", "picture=look.png"]
     sizes = ["+simulation.nx=48", "+simulation.nz=32", "+simulation.frames=20", "+simulation.spinup_coarse=0"]
+    sizes += ["+simulation.spinup_fine=0"]
     result = run("spacecast-data", "simulate", "preset=tiny", "simulation.densities=[1.0]", *sizes, words[0])
     assert (result.code, result.err) == (0, "")
     assert run("spacecast-data", "prepare", words[0]).code == 0
