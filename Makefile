@@ -27,6 +27,7 @@ $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing spacecast into $(VENV) (once, some minutes)"
 	$(PIP) install -qq --no-compile --constraint constraints.txt hatchling
 	$(PIP) install -qq --no-compile --no-build-isolation --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # on all cores, which pip does not; some packages carry templates
 	@touch $@
 
 .PHONY: venv
