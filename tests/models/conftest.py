@@ -14,6 +14,7 @@ SMALL = {"hidden_dim": 8, "decode_dim": 4, "latent_dim": 3, "processor_layers": 
 def build(name, spec, graph, **overrides):
     """The model of one file of conf/model, small unless told otherwise."""
     keywords = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    keywords.pop("defaults", None)  # loss and scores that the model brings along
     module, _, target = keywords.pop("_target_").rpartition(".")
     assert keywords.pop("_partial_") is True
     small = {key: value for key, value in SMALL.items() if key in keywords}

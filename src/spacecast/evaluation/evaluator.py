@@ -51,20 +51,15 @@ def evaluate(
         model: a `StepModel`.
         datastore: the data; its boundary drives the forecast and is left out of the scores.
         spec: what the model was trained on, for its statistics; None: that of the data store.
-        split: `train`, `val`, `test` or `all`.
-        runs: names of runs, or `train`, `holdout` or `all` of them; None: the training runs.
+        split, runs: which frames: `train`, `val`, `test` or `all` of the runs that `select_runs` finds.
         steps: leads to forecast.
         windows: how many initial times of each run, in order; None: all.
         batch_size: windows at a time.
-        members: ensemble members.
-        member_chunk: members of a window that go through the model at a time.
-        estimator: of the CRPS: `fair`, `almost_fair` or `ecdf`.
-        regions: further parts of the plane, see `region_masks`.
+        members, member_chunk: ensemble members, and how many of a window go through the model at a time.
+        estimator, regions: of the CRPS, `fair`, `almost_fair` or `ecdf`; further parts of the plane (`region_masks`).
         seed: of the draws of a probabilistic model.
-        examples: how many forecasts, from the first initial time on, to write to `out_dir`/examples.zarr.
-        out_dir: folder for the examples.
-        device: where to compute; None: where the model is.
-        progress: called with the numbers of windows done and to do.
+        examples, out_dir: how many forecasts, from the first on, to write to `out_dir`/examples.zarr.
+        device, progress: where to compute, None where the model is; called with the windows done and to do.
 
     Raises:
         UserError: when split, run, lead or region do not fit the data, or the model belongs to other data.
@@ -89,7 +84,7 @@ def evaluate(
 
 
 def select_runs(datastore: Datastore, runs: str | Sequence[str | int] | None) -> tuple[str, ...]:
-    """Names of the runs that are meant: see `evaluate`."""
+    """Names of the runs that are meant: names, or `train`, `holdout` or `all` of them; None: the training runs."""
     groups = {
         "train": tuple(datastore.train_runs),
         "holdout": tuple(datastore.holdout_runs),
