@@ -31,6 +31,18 @@ def test_a_dry_run_predicts_and_leaves_nothing(run, workplace, small):
     assert list(workplace.iterdir()) == []
 
 
+def test_persistence_has_nothing_to_train_and_is_scored(run, workplace, small, monkeypatch):
+    monkeypatch.setattr("spacecast.app.report.draw", lambda *_: [])
+    words = ["model=persistence", *(word for word in small if not word.startswith("model."))]
+    assert run("spacecast-train", *words, "dry_run=true").code == 0
+    result = run("spacecast-train", *words, "paths.run_dir=run")
+    assert (result.code, result.err) == (0, "")
+    scores = rows(workplace / "run")
+    for (metric, variable, lead), value in scores.items():
+        if metric == "rmse":
+            assert value == pytest.approx(scores["persistence_rmse", variable, lead], rel=1e-5)
+
+
 @pytest.fixture
 def no_pictures(monkeypatch) -> None:
     """Pictures take longer than these forecasts."""

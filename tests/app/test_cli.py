@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import spacecast
 from spacecast.app.command import Command
 from spacecast.app.compose import compose, conf_dir, group_members, job_part, to_plain
 from spacecast.app.data import rewrite
@@ -137,6 +138,10 @@ def test_hydra_still_answers(run):
     assert "layout: multiscale" in run("spacecast-graph", "graph=multiscale", "--cfg", "job").out
     assert "Hydra" in run("spacecast-graph", "--hydra-help").out
     assert "datastore/magnetosphere" in run("spacecast-graph", "--info", "defaults").out
+
+
+def test_the_version_is_our_own(run):
+    assert run("spacecast-train", "--version").out == f"spacecast-train {spacecast.__version__}\n"
 
 
 def test_help_shows_groups_keys_and_own_members(run, workplace):

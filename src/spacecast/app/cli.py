@@ -23,6 +23,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+import spacecast
 from spacecast.app.command import Command, Plain
 from spacecast.app.compose import VERSION_BASE, compose, conf_dir, explain, job_part, to_plain
 from spacecast.app.config import check_config, check_folder
@@ -63,6 +64,9 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
     """Help, Hydra's own requests, or a checked run."""
     if not {"-h", "--help"}.isdisjoint(words):
         sys.stdout.write(_help(command, words))
+        return
+    if "--version" in words:
+        sys.stdout.write(f"{command.name} {spacecast.__version__}\n")
         return
     words = list(chain.from_iterable(map(_readable, command.rewrite(words))))
     flags = _parse(words)
