@@ -50,6 +50,18 @@ FAST = {  # refused before anything of the data is touched
     "range of a graph": (["graph.coarsening=1", "graph=multiscale"], "graph.coarsening"),
     "switch points": (["schedule.switches=[0.9,0.1]"], "do not ascend"),
     "betas of the optimiser": (["optimizer.betas=[0.9,1.5]"], "optimizer: Invalid beta"),
+    "unknown loss": (["loss.loss=wmsee"], "did you mean 'wmse'?"),
+    "variable of the loss, before data": (["+loss.variable_weights.rhoo=2"], "did you mean 'rho'?"),
+    "variable of a limit, before data": (["model.lower={PP: 0}"], "no variable 'PP'"),
+    "wrong pair, before data": (["model=graphcast", "graph=hierarchical"], "use graph=simple or graph=multiscale"),
+    "run that is not simulated": (["datastore.runs=[1,7]"], "run 7 will not be simulated"),
+    "nothing to train on": (["datastore.holdout=[1,2,3,4]"], "no prepared run to train on"),
+    "lead longer than a split to come": (["evaluation.steps=100"], "evaluation.steps=100: split 'test' of run 1"),
+    "roll-out longer than a split to come": (["schedule.rollout_steps=200"], "schedule.rollout_steps=200: split"),
+    "split of data to come": (["evaluation.split=tset"], "did you mean 'test'?"),
+    "bound of a boundary to come": (["datastore.boundary={x_mni: 3}"], "did you mean 'x_min'?"),
+    "bound of a region to come": (["evaluation.regions={tail: {xmax: 0}}"], "did you mean 'x_max'?"),
+    "unknown parameter of the simulation": (["+simulation.cadense=3"], "cadense"),
 }
 
 
@@ -78,7 +90,6 @@ WITH_DATA = {
     "bound of the boundary": (["datastore.boundary={x_mni: 3}"], "did you mean 'x_min'?"),
     "boundary everywhere": (["datastore.boundary={x_min: -100}"], "boundary"),
     "bound of a region": (["evaluation.regions={tail: {xmax: 0}}"], "did you mean 'x_max'?"),
-    "unknown loss": (["loss.loss=wmsee"], "did you mean 'wmse'?"),
     "wrong pair": (["model=graphcast", "graph=hierarchical"], "use graph=simple or graph=multiscale"),
     "mesh too coarse": (["graph.mesh_spacing=100"], "graph.mesh_spacing=100"),
     "other simulation in the folder": (["simulation.seed=4"], "was simulated with other parameters"),

@@ -1,12 +1,15 @@
-"""Holds the configuration against the data, once they are open and before anything is trained."""
+"""Holds the configuration against the data, before they are made and once they are open."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from spacecast.app.assemble import Parts, build
+from spacecast.app.assemble import Parts, assemble, build
+from spacecast.app.foresee import foresee
+from spacecast.app.quiet import hushed
 from spacecast.core.errors import UserError
 from spacecast.data.datastore import RunDatastore
 from spacecast.data.windows import WindowDataset
@@ -38,6 +41,21 @@ def check_without_data(plain: Plain) -> None:
     if plain["logger"].get("tracking_uri"):
         check_uri(plain["logger"]["tracking_uri"])
     make_trainer(build(plain["trainer"]), Path(plain["paths"]["run_dir"]), None, [])
+
+
+def check_foreseen(plain: Plain) -> None:
+    """The checks that follow, and building everything, on data that are still to be simulated.
+
+    Raises:
+        UserError: the configuration does not fit them.
+
+    """
+    data: Any = foresee(plain)
+    if data is None:
+        return
+    with hushed(), TemporaryDirectory() as folder:
+        check_evaluation(plain, data)
+        check_training(plain, assemble({**plain, "paths": {**plain["paths"], "data_dir": folder}}, data))
 
 
 def check_training(plain: Plain, parts: Parts) -> None:

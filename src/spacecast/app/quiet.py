@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 CHATTY = (
     "pytorch_lightning",
@@ -29,3 +31,14 @@ def quiet() -> None:
         ".*LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", pattern)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """No line of information from within, for a rehearsal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -30,12 +30,13 @@ def train(plain: Plain) -> "Scores | None":
 
     """
     from spacecast.app.assemble import assemble, open_data
-    from spacecast.app.datacheck import check_evaluation, check_training, check_without_data
+    from spacecast.app.datacheck import check_evaluation, check_foreseen, check_training, check_without_data
     from spacecast.app.dryrun import dry_run
     from spacecast.app.quiet import quiet
 
     quiet()
     check_without_data(plain)
+    check_foreseen(plain)
     datastore = open_data(plain)
     check_evaluation(plain, datastore)
     parts = assemble(plain, datastore)

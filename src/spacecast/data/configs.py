@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from spacecast.data.splits import check_times
 HEADER = "# Written by spacecast-data, and again for a raw run of another time axis unless you delete this line.\n"
 STYLE: dict[str, Any] = {"sort_keys": False, "width": 120}
 SPLITS = ("train", "val", "test")
+FRACTIONS = (0.7, 0.15, 0.15)
+"""Shares of the frames of a run for the splits, in time order."""
 ORDER = (
     "Bx",
     "By",
@@ -74,7 +77,7 @@ def open_raw(path: Path, label: str) -> xr.Dataset:
 def write_configs(
     root: str | Path,
     runs: Sequence[int | str] | None = None,
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    fractions: tuple[float, float, float] = FRACTIONS,
     *,
     overwrite: bool = False,
 ) -> list[Path]:
@@ -155,6 +158,21 @@ def _span(times: np.ndarray) -> dict[str, str]:
     return span | ({"step": f"PT{round(seconds)}S"} if seconds == round(seconds) else {})
 
 
+def split_frames(
+    frames: int, fractions: tuple[float, float, float] = FRACTIONS, label: str = "run"
+) -> dict[str, tuple[int, int]]:
+    """Frames [start, stop) of each split of a run of so many frames.
+
+    Raises:
+        UserError: a split would be empty; it starts with `label`.
+
+    """
+    edges = np.rint(np.cumsum([0.0, *fractions]) * frames).astype(int).tolist()
+    if min(b - a for a, b in pairwise(edges)) < 1:
+        raise UserError(f"{label}: {frames} frames are too few for the split fractions {tuple(fractions)}")
+    return dict(zip(SPLITS, pairwise(edges), strict=True))
+
+
 def _run_config(root: Path, run: str, fractions: tuple[float, float, float]) -> dict[str, Any]:
     """Configuration of one run from its raw variables and time axis."""
     label = f"run {run}"
@@ -169,12 +187,9 @@ def _run_config(root: Path, run: str, fractions: tuple[float, float, float]) -> 
         raise UserError(f"{label}: raw data hold no variable with the dimensions time, x, z")
     if "mask" not in static:
         raise UserError(f"{label}: static.zarr has no variable mask; add it (1 = space, 0 = inside Earth)")
-    edges = np.rint(np.cumsum([0.0, *fractions]) * times.size).astype(int)
-    if (np.diff(edges) < 1).any():
-        raise UserError(f"{label}: {times.size} frames are too few for the split fractions {tuple(fractions)}")
     splits: dict[str, Any] = {
         name: {"start": _text(times[a]), "end": _text(times[b - 1])}
-        for name, a, b in zip(SPLITS, edges, edges[1:], strict=False)
+        for name, (a, b) in split_frames(times.size, fractions, label).items()
     }
     splits["train"]["compute_statistics"] = {
         "ops": ["mean", "std", "diff_mean", "diff_std"],

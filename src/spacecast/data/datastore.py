@@ -61,7 +61,7 @@ class RunDatastore:
             )
         self.root = Path(root)
         require_folder(self.root, write=False)
-        self.train_runs, self.holdout_runs = _choose(self.root, runs, holdout)
+        self.train_runs, self.holdout_runs = choose_runs(find_runs(self.root), runs, holdout, self.root)
         self._stores = {run: RunStore(prepared_path(self.root, run), run) for run in self.runs}
         check_agreement(list(self._stores.values()))
         self.forcing_past, self.forcing_future = (forcing_past, forcing_future) if self._has_forcing else (0, 0)
@@ -209,13 +209,22 @@ class RunDatastore:
         return cached(self.root / ".spacecast", [self._stores[run].content_hash for run in self.train_runs], compute)
 
 
-def _choose(
-    root: Path, runs: Sequence[int | str] | None, holdout: Sequence[int | str]
+def choose_runs(
+    found: Sequence[str], runs: Sequence[int | str] | None, holdout: Sequence[int | str], root: Path
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Training and held-out runs by name."""
+    """Training and held-out runs by name.
+
+    Args:
+        found: names of the runs in `root`.
+        runs, holdout: as in `RunDatastore`.
+        root: folder, for messages.
+
+    Raises:
+        UserError: none is left to train on, or a run is named twice.
+
+    """
     held = tuple(str(run) for run in holdout)
     if runs is None:
-        found = find_runs(root)
         chosen = tuple(run for run in found if run not in held)
         if not chosen:
             raise UserError(

@@ -15,7 +15,7 @@ from spacecast.forecast.objectives import Errors
 from spacecast.forecast.rollout import rollout
 from spacecast.losses.divergence import DivergencePenalty
 from spacecast.losses.latent import Estimator, crps_ensemble, kl_gauss, mean_squared_error_of_mean
-from spacecast.losses.pointwise import Reduction
+from spacecast.losses.pointwise import LossName, Reduction
 
 
 class ElboObjective(nn.Module):
@@ -49,7 +49,7 @@ class ElboObjective(nn.Module):
         self,
         spec: DataSpec,
         *,
-        loss: str = "wmse",
+        loss: LossName = "wmse",
         variable_weights: Mapping[str, float] | None = None,
         reconstruction_weight: float = 1.0,
         kl_weight: float = 1.0,

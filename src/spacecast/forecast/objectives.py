@@ -12,7 +12,7 @@ from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch, Forecast, LossTerms, Stage
 from spacecast.forecast.rollout import rollout
 from spacecast.losses.divergence import DivergencePenalty
-from spacecast.losses.pointwise import LOSSES, Reduction
+from spacecast.losses.pointwise import LOSSES, LossName, Reduction
 
 
 class Errors(nn.Module):
@@ -37,7 +37,7 @@ class Errors(nn.Module):
         self,
         spec: DataSpec,
         *,
-        loss: str = "wmse",
+        loss: LossName = "wmse",
         variable_weights: Mapping[str, float] | None = None,
         reduction: Reduction = "mean",
     ) -> None:
@@ -95,7 +95,7 @@ class ForecastObjective(nn.Module):
         self,
         spec: DataSpec,
         *,
-        loss: str = "wmse",
+        loss: LossName = "wmse",
         variable_weights: Mapping[str, float] | None = None,
         div_weight: float = 0.0,
         reduction: Reduction = "mean",

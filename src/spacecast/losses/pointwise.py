@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+LossName = Literal["mse", "mae", "wmse", "wmae", "nll", "crps_gauss"]
 Reduction = Literal["mean", "reference"]
 
 
@@ -50,4 +51,6 @@ def crps_gauss(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:
     return std * (z * torch.erf(z / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))
 
 
-LOSSES: dict[str, Loss] = {"mse": mse, "mae": mae, "wmse": wmse, "wmae": wmae, "nll": nll, "crps_gauss": crps_gauss}
+LOSSES: dict[LossName, Loss] = {
+    "mse": mse, "mae": mae, "wmse": wmse, "wmae": wmae, "nll": nll, "crps_gauss": crps_gauss,
+}  # fmt: skip

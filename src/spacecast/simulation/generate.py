@@ -60,22 +60,30 @@ def generate(
 
     """
     root = Path(root)
-    if "density" in overrides:
-        raise UserError("simulation parameter 'density' differs from run to run: give `densities`")
-    if not densities:
-        raise UserError("no run to simulate: give at least one solar wind density")
     if processes is not None and processes < 1:
         raise UserError(f"simulation processes = {processes}: give at least 1")
-    base = get_parameters(preset, **overrides)
-    runs = {
-        f"run_{number}": base.override(density=density, seed=seed + number - 1)
-        for number, density in enumerate(densities, start=1)
-    }
+    base, runs = plan_runs(preset, densities, seed, **overrides)
     paths = [root / f"{name}.zarr" for name in runs]
     if _missing(root, base, runs, overwrite):
         with _locked(root) as lock:
             _write(root, base, _missing(root, base, runs, overwrite), processes or _cores(), progress, lock)
     return paths
+
+
+def plan_runs(
+    preset: str | Parameters = "small", densities: Sequence[float] = DENSITIES, seed: int = 10, **overrides: Any
+) -> tuple[Parameters, dict[str, Parameters]]:
+    """What all runs share, and the parameters of each by name; arguments and errors as in `generate`."""
+    if "density" in overrides:
+        raise UserError("simulation parameter 'density' differs from run to run: give `densities`")
+    if not densities:
+        raise UserError("no run to simulate: give at least one solar wind density")
+    base = get_parameters(preset, **overrides)
+    runs = {
+        f"run_{number}": base.override(density=density, seed=seed + number - 1)
+        for number, density in enumerate(densities, start=1)
+    }
+    return base, runs
 
 
 def _missing(
