@@ -57,6 +57,13 @@ test: $(STAMP) ## Run every test
 test-fast: $(STAMP) ## Run the tests that take seconds
 	$(PYTEST) -m "not slow"
 
+.PHONY: test-slurm
+test-slurm: $(STAMP) ## Bring up a Slurm of two nodes, run the tests on it, bring it down
+	@sandbox=$$(scripts/slurm_sandbox.sh up) || { code=$$?; \
+		if [ $$code = 3 ]; then echo "test-slurm skipped: see the reason above"; exit 0; else exit $$code; fi; }; \
+	trap 'scripts/slurm_sandbox.sh down' EXIT; \
+	eval "$$sandbox"; $(PYTEST) -n 0 --durations=10 -m slurm tests/slurm
+
 .PHONY: check
 check: $(STAMP) ## Lint and type-check
 	$(BIN)/ruff check .
