@@ -23,7 +23,19 @@ def test_published_stages_of_the_latent_model():
     assert [stage.crps for stage in stages.values()] == [0, 0, 0, 0, 0, 1, 1, 1]
     assert [stage.div for stage in stages.values()] == [0, 0, 0, 0, 0, 0, 1, 1]
     assert [stage.lr_factor for stage in stages.values()] == [1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.1]
-    assert [stage.rollout_steps for stage in stages.values()] == [1, 1, 1, 1, 4, 4, 4, 4]
+    assert [stage.rollout_steps for stage in stages.values()] == [1, 1, 1, 2, 4, 4, 4, 4]
+
+
+def test_the_ramp_grows_from_the_switch_on_in_equal_shares():
+    lengths = [GraphFMSchedule(12, switches=(3, 12), rollout_steps=4).at(epoch).rollout_steps for epoch in range(12)]
+    assert lengths == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
+    lengths = [GraphFMSchedule(5, switches=(0.6, 1), rollout_steps=5).at(epoch).rollout_steps for epoch in range(5)]
+    assert lengths == [1, 1, 1, 3, 5]
+
+
+def test_the_ensemble_score_comes_in_with_the_roll_out():
+    stages = [GraphFMSchedule(5, switches=(0.6, 1)).at(epoch) for epoch in range(5)]
+    assert [stage.crps for stage in stages] == [0, 0, 0, 1, 1]
 
 
 @given(st.integers(1, 300), st.integers(1, 12), st.floats(0, 1), st.floats(0, 1))

@@ -34,7 +34,8 @@ class ElboObjective(nn.Module):
         kl_weight: weight of the divergence of the posterior from the prior.
         crps_weight: weight of the ensemble score.
         mean_weight: weight of the squared error of the distribution's mean, estimated from the same ensembles without
-            bias; it comes in with the ensemble score.
+            bias. Until the ensemble score comes in, it is the squared error of one draw instead: a deterministic
+            training, at the cost of one member.
         members: members of those ensembles.
         estimator: `fair` or `almost_fair`, see `losses.latent.crps_ensemble`.
         alpha: share of the fair score in `almost_fair`.
@@ -88,7 +89,6 @@ class ElboObjective(nn.Module):
         weights = self.weights | {
             "kl": self.weights["kl"] * stage.kl,
             "crps": self.weights["crps"] * stage.crps,
-            "mean": self.weights["mean"] * stage.crps,
             "div": self.weights["div"] * stage.div,
         }
         prepared, steps = model.prepare(), stage.rollout_steps
@@ -103,9 +103,9 @@ class ElboObjective(nn.Module):
             if kl is not None:
                 terms["kl"] = kl
         if weights["crps"] or weights["mean"]:
-            states = self._ensemble(model, batch, steps, prepared)
+            states = self._ensemble(model, batch, steps, prepared, self.members if stage.crps else 1)
             fields += [] if self.reference else [states.flatten(0, 1)]
-            terms |= self._scores(states, target)
+            terms |= self._scores(states, target, weights)
         if self.divergence is not None and weights["div"] and fields:
             terms["div"] = torch.stack([self.divergence(states) for states in fields]).mean()
         if not terms:
@@ -140,21 +140,21 @@ class ElboObjective(nn.Module):
         values = 1 if self.reference else steps * self.errors.interior.numel() * state.shape[-1]
         return Forecast(states, std), total / values
 
-    def _ensemble(self, model: LatentStepModel, batch: Batch, steps: int, prepared: Any) -> Tensor:
+    def _ensemble(self, model: LatentStepModel, batch: Batch, steps: int, prepared: Any, members: int) -> Tensor:
         """Roll-outs from the prior, (member, batch, lead, node, variable); members run as one larger batch."""
-        many = Batch(*(each.repeat(self.members, *[1] * (each.ndim - 1)) for each in batch))
+        many = Batch(*(each.repeat(members, *[1] * (each.ndim - 1)) for each in batch))
         options = {"boundary": self.errors.driven, "prepared": prepared, "recompute": self.recompute}
         states = rollout(model, many, steps, **options).states
-        return states.view(self.members, -1, *states.shape[1:])
+        return states.view(members, -1, *states.shape[1:])
 
-    def _scores(self, states: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def _scores(self, states: Tensor, target: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
         """Scores of the ensembles that have a weight."""
         members, truth = self.errors.inside(states), self.errors.inside(target)
         scores = {}
-        if self.weights["crps"]:
+        if weights["crps"]:
             entries = crps_ensemble(members, truth, estimator=self.estimator, alpha=self.alpha)
             scores["crps"] = self.errors.reduce(entries if self.reference else entries / self.errors.scale)
-        if self.weights["mean"]:
+        if weights["mean"]:
             scores["mean"] = (mean_squared_error_of_mean(members, truth) / self.errors.scale.square()).mean()
         return scores
 

@@ -56,10 +56,11 @@ def mean_squared_error_of_mean(members: Tensor, truth: Tensor) -> Tensor:
 
     (mean_j x_j - y)^2 - s^2 / M with the sample variance s^2: an unbiased estimate, for the mean of M members misses
     that of their distribution by s^2 / M (Fortin et al. 2014). So, unlike the plain squared error of the ensemble mean,
-    it does not reward an ensemble for having no spread.
+    it does not reward an ensemble for having no spread. Of one member it is the plain squared error.
 
     Args:
-        members: shape (member, ...), two or more.
+        members: shape (member, ...).
         truth: shape (...).
     """
-    return (members.mean(dim=0) - truth).square() - members.var(dim=0) / len(members)
+    squared = (members.mean(dim=0) - truth).square()
+    return squared if len(members) == 1 else squared - members.var(dim=0) / len(members)

@@ -33,12 +33,11 @@ def switch_epochs(points: Sequence[float], epochs: int) -> list[int]:
 
 
 def ramp(epoch: int, start: int, end: int, steps: int) -> int:
-    """Roll-out length of an epoch: 1 before `start`, `steps` from the last epoch before `end` on, evenly between."""
+    """Roll-out length of an epoch: 1 before `start`, then 2 to `steps` for equally long, `steps` from `end` on."""
     if epoch < start:
         return 1
-    if end - start <= 1 or epoch >= end - 1:
-        return steps
-    return 1 + int((epoch - start) / (end - 1 - start) * (steps - 1) + 0.5)
+    share = min((epoch - start + 1) / max(end - start, 1), 1.0)
+    return 1 + math.ceil(share * (steps - 1) - 1e-9)
 
 
 class ConstantSchedule:
@@ -64,6 +63,8 @@ class ConstantSchedule:
 
 class GraphFMSchedule:
     """One step at the full learning rate, then longer roll-outs at a lower one, then the divergence penalty.
+
+    The ensemble score (CRPS) of a model that draws ensembles comes in with the longer roll-outs.
 
     Args:
         epochs: length of the run.
@@ -93,7 +94,7 @@ class GraphFMSchedule:
 
     def at(self, epoch: float) -> Stage:
         """See `Schedule`."""
-        growing = epoch >= self.ramp_start
+        growing = int(epoch) >= self.ramp_start
         if self.decay == "cosine" and growing:
             lr_factor = self.factor * _cosine(epoch, self.ramp_start, self.epochs, self.final / self.factor)
         elif self.decay == "cosine":
@@ -103,6 +104,7 @@ class GraphFMSchedule:
         return Stage(
             lr_factor=lr_factor,
             rollout_steps=ramp(int(epoch), self.ramp_start, self.div_start, self.rollout_steps),
+            crps=float(growing),
             div=float(int(epoch) >= self.div_start),
         )
 
