@@ -49,7 +49,7 @@ def test_a_generator_of_its_own_leaves_the_global_one_alone(build_model, draw_st
 
 
 def test_members_differ_and_samples_are_reparameterised(build_model, draw_states, tiny_spec, graph):
-    model = build_model("graph_efm", tiny_spec, graph)
+    model = build_model("graph_efm", tiny_spec, graph, prior="learned")
     previous, state, _, forcing = draw_states(tiny_spec, batch=1)
     members = model.step(*(each.expand(4, -1, -1) for each in (previous, state, forcing)), model.prepare()).state
     assert members.std(dim=0).max() > 1e-4
@@ -70,7 +70,7 @@ def test_constant_prior(build_model, draw_states, tiny_spec, graph, mean, std):
 
 
 def test_posterior_sees_the_target_and_prior_does_not(build_model, draw_states, tiny_spec, graph):
-    model = build_model("graph_efm", tiny_spec, graph)
+    model = build_model("graph_efm", tiny_spec, graph, prior="learned")
     previous, state, target, forcing = draw_states(tiny_spec)
     prepared = model.prepare()
     one, _ = model.posterior(previous, state, target, forcing, prepared)
@@ -94,6 +94,6 @@ def test_unknown_priors_are_refused(build_model, tiny_spec, tiny_graph):
     with pytest.raises(UserError, match="unknown prior 'learnt'; did you mean 'learned'"):
         build_model("graph_efm", tiny_spec, tiny_graph, prior="learnt")
     with pytest.raises(UserError, match="unknown distribution 'diag'"):
-        build_model("graph_efm", tiny_spec, tiny_graph, prior_distribution="diag")
+        build_model("graph_efm", tiny_spec, tiny_graph, prior="learned", prior_distribution="diag")
     with pytest.raises(UserError, match="prior_std is 0: it must be positive"):
         build_model("graph_efm", tiny_spec, tiny_graph, prior="constant", prior_std=0)
