@@ -2,8 +2,9 @@
 
 import pytest
 
-from spacecast.app.dryrun import Cost, _duration, schedule_table
+from spacecast.app.dryrun import Cost, _duration, _measured, schedule_table
 from spacecast.core.types import Stage
+from spacecast.training.schedule import GraphEFMSchedule
 
 
 class TwoStages:
@@ -23,9 +24,16 @@ def test_the_table_has_a_line_per_stage():
 
 
 def test_seconds_per_step_grow_evenly_with_the_rollout():
-    cost = Cost(one=1.0, most=4.0, longest=4, forward=0.5)
-    assert [cost.step(rollout) for rollout in (1, 2, 3, 4)] == [1, 2, 3, 4]
-    assert Cost(one=2.0, most=2.0, longest=1, forward=0.0).step(1) == 2
+    cost = Cost({(True, True, False): {1: 1.0, 4: 4.0}, (False, False, True): {1: 2.0}}, forward=0.5)
+    assert [cost.step(Stage(rollout_steps=length, div=0)) for length in (1, 2, 3, 4)] == [1, 2, 3, 4]
+    assert cost.step(Stage(kl=0, crps=0)) == 2
+    assert cost.extremes == [(1, 1.0), (4, 4.0)]
+
+
+def test_each_set_of_terms_is_measured_at_its_shortest_and_longest_rollout():
+    schedule = GraphEFMSchedule(10, switches=(0.2, 0.4, 0.8, 0.9), rollout_steps=4)
+    found = [(stage.rollout_steps, stage.kl, stage.crps, stage.div) for stage in _measured(schedule, 10)]
+    assert found == [(4, 1, 0, 0), (4, 1, 1, 0), (4, 1, 1, 1), (1, 0, 0, 0), (1, 1, 0, 0)]
 
 
 @pytest.mark.parametrize(

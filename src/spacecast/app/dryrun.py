@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.utils.data import default_collate
 
 from spacecast.app.assemble import Parts, device_of
-from spacecast.app.datacheck import epochs_of, longest_rollout
+from spacecast.app.datacheck import epochs_of
 from spacecast.core.types import Batch, Stage
 
 if TYPE_CHECKING:
@@ -24,41 +25,63 @@ REPEATS, PATIENCE = 6, 10.0  # of the measurement: passes at most, seconds that 
 AUTOCAST = {"bf16": torch.bfloat16, "bf16-mixed": torch.bfloat16, "16": torch.float16, "16-mixed": torch.float16}
 
 
+Terms = tuple[bool, bool, bool]
+
+
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a training step and of a validation step, by linear interpolation in the roll-out length."""
+    """Seconds of training steps, by the terms of the loss that are on and the roll-out length, and of validation."""
 
-    one: float
-    most: float
-    longest: int
+    training: Mapping[Terms, Mapping[int, float]]
     forward: float
 
-    def step(self, rollout: int) -> float:
-        """Seconds of a training step."""
-        share = (rollout - 1) / max(self.longest - 1, 1)
-        return self.one + share * (self.most - self.one)
+    def step(self, stage: Stage) -> float:
+        """Seconds of a training step, by linear interpolation in the roll-out length."""
+        lengths, seconds = zip(*sorted(self.training[_terms(stage)].items()), strict=True)
+        return float(np.interp(stage.rollout_steps, lengths, seconds))
+
+    @property
+    def extremes(self) -> list[tuple[int, float]]:
+        """Roll-out length and seconds of the shortest and of the longest step."""
+        measured = [(length, seconds) for each in self.training.values() for length, seconds in each.items()]
+        return [min(measured), max(measured)]
 
 
 def dry_run(plain: Mapping[str, Any], parts: Parts) -> None:
     """Measure a step and log parameters, schedule, memory, seconds per step and the predicted time of the run."""
     epochs = epochs_of(plain)
-    longest = longest_rollout(parts.schedule, epochs)
     device = device_of(plain)
     module = parts.module.to(device).train()
     before = _memory(device)
-    seconds = {rollout: _step_seconds(plain, parts, module, device, rollout) for rollout in (longest, 1)}
+    training: dict[Terms, dict[int, float]] = {}
+    for stage in _measured(parts.schedule, epochs):
+        training.setdefault(_terms(stage), {})[stage.rollout_steps] = _step_seconds(plain, parts, module, device, stage)
     memory = _memory(device)
-    cost = Cost(seconds[1], seconds[longest], longest, _forward_seconds(plain, parts, module, device))
+    cost = Cost(training, _forward_seconds(plain, parts, module, device))
     steps = [_steps_of_epoch(plain, parts, epoch) for epoch in range(epochs)]
     total = _total_seconds(plain, parts, cost, steps)
     weights = sum(weight.numel() for weight in parts.model.parameters())
+    (short, least), (longest, most) = cost.extremes
     log.info("schedule\n%s", "\n".join(schedule_table(parts.schedule, epochs)))
     log.info("parameters            %s", f"{weights:,}")
     log.info("device                %s, precision %s", device, plain["trainer"].get("precision"))
     log.info("peak memory           %.2f GB (%.2f GB before the step)", memory, before)
-    log.info("seconds per step      %.3f with 1 step, %.3f with %d steps of roll-out", cost.one, cost.most, longest)
+    log.info("seconds per step      %.3f with a roll-out of %d, %.3f with one of %d", least, short, most, longest)
     log.info("optimiser steps       %d in %d epochs", sum(steps), epochs)
     log.info("predicted time        %s on this machine, evaluation not included", _duration(total))
+
+
+def _terms(stage: Stage) -> Terms:
+    """Which terms of the loss are on."""
+    return bool(stage.kl), bool(stage.crps), bool(stage.div)
+
+
+def _measured(schedule: "Schedule", epochs: int) -> list[Stage]:
+    """For each set of terms the stages of the longest and of the shortest roll-out, the longest of all first."""
+    stages = {(_terms(stage), stage.rollout_steps): stage for stage in map(schedule.at, range(epochs))}
+    lengths = {terms: [length for other, length in stages if other == terms] for terms, _ in stages}
+    ends = {(terms, pick(each)) for terms, each in lengths.items() for pick in (min, max)}
+    return [stages[end] for end in sorted(ends, key=lambda end: (-end[1], end[0]))]
 
 
 def schedule_table(schedule: "Schedule", epochs: int) -> list[str]:
@@ -96,11 +119,10 @@ def _batch(plain: Mapping[str, Any], parts: Parts, split: str, rollout: int) -> 
 
 
 def _step_seconds(
-    plain: Mapping[str, Any], parts: Parts, module: "ForecastModule", device: torch.device, rollout: int
+    plain: Mapping[str, Any], parts: Parts, module: "ForecastModule", device: torch.device, stage: Stage
 ) -> float:
-    """Seconds of a forward and backward pass, every term of the loss switched on; the best of some after the first."""
-    batch = Batch(*(field.to(device) for field in _batch(plain, parts, "train", rollout)))
-    stage = Stage(rollout_steps=rollout)
+    """Seconds of a forward and backward pass in a stage; the best of some after the first."""
+    batch = Batch(*(field.to(device) for field in _batch(plain, parts, "train", stage.rollout_steps)))
     taken: list[float] = []
     while len(taken) < 2 or (len(taken) < REPEATS and sum(taken) < PATIENCE):
         start = time.perf_counter()
@@ -166,7 +188,7 @@ def _total_seconds(plain: Mapping[str, Any], parts: Parts, cost: Cost, steps: li
     total = 0.0
     for epoch, number in enumerate(steps):
         done = min(number, left)
-        total += done * cost.step(parts.data.steps_at(epoch)) + (validation if done == number else 0.0)
+        total += done * cost.step(parts.schedule.at(epoch)) + (validation if done == number else 0.0)
         left -= done
         if left <= 0:
             break

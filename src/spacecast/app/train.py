@@ -65,7 +65,8 @@ def fit_and_score(plain: Plain, parts: "Parts") -> "Scores | None":
         log_tags(logger, provenance(parts.spec.data_hash, parts.graph.content_hash))
         log_artifact(logger, run_dir / "config.yaml", "config")
         if any(weight.requires_grad for weight in parts.model.parameters()):
-            callbacks = [SelfDescription(plain, parts.spec, parts.graph), *make_callbacks(run_dir)]
+            described = SelfDescription(plain, parts.spec, parts.graph)
+            callbacks = [described, *make_callbacks(run_dir, parts.module.monitor)]
             trainer = make_trainer(build(plain["trainer"]), run_dir, logger, callbacks)
             trainer.fit(parts.module, datamodule=parts.data)
             if not trainer.is_global_zero:

@@ -9,8 +9,6 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 
-from spacecast.training.module import MONITOR
-
 log = logging.getLogger(__name__)
 
 
@@ -58,12 +56,12 @@ class Lines(Callback):
         log.info(message, extra={"progress": True})
 
 
-def make_callbacks(run_dir: Path) -> list[Callback]:
-    """Keep `checkpoints/best.ckpt` by the validation score and `last.ckpt`; a bar on a terminal, lines in the log."""
+def make_callbacks(run_dir: Path, monitor: str) -> list[Callback]:
+    """Keep `checkpoints/best.ckpt` (least `monitor`) and `last.ckpt`; a bar on a terminal, lines in the log."""
     keep = ModelCheckpoint(
         dirpath=run_dir / "checkpoints",
         filename="best",
-        monitor=MONITOR,
+        monitor=monitor,
         mode="min",
         save_top_k=1,
         save_last=True,

@@ -13,8 +13,7 @@ from spacecast.core.types import Batch
 from spacecast.forecast.rollout import iterate
 from spacecast.forecast.standardize import Standardizer
 from spacecast.training.schedule import Schedule
-
-MONITOR = "val/rmse_ratio"
+from spacecast.training.validation import ValidationSums, summary
 
 
 class ForecastModule(pl.LightningModule):
@@ -27,6 +26,7 @@ class ForecastModule(pl.LightningModule):
         optimizer: builds the optimiser from parameters.
         spec: facts of the data.
         validation_steps: leads of the validation roll-out; the same in all epochs, so that epochs compare.
+        validation_members: members of the validation ensembles; 1 for a deterministic model.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class ForecastModule(pl.LightningModule):
         spec: DataSpec,
         *,
         validation_steps: int = 4,
+        validation_members: int = 1,
     ) -> None:
         super().__init__()
         self.model = model
@@ -45,12 +46,17 @@ class ForecastModule(pl.LightningModule):
         self.schedule = schedule
         self.make_optimizer = optimizer
         self.spec = spec
-        self.validation_steps = validation_steps
+        self.validation_steps, self.validation_members = validation_steps, validation_members
         self.standardizer = Standardizer(spec)
         self.register_buffer("boundary", torch.as_tensor(spec.boundary), persistent=False)
         self.register_buffer("interior", torch.as_tensor(spec.interior.nonzero()[0]), persistent=False)
-        self._errors = torch.zeros(0)
+        self._sums = ValidationSums(validation_steps, len(spec.state))
         self._base_rates: list[float] = []
+
+    @property
+    def monitor(self) -> str:
+        """Name of the score that the best checkpoint has least of."""
+        return "val/crps_ratio" if self.validation_members > 1 else "val/rmse_ratio"
 
     @property
     def step_model(self) -> StepModel:
@@ -86,30 +92,27 @@ class ForecastModule(pl.LightningModule):
         self.log_dict({"train/rollout_steps": float(stage.rollout_steps), "train/lr_factor": stage.lr_factor})
 
     def on_validation_epoch_start(self) -> None:
-        """Empty sums: squared error of forecast and persistence by lead and variable, and a count."""
-        self._errors = torch.zeros(2, self.validation_steps, len(self.spec.state), dtype=torch.float64)
-        self._count = 0
+        """Empty sums."""
+        self._sums = ValidationSums(self.validation_steps, len(self.spec.state))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
-        """Add the squared errors of a roll-out."""
-        batch = self.standardizer.batch(batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add the scores of a roll-out; ensembles are drawn alike in all epochs."""
+        batch, members = self.standardizer.batch(batch), self.validation_members
+        many = Batch(*(field.repeat(members, *[1] * (field.ndim - 1)) for field in batch))
         present = batch.initial[:, 1].index_select(1, self.interior)
-        steps = iterate(self.step_model, batch, self.validation_steps, boundary=self.boundary)
-        for lead, output in enumerate(steps):
-            truth = batch.target[:, lead].index_select(1, self.interior)
-            forecast = output.state.index_select(1, self.interior)
-            for row, guess in enumerate((forecast, present)):
-                mean = (guess - truth).float().square().mean(dim=1).sum(dim=0)
-                self._errors[row, lead] += mean.double().cpu()
-        self._count += batch.initial.shape[0]
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(batch_idx)
+            for lead, output in enumerate(
+                iterate(self.step_model, many, self.validation_steps, boundary=self.boundary)
+            ):
+                states = output.state.index_select(1, self.interior).unflatten(0, (members, -1))
+                self._sums.add(lead, states, batch.target[:, lead].index_select(1, self.interior), present)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the RMSE over persistence's, and the RMSE of each variable at the last lead in its units."""
-        sums = torch.cat([self._errors.flatten(), torch.tensor([float(self._count)], dtype=torch.float64)])
-        sums = self.trainer.strategy.reduce(sums.to(self.device, torch.float32), reduce_op="sum").cpu()
-        errors = (sums[:-1] / sums[-1]).sqrt().view(2, self.validation_steps, -1)
-        ratio = (errors[0] / errors[1].clamp(min=1e-12)).mean(dim=1)
-        self.log(MONITOR, ratio.mean(), prog_bar=True, sync_dist=False)
-        self.log_dict({"val/rmse_ratio_first_lead": ratio[0], "val/rmse_ratio_last_lead": ratio[-1]})
-        physical = errors[0, -1] * torch.as_tensor(self.spec.state.std)
-        self.log_dict({f"val_rmse/{name}": value for name, value in zip(self.spec.state.names, physical, strict=True)})
+        """Log the scores; the one that chooses the best checkpoint is on the progress bar."""
+        flat = self._sums.flat().to(self.device, torch.float32)
+        means = self._sums.means(self.trainer.strategy.reduce(flat, reduce_op="sum").cpu())
+        std = torch.as_tensor(self.spec.state.std)
+        scores = summary(means, std, self.spec.state.names, ensemble=self.validation_members > 1)
+        self.log(self.monitor, scores.pop(self.monitor), prog_bar=True, sync_dist=False)
+        self.log_dict(scores)

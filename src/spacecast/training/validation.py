@@ -1,0 +1,71 @@
+"""Scores of the validation roll-outs, gathered as sums."""
+
+import torch
+from torch import Tensor
+
+from spacecast.losses.latent import crps_ensemble, mean_squared_error_of_mean
+
+SCORES = ("mse", "persistence_mse", "crps", "persistence_mae", "variance")
+
+
+class ValidationSums:
+    """Sums of scores over windows by lead and variable, standardised.
+
+    `mse` is that of the mean of the distribution that the members are drawn from, estimated without bias, so that a few
+    members do; the CRPS is the fair one, of one member its absolute error.
+
+    Args:
+        leads: leads of the roll-outs.
+        variables: number of state variables.
+    """
+
+    def __init__(self, leads: int, variables: int) -> None:
+        self.sums = torch.zeros(len(SCORES), leads, variables, dtype=torch.float64)
+        self.windows = 0
+
+    def add(self, lead: int, members: Tensor, truth: Tensor, present: Tensor) -> None:
+        """Add the forecasts of some windows at one lead.
+
+        Args:
+            lead: number of the lead, from 0.
+            members: shape (member, window, node, variable).
+            truth, present: the target and persistence, shape (window, node, variable).
+        """
+        many = len(members) > 1
+        entries = (
+            mean_squared_error_of_mean(members, truth),
+            (present - truth).square(),
+            crps_ensemble(members, truth) if many else (members[0] - truth).abs(),
+            (present - truth).abs(),
+            members.var(dim=0) if many else torch.zeros_like(truth),
+        )
+        self.sums[:, lead] += torch.stack([each.float().mean(dim=1).sum(dim=0) for each in entries]).double().cpu()
+        self.windows += len(truth) if lead == 0 else 0
+
+    def flat(self) -> Tensor:
+        """Sums and number of windows as one vector, to be added up over processes."""
+        return torch.cat([self.sums.flatten(), torch.tensor([float(self.windows)], dtype=torch.float64)])
+
+    def means(self, flat: Tensor) -> dict[str, Tensor]:
+        """Mean scores (lead, variable) from a vector like that of `flat`."""
+        values = (flat[:-1] / flat[-1]).view(self.sums.shape).clamp(min=0)
+        return dict(zip(SCORES, values, strict=True))
+
+
+def summary(means: dict[str, Tensor], std: Tensor, names: tuple[str, ...], *, ensemble: bool) -> dict[str, Tensor]:
+    """What is logged of a validation: ratios to persistence, averaged over variables, and RMSE at the last lead.
+
+    Args:
+        means: of `ValidationSums.means`.
+        std: standard deviations of the state variables, physical units.
+        names: of the state variables.
+        ensemble: also the ratio of CRPS to persistence's mean absolute error, and the spread-skill ratio.
+    """
+    rmse, persistence = means["mse"].sqrt(), means["persistence_mse"].sqrt().clamp(min=1e-12)
+    ratio = (rmse / persistence).mean(dim=1)
+    scores = {f"val/rmse_ratio{which}_lead": ratio[lead] for which, lead in (("_first", 0), ("_last", -1))}
+    scores["val/rmse_ratio"] = ratio.mean()
+    if ensemble:
+        scores["val/crps_ratio"] = (means["crps"] / means["persistence_mae"].clamp(min=1e-12)).mean()
+        scores["val/spread_skill"] = (means["variance"].sqrt() / rmse.clamp(min=1e-12)).mean()
+    return scores | {f"val_rmse/{name}": value for name, value in zip(names, rmse[-1] * std, strict=True)}
