@@ -33,9 +33,14 @@ def test_the_ramp_grows_from_the_switch_on_in_equal_shares():
     assert lengths == [1, 1, 1, 3, 5]
 
 
-def test_the_ensemble_score_comes_in_with_the_roll_out():
-    stages = [GraphFMSchedule(5, switches=(0.6, 1)).at(epoch) for epoch in range(5)]
-    assert [stage.crps for stage in stages] == [0, 0, 0, 1, 1]
+def test_rates_fall_to_the_switch_and_on_to_the_end():
+    for schedule in (
+        GraphFMSchedule(10, switches=(0.4, 1), rollout_lr_factor=0.3, decay="cosine", final_lr_factor=0.01),
+        GraphEFMSchedule(10, switches=(0, 0.4, 0.8, 1), rollout_lr_factor=0.3, decay="cosine", final_lr_factor=0.01),
+    ):
+        rates = [schedule.at(epoch / 10).lr_factor for epoch in range(101)]
+        assert rates == sorted(rates, reverse=True)
+        assert (rates[0], rates[40], rates[100]) == pytest.approx((1, 0.3, 0.01))
 
 
 @given(st.integers(1, 300), st.integers(1, 12), st.floats(0, 1), st.floats(0, 1))

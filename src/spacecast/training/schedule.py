@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from spacecast.core.errors import UserError
@@ -61,10 +62,28 @@ class ConstantSchedule:
         return Stage(lr_factor=factor, rollout_steps=self.rollout_steps)
 
 
+@dataclass(frozen=True)
+class TwoRates:
+    """Learning rate factor 1 before epoch `switch` and `factor` after it; a cosine falls from one to the other."""
+
+    epochs: int
+    switch: int
+    factor: float
+    decay: Decay
+    final: float
+
+    def at(self, epoch: float) -> float:
+        """Factor in an epoch."""
+        if self.decay == "constant":
+            return self.factor if epoch >= self.switch else 1.0
+        if epoch >= self.switch:
+            final = self.final / self.factor if self.factor else 0.0
+            return self.factor * _cosine(epoch, self.switch, self.epochs, final)
+        return _cosine(epoch, 0, self.switch, self.factor)
+
+
 class GraphFMSchedule:
     """One step at the full learning rate, then longer roll-outs at a lower one, then the divergence penalty.
-
-    The ensemble score (CRPS) of a model that draws ensembles comes in with the longer roll-outs.
 
     Args:
         epochs: length of the run.
@@ -90,21 +109,13 @@ class GraphFMSchedule:
             raise UserError(f"schedule needs 2 switch points (roll-out, divergence), found {len(switches)}")
         self.epochs, self.rollout_steps = epochs, rollout_steps
         self.ramp_start, self.div_start = switch_epochs(switches, epochs)
-        self.factor, self.decay, self.final = rollout_lr_factor, decay, final_lr_factor
+        self.lr = TwoRates(epochs, self.ramp_start, rollout_lr_factor, decay, final_lr_factor)
 
     def at(self, epoch: float) -> Stage:
         """See `Schedule`."""
-        growing = int(epoch) >= self.ramp_start
-        if self.decay == "cosine" and growing:
-            lr_factor = self.factor * _cosine(epoch, self.ramp_start, self.epochs, self.final / self.factor)
-        elif self.decay == "cosine":
-            lr_factor = _cosine(epoch, 0, self.ramp_start, self.factor)
-        else:
-            lr_factor = self.factor if growing else 1.0
         return Stage(
-            lr_factor=lr_factor,
+            lr_factor=self.lr.at(epoch),
             rollout_steps=ramp(int(epoch), self.ramp_start, self.div_start, self.rollout_steps),
-            crps=float(growing),
             div=float(int(epoch) >= self.div_start),
         )
 
@@ -121,6 +132,7 @@ class GraphEFMSchedule:
         switches: where KL, roll-out ramp, CRPS and divergence penalty begin, as epochs or as shares of the run.
         rollout_steps: length that the roll-out grows to.
         rollout_lr_factor: multiplies the learning rate from the second switch on.
+        decay, final_lr_factor: as in `GraphFMSchedule`, with the second switch.
     """
 
     def __init__(
@@ -130,17 +142,20 @@ class GraphEFMSchedule:
         switches: Sequence[float] = (0.4, 0.6, 0.8, 0.9),
         rollout_steps: int = 4,
         rollout_lr_factor: float = 0.1,
+        decay: Decay = "constant",
+        final_lr_factor: float = 0.01,
     ) -> None:
         if len(switches) != 4:
             raise UserError(f"schedule needs 4 switch points (KL, roll-out, CRPS, divergence), found {len(switches)}")
-        self.epochs, self.rollout_steps, self.factor = epochs, rollout_steps, rollout_lr_factor
+        self.epochs, self.rollout_steps = epochs, rollout_steps
         self.kl_start, self.ramp_start, self.crps_start, self.div_start = switch_epochs(switches, epochs)
+        self.lr = TwoRates(epochs, self.ramp_start, rollout_lr_factor, decay, final_lr_factor)
 
     def at(self, epoch: float) -> Stage:
         """See `Schedule`."""
         whole = int(epoch)
         return Stage(
-            lr_factor=self.factor if whole >= self.ramp_start else 1.0,
+            lr_factor=self.lr.at(epoch),
             rollout_steps=ramp(whole, self.ramp_start, self.crps_start, self.rollout_steps),
             kl=float(whole >= self.kl_start),
             crps=float(whole >= self.crps_start),
