@@ -1,0 +1,186 @@
+"""Between a configuration and a launcher: one source for nodes and devices, submission, and the work of a job."""
+
+import json
+import logging
+import logging.config
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from spacecast.app.command import Command, Plain
+from spacecast.app.compose import conf_dir
+from spacecast.app.runs import CONFIG_FILE, close_logs, first_process, read_facts
+from spacecast.core.errors import UserError
+
+if TYPE_CHECKING:
+    from spacecast.launch.folder import Run, Sweep
+    from spacecast.launch.launcher import Launcher
+
+log = logging.getLogger(__name__)
+
+WORK, INTERRUPTED_CODE = "spacecast.app.launching:work", 75
+
+
+def align(plain: Plain, typed: Sequence[str]) -> None:
+    """Make `trainer.num_nodes` and `trainer.devices` agree with the launcher, whichever of the two was given.
+
+    Raises:
+        UserError: both were given and differ, or the launcher cannot know how many devices to ask for.
+
+    """
+    launcher = plain.get("launcher")
+    if not launcher or "gpus_per_node" not in launcher:
+        return
+    trainer = plain["trainer"]
+    for key, follower in (("nodes", "num_nodes"), ("gpus_per_node", "devices")):
+        if launcher.get(key) is None:
+            continue
+        given = any(word.lstrip("+").startswith(f"trainer.{follower}=") for word in typed)
+        if given and trainer[follower] != launcher[key]:
+            pair = f"launcher.{key}={launcher[key]} and trainer.{follower}={trainer[follower]}"
+            raise UserError(f"{pair} contradict each other; give one of them, the other follows")
+        trainer[follower] = launcher[key]
+    launcher["nodes"] = trainer["num_nodes"]
+    devices, accelerator = trainer["devices"], trainer["accelerator"]
+    if isinstance(devices, bool) or not isinstance(devices, int) or devices < 1:
+        raise UserError(f"trainer.devices={devices}: a scheduler needs a number; give launcher.gpus_per_node=N")
+    if launcher["gpus_per_node"] is not None:
+        if accelerator == "cpu":
+            gpus = f"launcher.gpus_per_node={launcher['gpus_per_node']}"
+            raise UserError(f"{gpus} would idle with trainer.accelerator=cpu; leave it out, or choose trainer=gpu")
+        trainer["accelerator"] = "gpu" if accelerator == "auto" else accelerator
+    elif accelerator in ("gpu", "cuda"):
+        launcher["gpus_per_node"] = devices
+
+
+def read_config(run_dir: Path) -> Plain:
+    """The recorded configuration of a run."""
+    plain = OmegaConf.to_container(OmegaConf.load(run_dir / CONFIG_FILE))
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def start_logs(run_dir: Path, name: str) -> None:
+    """Log as Hydra's own runs do: short lines on the terminal, full ones in the file `name.log` of the run."""
+    conf = OmegaConf.load(conf_dir() / "hydra" / "job_logging" / "spacecast.yaml")
+    place = {"runtime": {"output_dir": str(run_dir)}, "job": {"name": name}, "job_logging": conf}
+    settings = OmegaConf.to_container(OmegaConf.create({"hydra": place}).hydra.job_logging, resolve=True)
+    assert isinstance(settings, dict)
+    logging.config.dictConfig({str(key): value for key, value in settings.items()})
+    logging.captureWarnings(True)
+
+
+@contextmanager
+def recorded(run_dir: Path) -> Iterator[None]:
+    """Keep `status.json` up to date around the work of a run; what the work raises goes through."""
+    from spacecast.launch.status import FAILED, FINISHED, INTERRUPTED, RUNNING, here, read_status, write_status
+
+    if not first_process():
+        yield
+        return
+
+    def note(state: str, code: int, error: object = None) -> None:
+        """Write how it ended."""
+        line = None if error is None else " ".join(str(error).split())[:500]
+        tracked = read_facts(run_dir).get("mlflow_run_id")
+        write_status(run_dir, state=state, exit_code=code, error=line, mlflow_run_id=tracked)
+
+    starts = read_status(run_dir).get("starts", 0) + 1
+    write_status(run_dir, state=RUNNING, exit_code=None, error=None, starts=starts, **here())
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt) as leaving:
+        note(INTERRUPTED, INTERRUPTED_CODE, leaving)
+        raise
+    except UserError as error:
+        note(FAILED, 2, error)
+        raise
+    except BaseException as error:
+        note(FAILED, 1, f"{type(error).__name__}: {error}")
+        raise
+    note(FINISHED, 0)
+
+
+def run_saved(command: Command, run_dir: Path) -> Any:
+    """Do the work of a command for the configuration recorded in a run folder; `status.json` says how it went.
+
+    Args:
+        command: whose work.
+        run_dir: with `config.yaml`; everything of the run goes there, and it goes on from a checkpoint there.
+
+    Raises:
+        Exception: whatever the work raises, with its traceback in the log and the attribute `log_file`.
+
+    """
+    from spacecast.app.cli import interruptible
+
+    start_logs(run_dir, command.config)
+    try:
+        with recorded(run_dir), interruptible(run_dir):
+            try:
+                return command.task(read_config(run_dir))
+            except UserError as error:
+                log.error("%s", error)
+                raise
+            except Exception as error:
+                log.exception("internal error")
+                error.log_file = f"traceback in {run_dir / command.config}.log"  # type: ignore[attr-defined]
+                raise
+    finally:
+        close_logs(run_dir)
+
+
+def work(command: str, run_dir: str) -> None:
+    """What a job of a scheduler does; see `run_saved`."""
+    from spacecast.launch.attempt import locate
+
+    run_saved(locate(command), Path(run_dir))  # type: ignore[arg-type]
+
+
+def launcher_of(plain: Mapping[str, Any]) -> "Launcher | None":
+    """The launcher that a configuration asks for; None: this process."""
+    from spacecast.launch.launcher import Launcher
+
+    section = plain.get("launcher")
+    if not section:
+        return None
+    from spacecast.app.assemble import build
+
+    launcher = build(section)
+    assert isinstance(launcher, Launcher)
+    return launcher
+
+
+def submit(sweep: "Sweep", runs: Sequence["Run"], changes: Mapping[str, Any] | None = None) -> "Sweep":
+    """Hand runs of a sweep to the launcher of their configuration, those that ask for the same as one array.
+
+    Args:
+        sweep: whose runs.
+        runs: which of them.
+        changes: keys of the launcher that replace the recorded ones.
+
+    Raises:
+        UserError: the scheduler refuses.
+
+    """
+    from spacecast.launch.attempt import Attempt
+    from spacecast.launch.folder import CODE, LOGS
+
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        plain = read_config(sweep.run_dir(run))
+        request = {"launcher": {**plain["launcher"], **(changes or {})}, "devices": plain["trainer"]["devices"]}
+        groups.setdefault(json.dumps(request, sort_keys=True), []).append(run)
+    logs = sweep.folder / LOGS
+    logs.mkdir(exist_ok=True)
+    for text, members in groups.items():
+        request = json.loads(text)
+        launcher = launcher_of(request)
+        assert launcher is not None
+        attempts = [Attempt(WORK, sweep.command, str(sweep.run_dir(run)), launcher.max_restarts) for run in members]
+        jobs = launcher.submit(attempts, request["devices"], logs, sweep.folder / CODE)
+        sweep = sweep.submitted(launcher.cluster, {run.number: job for run, job in zip(members, jobs, strict=True)})
+    return sweep

@@ -1,0 +1,93 @@
+"""What a job of a scheduler runs, in each of its processes and after each restart."""
+
+import importlib
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spacecast.launch.status import FAILED, FINISHED, read_status, write_status
+
+log = logging.getLogger(__name__)
+
+EXIT_CODE = 75  # of a run that a signal has ended and that goes on when it is started again
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run as submitit pickles it: words only, so that an older pickle fits whatever code the snapshot holds.
+
+    Args:
+        work: `module:function`, called with the command, the run folder, the job number and the number of restarts.
+        command: where the command is found, `module:NAME`.
+        run_dir: folder of the run, with its `config.yaml`.
+        max_restarts: the most restarts, for whatever reason.
+
+    """
+
+    work: str
+    command: str
+    run_dir: str
+    max_restarts: int
+
+    def __call__(self) -> None:
+        """Run, or go on. A run that has finished stays as it is: schedulers may start a finished job again."""
+        import submitit
+
+        environment = submitit.JobEnvironment()
+        folder, first = Path(self.run_dir), environment.global_rank == 0
+        before = read_status(folder)
+        if before.get("state") == FINISHED:
+            log.warning("%s has finished already", folder)
+            return
+        restarts = _restarts(before, environment.job_id)
+        if restarts > self.max_restarts:
+            reason = f"restarted {restarts} times, launcher.max_restarts={self.max_restarts}"
+            if first:
+                write_status(folder, state=FAILED, error=reason)
+            raise RuntimeError(f"{folder}: {reason}")
+        if environment.cluster == "local":
+            _meet_locally(environment)
+        if first:
+            write_status(folder, job=environment.job_id, restarts=restarts)
+        try:
+            locate(self.work)(self.command, self.run_dir)
+        except SystemExit as leaving:
+            if environment.cluster == "local" and leaving.code == EXIT_CODE:
+                environment._requeue(self.max_restarts - restarts)
+            raise
+
+    def checkpoint(self) -> Any:
+        """What submitit starts after a time-out: the same again; the run goes on from its checkpoint."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def locate(place: str) -> Callable[..., Any]:
+    """Import `module:name`."""
+    module, _, name = place.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _restarts(before: Mapping[str, Any], job: str) -> int:
+    """How often the scheduler has started this job again: Slurm counts, elsewhere the run folder does."""
+    counted = os.environ.get("SLURM_RESTART_COUNT") if "SLURM_JOB_ID" in os.environ else None
+    if counted is not None:
+        return int(counted)
+    again = counted is None and "SLURM_JOB_ID" not in os.environ and before.get("job") == job
+    return int(before.get("restarts", 0)) + 1 if again else 0
+
+
+def _meet_locally(environment: Any) -> None:
+    """Several processes on this machine: tell Lightning which one this is, as a scheduler would."""
+    if environment.num_tasks > 1:
+        os.environ |= {
+            "LOCAL_RANK": str(environment.local_rank),
+            "NODE_RANK": "0",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(20000 + int(environment.job_id) % 20000),
+        }

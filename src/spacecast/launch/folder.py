@@ -1,0 +1,144 @@
+"""A sweep is a folder: `sweep.json` says what belongs to it, each run has a numbered folder in it."""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Self
+
+from spacecast.core.errors import UserError
+
+FILE = "sweep.json"
+CODE, LOGS = "code", "jobs"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a sweep.
+
+    Args:
+        number: name of its folder.
+        name: what differs from the other runs, for people.
+        values: the keys that differ, with their values as typed.
+        overrides: everything that was typed for it.
+
+    """
+
+    number: int
+    name: str
+    values: Mapping[str, str]
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What one submission gave to a scheduler: run number to job number.
+
+    Args:
+        cluster: `slurm` or `local`.
+        jobs: job of each run, for example {0: "12_0", 1: "12_1"}.
+        time: ISO 8601.
+
+    """
+
+    cluster: str
+    jobs: Mapping[int, str]
+    time: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All runs of one multirun.
+
+    Args:
+        folder: where it lies, absolute.
+        command: where the command is found, `module:NAME`.
+        runs: in order of their numbers.
+        submissions: in order of time.
+
+    """
+
+    folder: Path
+    command: str
+    runs: tuple[Run, ...]
+    submissions: tuple[Submission, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the folder, also the `sweep` tag of its runs."""
+        return self.folder.name
+
+    @property
+    def varied(self) -> list[str]:
+        """Keys in which the runs differ."""
+        return list(dict.fromkeys(key for run in self.runs for key in run.values))
+
+    def run_dir(self, run: Run) -> Path:
+        """Folder of a run."""
+        return self.folder / str(run.number)
+
+    def job(self, run: Run) -> tuple[str, str]:
+        """Cluster and number of the latest job of a run; empty when it was never submitted."""
+        for submission in reversed(self.submissions):
+            if run.number in submission.jobs:
+                return submission.cluster, submission.jobs[run.number]
+        return "", ""
+
+    def submitted(self, cluster: str, jobs: Mapping[int, str]) -> Self:
+        """The sweep after a submission, recorded on disk."""
+        sweep = replace(self, submissions=(*self.submissions, Submission(cluster, jobs)))
+        sweep.write()
+        return sweep
+
+    def write(self) -> None:
+        """Replace `sweep.json` as a whole."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / f".{FILE}.{os.getpid()}"
+        content = {key: value for key, value in asdict(self).items() if key != "folder"}
+        partial.write_text(json.dumps(content, indent=1) + "\n")
+        partial.replace(self.folder / FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The sweep in a folder.
+
+        Raises:
+            UserError: the folder holds none.
+
+        """
+        try:
+            found = json.loads((folder / FILE).read_text())
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UserError(f"{folder} is no sweep: it has no {FILE}; give the folder that -m has made") from error
+        runs = tuple(Run(**{**run, "overrides": tuple(run["overrides"])}) for run in found["runs"])
+        submissions = tuple(
+            Submission(**{**entry, "jobs": {int(number): job for number, job in entry["jobs"].items()}})
+            for entry in found["submissions"]
+        )
+        return cls(folder.absolute(), found["command"], runs, submissions)
+
+
+def name_runs(overrides: Sequence[Sequence[str]]) -> list[Run]:
+    """Runs named by what differs among their overrides, `key=value` each.
+
+    The last part of a key will do where it is the only one of its kind: `hidden_dim=64 lr=0.001`.
+    """
+    typed = [dict(_split(word) for word in words) for words in overrides]
+    keys = list(dict.fromkeys(key for values in typed for key in values))
+    varied = [key for key in keys if len({values.get(key) for values in typed}) > 1]
+    leaves = [key.rpartition(".")[2] for key in varied]
+    short = {key: leaf if leaves.count(leaf) == 1 else key for key, leaf in zip(varied, leaves, strict=True)}
+    runs = []
+    for number, (words, values) in enumerate(zip(overrides, typed, strict=True)):
+        differs = {key: values[key] for key in varied if key in values}
+        name = " ".join(f"{short[key]}={value}" for key, value in differs.items())
+        runs.append(Run(number, name, differs, tuple(words)))
+    return runs
+
+
+def _split(word: str) -> tuple[str, str]:
+    """Key, without signs in front, and value of an override."""
+    key, _, value = word.partition("=")
+    return key.lstrip("+~"), value

@@ -1,0 +1,206 @@
+"""Submission by submitit: what is asked of a scheduler, refusals before anything is queued, job numbers."""
+
+import math
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from spacecast.core.errors import UserError
+from spacecast.launch.attempt import Attempt
+
+MISREAD = ("bash", "interactive")  # job names that Lightning takes for a shell; it would train each task alone
+OURS = ("array", "error", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "signal", "time")
+
+
+class Launcher:
+    """What to ask of the scheduler for each run.
+
+    Args:
+        cluster: `slurm`, or `local` for the same road on this machine, one run after the other.
+        nodes: machines for each run; None: as `trainer.num_nodes` says, which follows when this is given.
+        gpus_per_node: GPUs, and processes, on each; None: as the trainer says.
+        cpus_per_task: processors for each process; None: what the site gives.
+        memory_gb: memory of each node; None: what the site gives.
+        hours: time limit of one stretch; a run that needs longer is started again.
+        partition, account, qos, constraint: as sbatch takes them.
+        name: of the jobs.
+        parallel: how many runs of a sweep at once.
+        max_restarts: after time limits, preemptions and failures of nodes together.
+        signal_seconds: how long before the time limit the run is told to save and hand over.
+        setup: shell commands before the run, for example to load modules.
+        sbatch: further options of sbatch, for example `{reservation: night, mail-type: END}`; true for a flag.
+        srun: further words for srun.
+        wait: stay until every run has ended, instead of returning at once.
+
+    Raises:
+        UserError: values that contradict each other.
+
+    """
+
+    def __init__(
+        self,
+        cluster: Literal["slurm", "local"] = "slurm",
+        nodes: int | None = None,
+        gpus_per_node: int | None = None,
+        cpus_per_task: int | None = None,
+        memory_gb: float | None = None,
+        hours: float = 4.0,
+        partition: str | None = None,
+        account: str | None = None,
+        qos: str | None = None,
+        constraint: str | None = None,
+        name: str = "spacecast",
+        parallel: int = 256,
+        max_restarts: int = 20,
+        signal_seconds: int = 120,
+        setup: Sequence[str] = (),
+        sbatch: Mapping[str, str | int | float | bool] | None = None,
+        srun: Sequence[str] = (),
+        wait: bool = False,
+    ) -> None:
+        self.cluster, self.nodes, self.gpus_per_node = cluster, nodes or 1, gpus_per_node
+        self.cpus_per_task, self.memory_gb = cpus_per_task, memory_gb
+        self.minutes = math.ceil(hours * 60 - 1e-6)
+        self.site = {"partition": partition, "account": account, "qos": qos, "constraint": constraint}
+        self.name, self.parallel, self.max_restarts, self.signal_seconds = name, parallel, max_restarts, signal_seconds
+        self.setup, self.sbatch, self.srun, self.wait = list(setup), dict(sbatch or {}), list(srun), wait
+        self._check(hours)
+
+    def _check(self, hours: float) -> None:
+        """Refuse what can never work."""
+        if self.name in MISREAD or not self.name or any(letter.isspace() or letter == "/" for letter in self.name):
+            taken = ": Lightning takes it for a shell" if self.name in MISREAD else ""
+            raise UserError(f"launcher.name={self.name!r} cannot name a job{taken}; choose another word")
+        if self.minutes * 60 <= self.signal_seconds:
+            limit = f"launcher.hours={hours:g} ({self.minutes * 60} s)"
+            raise UserError(f"{limit} does not exceed launcher.signal_seconds={self.signal_seconds}; give more hours")
+        if self.cluster == "local" and self.nodes > 1:
+            raise UserError(f"launcher.nodes={self.nodes}: this machine is one node; use launcher=slurm")
+        for key in self.sbatch:
+            if key.replace("_", "-") in OURS:
+                raise UserError(f"launcher.sbatch.{key} is set by the launcher itself; use its own keys")
+
+    def parameters(self, tasks_per_node: int, code: Path) -> dict[str, Any]:
+        """Parameters of submitit's Slurm executor.
+
+        Args:
+            tasks_per_node: processes on each node, one for each device.
+            code: folder that goes in front of PYTHONPATH.
+
+        """
+        setup = [f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"]
+        if self.cpus_per_task:
+            setup.append(f"export SRUN_CPUS_PER_TASK={self.cpus_per_task}")  # srun does not inherit it
+        wanted = {
+            "job_name": self.name,
+            "nodes": self.nodes,
+            "ntasks_per_node": tasks_per_node,
+            "gpus_per_node": self.gpus_per_node,
+            "cpus_per_task": self.cpus_per_task,
+            "mem": self.memory_gb,
+            "time": self.minutes,
+            "partition": self.site["partition"],
+            "account": self.site["account"],
+            "qos": self.site["qos"],
+            "constraint": self.site["constraint"],
+            "signal_delay_s": self.signal_seconds,
+            "array_parallelism": self.parallel,
+            "setup": [*self.setup, *setup],
+            "srun_args": self.srun or None,
+            "additional_parameters": {"requeue": True, **self.sbatch},
+        }
+        return {name: value for name, value in wanted.items() if value is not None}
+
+    def submit(self, attempts: Sequence[Attempt], tasks_per_node: int, logs: Path, code: Path) -> list[str]:
+        """Hand runs to the scheduler, several as one array, and return their job numbers.
+
+        Args:
+            attempts: one for each run.
+            tasks_per_node: processes on each node.
+            logs: folder of submitit's scripts and of what the jobs print.
+            code: snapshot of the code.
+
+        Raises:
+            UserError: there is no scheduler, or it refuses; nothing is queued then.
+
+        """
+        if self.cluster == "local":
+            return self._run_locally(attempts, tasks_per_node, logs, code)
+        if shutil.which("sbatch") is None or shutil.which("srun") is None:
+            raise UserError("launcher: there is no sbatch here; submit from a login node, or use launcher=slurm_debug")
+        from submitit import SlurmExecutor
+        from submitit.core.utils import FailedJobError
+
+        with _outside_of_jobs():
+            executor = SlurmExecutor(folder=logs, max_num_timeout=self.max_restarts)
+            executor.update_parameters(**self.parameters(tasks_per_node, code))
+            self._rehearse(executor)
+            try:
+                with executor.batch():
+                    jobs = [executor.submit(attempt) for attempt in attempts]
+            except FailedJobError as error:
+                raise UserError(f"launcher: Slurm refuses: {_reason(str(error))}") from error
+        return [str(job.job_id) for job in jobs]
+
+    def _rehearse(self, executor: Any) -> None:
+        """Let Slurm judge the request without queueing it: some sites queue for ever what can never start."""
+        script = executor._make_submission_file_text("true", "rehearsal")
+        done = subprocess.run(
+            ["sbatch", "--test-only"], input=script, capture_output=True, text=True, timeout=120, check=False
+        )
+        if done.returncode:
+            raise UserError(f"launcher: Slurm refuses: {_reason(done.stderr)}")
+
+    def _run_locally(self, attempts: Sequence[Attempt], tasks_per_node: int, logs: Path, code: Path) -> list[str]:
+        """The same pickles and processes by submitit's local executor, at most `parallel` at a time."""
+        from submitit import LocalExecutor
+
+        jobs: list[Any] = []
+        with _outside_of_jobs(PYTHONPATH=os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])):
+            executor = LocalExecutor(folder=logs, max_num_timeout=self.max_restarts)
+            executor.update_parameters(
+                tasks_per_node=tasks_per_node,
+                gpus_per_node=self.gpus_per_node or 0,
+                timeout_min=self.minutes,
+                signal_delay_s=self.signal_seconds,
+                setup=self.setup,
+            )
+            for attempt in attempts:
+                while sum(not job.done() for job in jobs) >= self.parallel:
+                    time.sleep(0.5)
+                jobs.append(executor.submit(attempt))
+            while not all(job.done() for job in jobs):
+                time.sleep(0.5)
+        return [str(job.job_id) for job in jobs]
+
+
+@contextmanager
+def _outside_of_jobs(**extra: str) -> Iterator[None]:
+    """An environment without the job that we may be in, whose variables would confuse the new ones."""
+    before = dict(os.environ)
+    if "SLURM_JOB_ID" in before:
+        for name in before:
+            if name.startswith(("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_")) and name != "SLURM_CONF":
+                del os.environ[name]
+    os.environ |= extra
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
+    sys.stdout.flush()
+
+
+def _reason(text: str) -> str:
+    """The line of sbatch that says why."""
+    lines = [line.partition("error:")[2].strip() for line in text.splitlines() if "error:" in line]
+    telling = [line for line in lines if "Batch job submission failed" in line] or lines
+    reason = telling[-1] if telling else " ".join(text.split())[-300:]
+    return reason.removeprefix("Batch job submission failed:").strip()

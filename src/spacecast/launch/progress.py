@@ -1,0 +1,98 @@
+"""What became of the runs of a sweep: the status files held against what the scheduler still has."""
+
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from spacecast.launch.folder import LOGS, Run, Sweep
+from spacecast.launch.queue import active_jobs, fate
+from spacecast.launch.status import CANCELLED, FINISHED, INTERRUPTED, LOST, RUNNING, read_status, write_status
+
+MISSING = "missing"  # never started, and no scheduler has it
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One run of a sweep now.
+
+    Args:
+        run: which one.
+        state: as in `status.json`, or `missing`; for a job in a queue what the scheduler says.
+        active: whether it runs or will run without anybody's doing.
+        job: number in the scheduler.
+        status: its file; empty when it has never started.
+        why: one line.
+
+    """
+
+    run: Run
+    state: str
+    active: bool
+    job: str
+    status: Mapping[str, Any]
+    why: str = ""
+
+
+def progress(sweep: Sweep) -> list[Progress]:
+    """State of every run. A run that died without a word is marked LOST in its status file.
+
+    Raises:
+        UserError: Slurm does not answer.
+
+    """
+    queues = {cluster: active_jobs(cluster) for cluster in _clusters(sweep)}
+    return [_one(sweep, run, queues) for run in sweep.runs]
+
+
+def unfinished(states: Iterable[Progress]) -> list[Run]:
+    """Runs that neither have finished nor will without anybody's doing."""
+    return [each.run for each in states if each.state != FINISHED and not each.active]
+
+
+def _clusters(sweep: Sweep) -> set[str]:
+    """Schedulers to ask: those of runs that have not finished."""
+    open_runs = (run for run in sweep.runs if read_status(sweep.run_dir(run)).get("state") != FINISHED)
+    return {sweep.job(run)[0] for run in open_runs} - {""}
+
+
+def _one(sweep: Sweep, run: Run, queues: dict[str, dict[str, str]]) -> Progress:
+    """State of one run."""
+    status = read_status(sweep.run_dir(run))
+    state, (cluster, job) = status.get("state", ""), sweep.job(run)
+    if state == FINISHED:
+        return Progress(run, FINISHED, False, job, status)
+    queued = queues.get(cluster, {}).get(job, "")
+    if queued:
+        ending = queued == "COMPLETING" and state not in ("", RUNNING)
+        return Progress(run, state if ending else queued, True, job, status, status.get("error", ""))
+    if not job and state == RUNNING and _alive(status):
+        return Progress(run, RUNNING, True, job, status)
+    if not state or (job and status.get("job") != job):  # nothing, or only what an earlier submission left
+        why = fate(cluster, job, sweep.folder / LOGS) if job else ""
+        return Progress(run, LOST if job else state or MISSING, False, job, status, why)
+    if state == RUNNING or (state == INTERRUPTED and job):
+        why = (fate(cluster, job, sweep.folder / LOGS) if job else "") or "it is gone without a word"
+        state = CANCELLED if "CANCELLED" in why else LOST
+        write_status(sweep.run_dir(run), state=state, error=why)
+        status = read_status(sweep.run_dir(run))
+    return Progress(run, state, False, job, status, status.get("error", ""))
+
+
+def _alive(status: Mapping[str, Any]) -> bool:
+    """Whether the process of a run in no scheduler still runs; that of another machine is believed to."""
+    return status.get("host") != socket.gethostname() or psutil.pid_exists(status.get("pid", 0))
+
+
+def settled(states: Iterable[Progress]) -> bool:
+    """Whether nothing is left to wait for."""
+    return not any(each.active for each in states)
+
+
+def failures(states: Iterable[Progress]) -> list[Progress]:
+    """Runs that ended without finishing."""
+    return [each for each in states if not each.active and each.state != FINISHED]
+
+

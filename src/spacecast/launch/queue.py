@@ -1,0 +1,100 @@
+"""What a scheduler knows: which jobs it still has, why one is gone, and their end."""
+
+import getpass
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import psutil
+
+from spacecast.core.errors import UserError
+
+
+def active_jobs(cluster: str) -> dict[str, str]:
+    """Jobs that are queued or run, number to state: PENDING, RUNNING, REQUEUED and so on.
+
+    Raises:
+        UserError: Slurm does not answer, so that nobody can tell.
+
+    """
+    if cluster != "slurm":
+        return _local_jobs()
+    done = _run(["squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format", "%i|%T|%r"])
+    if done is None or done.returncode:
+        why = " ".join(done.stderr.split())[-200:] if done is not None else "squeue is missing or silent"
+        raise UserError(f"Slurm does not answer ({why}); ask again from a login node")
+    jobs = {}
+    for line in done.stdout.splitlines():
+        number, state, reason = line.strip().split("|", 2)
+        jobs[number] = f"{state} ({reason})" if state == "PENDING" and reason not in ("None", "") else state
+    return jobs
+
+
+def fate(cluster: str, job: str, logs: Path) -> str:
+    """Why a job is gone, as well as Slurm or its last words tell; empty when nobody knows."""
+    if cluster == "slurm":
+        for command in (
+            ["scontrol", "--oneliner", "show", "job", job],
+            ["sacct", "--noheader", "--parsable2", "--allocations", "--format", "State,ExitCode", "--jobs", job],
+        ):
+            done = _run(command)
+            if done is not None and done.returncode == 0 and (said := _state(done.stdout)):
+                return said
+    return _last_words(logs, job)
+
+
+def cancel_jobs(cluster: str, jobs: Sequence[str]) -> None:
+    """End jobs, queued or running.
+
+    Raises:
+        UserError: Slurm refuses.
+
+    """
+    if cluster != "slurm":
+        for job in jobs:
+            os.kill(int(job), signal.SIGINT)
+        return
+    done = _run(["scancel", *jobs])
+    if done is None or done.returncode:
+        raise UserError(f"scancel failed: {' '.join(done.stderr.split())[-300:] if done else 'it does not answer'}")
+
+
+def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str] | None":
+    """Output of a command of Slurm; None when it is absent or hangs."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def _state(text: str) -> str:
+    """State and exit code in what scontrol or sacct say."""
+    if found := re.search(r"JobState=(\S+) Reason=(\S+)", text):
+        code = re.search(r"\bExitCode=(\S+)", text)
+        reason = "" if found[2] in ("None", found[1]) else f" {found[2]}"
+        return f"{found[1]}{reason}, exit code {code[1] if code else '?'}"
+    first = text.strip().splitlines()[:1]
+    return first[0].replace("|", ", exit code ") if first else ""
+
+
+def _last_words(logs: Path, job: str) -> str:
+    """The last line with an error in the logs of a job."""
+    lines: Iterable[str] = (
+        line
+        for path in sorted(logs.glob(f"{job}_*_log.err"))
+        for line in path.read_text(errors="replace").splitlines()
+        if re.search(r"error|cancelled|killed", line, re.IGNORECASE)
+    )
+    return " ".join([*lines][-1:])[-300:]
+
+
+def _local_jobs() -> dict[str, str]:
+    """Controllers of submitit's local executor, by process number."""
+    jobs = {}
+    for process in psutil.process_iter(["pid", "cmdline", "status"]):
+        if "submitit.local._local" in (process.info["cmdline"] or []) and process.info["status"] != "zombie":
+            jobs[str(process.info["pid"])] = "RUNNING"
+    return jobs

@@ -1,0 +1,41 @@
+"""`status.json` in a run folder: what became of the run, whatever a scheduler makes of it."""
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+FILE = "status.json"
+RUNNING, FINISHED, FAILED, INTERRUPTED, CANCELLED, LOST = (
+    "running", "finished", "failed", "interrupted", "cancelled", "lost",
+)  # fmt: skip
+
+
+def read_status(run_dir: Path) -> dict[str, Any]:
+    """What `write_status` wrote; nothing where no run has started."""
+    try:
+        found = json.loads((run_dir / FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_status(run_dir: Path, **facts: Any) -> None:
+    """Add to what `status.json` says of a run; None takes a fact back. The file is replaced as a whole.
+
+    `state` is running, finished, failed, interrupted (the same command goes on), cancelled by the user or lost (gone
+    without a word); `error` says why; `starts` counts processes and `restarts` those that a scheduler started again;
+    `job` is the number there; `host` and `pid` are those of the process; `mlflow_run_id` and `tracking_uri` say where
+    the run is tracked.
+    """
+    status = read_status(run_dir) | {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | facts
+    partial = run_dir / f".{FILE}.{os.getpid()}"
+    partial.write_text(json.dumps({name: value for name, value in status.items() if value is not None}, indent=1))
+    partial.replace(run_dir / FILE)
+
+
+def here() -> dict[str, Any]:
+    """This process, for `write_status`."""
+    return {"host": socket.gethostname(), "pid": os.getpid()}
