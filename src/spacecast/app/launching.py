@@ -93,7 +93,8 @@ def recorded(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except (SystemExit, KeyboardInterrupt) as leaving:
-        note(INTERRUPTED, INTERRUPTED_CODE, leaving)
+        told = isinstance(getattr(leaving, "code", None), str) or not isinstance(leaving, SystemExit)
+        note(INTERRUPTED, INTERRUPTED_CODE, leaving if told else "ended by a signal, to be continued")
         raise
     except UserError as error:
         note(FAILED, 2, error)

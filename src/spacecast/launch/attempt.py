@@ -58,6 +58,10 @@ class Attempt:
             if environment.cluster == "local" and leaving.code == EXIT_CODE:
                 environment._requeue(self.max_restarts - restarts)
             raise
+        except Exception as error:
+            if first and read_status(folder).get("state") != FAILED:  # it broke before it could say so
+                write_status(folder, state=FAILED, exit_code=1, error=f"{type(error).__name__}: {error}")
+            raise
 
     def checkpoint(self) -> Any:
         """What submitit starts after a time-out: the same again; the run goes on from its checkpoint."""

@@ -1,0 +1,171 @@
+"""`spacecast-sweep`: what became of the runs of a sweep, again what is missing, tables and a picture, the end of it."""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from spacecast.app.binding import check_target
+from spacecast.app.launching import read_config
+from spacecast.app.multirun import resume, say
+from spacecast.app.runs import read_facts
+from spacecast.core.errors import UserError
+
+NAME = "spacecast-sweep"
+FIXED = ("nodes", "gpus_per_node", "cluster")  # part of the runs themselves
+
+
+def status(folder: Path) -> None:
+    """Print state, restarts, job and error of each run; runs that died without a word are closed in MLflow as well."""
+    from spacecast.launch.folder import Sweep
+    from spacecast.launch.progress import progress
+    from spacecast.launch.status import CANCELLED, LOST
+
+    sweep = Sweep.read(folder)
+    states = progress(sweep)
+    counts = {state: sum(each.state == state for each in states) for state in dict.fromkeys(s.state for s in states)}
+    say(f"{sweep.folder}: {len(states)} runs, {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    rows = [("run", "state", "restarts", "job", "what", "why")]
+    for each in states:
+        if each.state in (LOST, CANCELLED):
+            close_tracked(sweep.run_dir(each.run))
+        restarts = str(each.status.get("restarts", 0) or "")
+        rows.append((str(each.run.number), each.state, restarts, each.job, each.run.name, each.why))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row[:5], widths, strict=True)]
+        say("  ".join([*cells, row[5]]).rstrip())
+
+
+def again(folder: Path, words: Sequence[str]) -> None:
+    """Submit what neither has finished nor is under way, with changed keys of the launcher if so asked."""
+    from spacecast.launch.folder import Sweep
+
+    changes = _changes(words)
+    sweep = Sweep.read(folder)
+    section = read_config(sweep.run_dir(sweep.runs[0])).get("launcher")
+    if changes and not section:
+        raise UserError("these runs have no launcher: resume without launcher.KEY=VALUE")
+    if section:
+        check_target({**section, **changes}, "launcher")
+    resume(folder, changes)
+
+
+def _changes(words: Sequence[str]) -> dict[str, Any]:
+    """Keys of the launcher from `launcher.KEY=VALUE`."""
+    for word in words:
+        key, equals, _ = word.partition("=")
+        if not equals or not key.startswith("launcher."):
+            raise UserError(f"cannot use {word!r}: only launcher.KEY=VALUE may change")
+        if key.removeprefix("launcher.") in FIXED:
+            raise UserError(f"{key} is part of the runs, which are as they were recorded; start a new sweep")
+    try:
+        found = OmegaConf.to_container(OmegaConf.from_dotlist(list(words)))
+    except OmegaConfBaseException as error:
+        raise UserError(f"cannot read {' '.join(words)}: {str(error).splitlines()[0]}") from error
+    assert isinstance(found, dict)
+    return dict(found.get("launcher", {}))
+
+
+def cancel(folder: Path) -> None:
+    """End what is queued or runs. What is done is kept, and `resume` goes on from there."""
+    from spacecast.launch.folder import Sweep
+    from spacecast.launch.progress import progress
+    from spacecast.launch.queue import cancel_jobs
+    from spacecast.launch.status import CANCELLED, write_status
+
+    sweep = Sweep.read(folder)
+    active = [each for each in progress(sweep) if each.active]
+    if here := [each.run.number for each in active if not each.job]:
+        raise UserError(f"run {here[0]} is in no scheduler: press Ctrl-C where it runs")
+    for cluster in {sweep.job(each.run)[0] for each in active}:
+        cancel_jobs(cluster, [each.job for each in active if sweep.job(each.run)[0] == cluster])
+    for each in active:
+        write_status(sweep.run_dir(each.run), state=CANCELLED, error="by spacecast-sweep cancel", job=each.job)
+        close_tracked(sweep.run_dir(each.run))
+    say(f"{len(active)} runs cancelled")
+
+
+def close_tracked(run_dir: Path) -> None:
+    """A run that is dead is not RUNNING in MLflow either."""
+    facts = read_facts(run_dir)
+    if facts.get("mlflow_run_id") and facts.get("tracking_uri"):
+        from spacecast.tracking.endings import mark_killed
+
+        mark_killed(facts["tracking_uri"], facts["mlflow_run_id"])
+
+
+def report(folder: Path, scores: Sequence[str]) -> None:
+    """Write `report.md`, `report.csv` and `report.png` into the folder and print the table."""
+    from spacecast.app.sweep_report import write_report
+
+    say(write_report(folder, scores))
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Verbs and their words."""
+    parser = argparse.ArgumentParser(NAME, description="The runs of a sweep, made by spacecast-train -m ...")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    texts = {
+        "status": "what runs, what has ended and why",
+        "resume": "submit again what neither has finished nor is under way; launcher.KEY=VALUE changes the request",
+        "report": "a table (report.md, report.csv) and a picture (report.png) of parameters against scores",
+        "cancel": "end what is queued or runs; what is done is kept",
+    }
+    for verb, text in texts.items():
+        words = verbs.add_parser(verb, help=text, description=text)
+        words.add_argument("folder", metavar="DIR", type=Path, help="folder of the sweep")
+        if verb == "resume":
+            words.add_argument("changes", nargs="*", metavar="launcher.KEY=VALUE", help="for example launcher.hours=12")
+        if verb == "report":
+            words.add_argument("--score", action="append", metavar="METRIC/VARIABLE[@LEAD]", help="default: skill/mean")
+    return parser
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Do what the words say.
+
+    Raises:
+        UserError: a mistake of the user.
+
+    """
+    words = _parser().parse_args(list(arguments))
+    folder = words.folder.expanduser().absolute()
+    match words.verb:
+        case "status":
+            status(folder)
+        case "resume":
+            again(folder, words.changes)
+        case "report":
+            report(folder, words.score or [])
+        case _:
+            cancel(folder)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of the console script; exit codes as those of the other commands."""
+    code = 0
+    try:
+        run(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        code, line = 2, str(error)
+    except KeyboardInterrupt:
+        code, line = 130, "interrupted"
+    except Exception as error:  # noqa: BLE001 - the last resort
+        if os.environ.get("SPACECAST_DEBUG"):
+            traceback.print_exc()
+        code, line = 1, f"{type(error).__name__}: {error}"
+    if code:
+        sys.stdout.flush()
+        sys.stderr.write(f"{NAME}: error: {' '.join(line.split())}\n")
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()
