@@ -62,7 +62,11 @@ def trained(run, workplace, small) -> Path:
 def test_train_then_evaluate_gives_the_same_scores(run, workplace, trained, no_pictures):
     names = {path.name for path in trained.iterdir()}
     assert {"config.yaml", "train.log", "scores.csv", "checkpoints", "figures", "examples.zarr"} <= names
-    assert {path.name for path in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (trained / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+        "previous.ckpt",
+    }
     assert {"rmse.png", "skill.png", "example_0_lead_2.png"} <= {path.name for path in (trained / "figures").iterdir()}
     stored = load_checkpoint(trained)["spacecast"]["config"]
     assert stored == yaml.safe_load((trained / "config.yaml").read_text())

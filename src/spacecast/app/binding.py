@@ -63,12 +63,13 @@ def _close(name: str, options: Sequence[str], module: str) -> str:
     return hint if hint.startswith("did you mean") else f"{module} has no {name!r}"
 
 
-def check_target(node: Mapping[str, Any], where: str) -> None:
+def check_target(node: Mapping[str, Any], where: str, others: Sequence[str] = ()) -> None:
     """Hold a section with `_target_`, and those within it, against the signatures of what they build.
 
     Args:
         node: plain types.
         where: dotted key of the section, for messages.
+        others: further keys of the section, which the target does not take, for messages.
 
     Raises:
         UserError: the target does not import, has no such keyword, or a value has the wrong type or range.
@@ -77,7 +78,7 @@ def check_target(node: Mapping[str, Any], where: str) -> None:
     if not isinstance(node.get("_target_"), str):
         raise UserError(f"{where}: needs _target_, the path of a class or function; found {node.get('_target_')!r}")
     target = locate(node["_target_"], where)
-    check_call(target, {key: value for key, value in node.items() if key not in DIRECTIVES}, where)
+    check_call(target, {key: value for key, value in node.items() if key not in DIRECTIVES}, where, others)
     if not node.get("_partial_", False):
         required = [
             name for name, parameter in _named(_parameters(target)).items() if parameter.default is parameter.empty
@@ -86,7 +87,9 @@ def check_target(node: Mapping[str, Any], where: str) -> None:
             raise UserError(f"{where}: {node['_target_']} needs {', '.join(missing)}")
 
 
-def check_call(function: Callable[..., Any], values: Mapping[str, Any], where: str) -> None:
+def check_call(
+    function: Callable[..., Any], values: Mapping[str, Any], where: str, others: Sequence[str] = ()
+) -> None:
     """Hold keywords against a signature: names, types by annotation, ranges."""
     parameters = _parameters(function)
     names = list(_named(parameters))
@@ -96,7 +99,7 @@ def check_call(function: Callable[..., Any], values: Mapping[str, Any], where: s
     for name, value in values.items():
         key = prefix + name
         if name not in names and not takes_any:
-            raise UserError(f"unknown key {key!r}; {nearest(key, [prefix + option for option in names])}")
+            raise UserError(f"unknown key {key!r}; {nearest(key, [prefix + option for option in (*names, *others)])}")
         check_value(value, hints.get(name, Any), key)
 
 

@@ -1,7 +1,7 @@
 """What the commands share: from the words on the command line to a run that ends with a clear exit code.
 
 Exit codes: 0 done, 1 an error inside spacecast (traceback in the log of the run), 2 a mistake of the user (one line),
-130 interrupted from the keyboard.
+75 a signal ended it and the same command goes on from there, 130 ended at once from the keyboard.
 """
 
 import argparse
@@ -28,8 +28,9 @@ from spacecast.app.command import Command, Plain
 from spacecast.app.compose import VERSION_BASE, compose, conf_dir, explain, job_part, to_plain
 from spacecast.app.config import check_config, check_folder
 from spacecast.app.help import help_text
-from spacecast.app.runs import discard_run, first_process, write_config
+from spacecast.app.runs import discard_run, first_process, read_facts, write_config
 from spacecast.core.errors import UserError
+from spacecast.training.interruption import Interrupted, Interruption
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ def run_command(command: Command, arguments: Sequence[str] | None = None) -> NoR
         _end(command, str(error), USER)
     except KeyboardInterrupt:
         _end(command, "interrupted", INTERRUPTED)
+    except Interrupted as stop:
+        _end(command, str(stop), int(stop.code or 0))
     except Exception as error:  # noqa: BLE001 - the last resort: one line on the terminal, the traceback in the log
         hint = getattr(error, "log_file", None) or "set SPACECAST_DEBUG=1 for the traceback"
         if os.environ.get("SPACECAST_DEBUG"):
@@ -111,21 +114,45 @@ def run_job(command: Command, cfg: DictConfig) -> Any:
     logging.captureWarnings(True)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     records = command.has_run_folder and first_process()
-    try:
-        plain = completed(command, cfg)
-        check_config(plain, command.schema)
-        if records:
-            write_config(plain, run_dir)
-        return command.task(plain)
-    except UserError:
-        if records:
-            discard_run(run_dir)
-        raise
-    except Exception as error:
-        if command.has_run_folder:
-            log.exception("internal error")
-            error.log_file = f"traceback in {run_dir / HydraConfig.get().job.name}.log"  # type: ignore[attr-defined]
-        raise
+    with interruptible(run_dir if command.has_run_folder else None):
+        try:
+            plain = completed(command, cfg)
+            check_config(plain, command.schema)
+            command.check_folder(plain)
+            records = records and not (plain.get("dry_run") and read_facts(run_dir))
+            if records:
+                write_config(plain, run_dir)
+            return command.task(plain)
+        except UserError:
+            if records:
+                discard_run(run_dir)
+            raise
+        except Exception as error:
+            if command.has_run_folder:
+                log.exception("internal error")
+                error.log_file = f"traceback in {run_dir / HydraConfig.get().job.name}.log"  # type: ignore[attr-defined]
+            raise
+
+
+@contextmanager
+def interruptible(run_dir: Path | None) -> Iterator[None]:
+    """Around the work of a command: signals end it with exit code 75, or hand it over to the scheduler.
+
+    Args:
+        run_dir: folder of the run, where there is one.
+
+    """
+    with Interruption().listening() as interruption:
+        try:
+            yield
+        except Interrupted as stop:
+            if not first_process():
+                raise SystemExit(OK) from None  # the first process gives the exit code
+            where = "" if run_dir is None else f" with paths.run_dir={run_dir}"
+            stop.explain(f"interrupted by {stop.name}; the same command{where} goes on")
+            log.warning("%s", stop)
+            interruption.hand_over()
+            raise
 
 
 def completed(command: Command, cfg: DictConfig) -> Plain:

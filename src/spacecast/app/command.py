@@ -17,6 +17,10 @@ def _same_config(plain: Plain, typed: Sequence[str]) -> Plain:  # noqa: ARG001 -
     return plain
 
 
+def _any_folder(plain: Plain) -> None:
+    """Let a run into any folder."""
+
+
 @dataclass(frozen=True)
 class Command:
     """One console script.
@@ -30,6 +34,8 @@ class Command:
         rewrite: turns the words typed by the user into Hydra's.
         complete: fills the composed configuration; receives the overrides typed by the user.
         has_run_folder: whether the command keeps a record in `paths.run_dir`.
+        check_folder: holds the configuration against what is in that folder, before anything is written; raises
+            UserError.
 
     """
 
@@ -44,3 +50,9 @@ class Command:
     rewrite: Callable[[Sequence[str]], list[str]] = _same_words
     complete: Callable[[Plain, Sequence[str]], Plain] = _same_config
     has_run_folder: bool = True
+    check_folder: Callable[[Plain], None] = _any_folder
+
+    @property
+    def path(self) -> str:
+        """Where a job of a scheduler finds the command, `module:NAME`."""
+        return f"spacecast.app.{self.name.removeprefix('spacecast-')}:COMMAND"

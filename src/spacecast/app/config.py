@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from spacecast.app.binding import check_target, check_value
-from spacecast.app.schema import Section
+from spacecast.app.schema import OWN_KEYS, Section, own_part
 from spacecast.core.errors import UserError, nearest
 
 
@@ -28,7 +28,10 @@ def check_config(plain: Mapping[str, Any], schema: type) -> None:
     check_section(plain, schema, "")
     for name, annotation in get_type_hints(schema).items():
         if _is_section(annotation) and plain.get(name) is not None:
-            check_target(plain[name], name)
+            own = own_part(plain[name], name)
+            if own:
+                check_section(own, OWN_KEYS[name], name)
+            check_target({key: value for key, value in plain[name].items() if key not in own}, name, list(own))
 
 
 def check_section(values: Mapping[str, Any], schema: type, where: str) -> None:

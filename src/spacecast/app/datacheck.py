@@ -10,13 +10,14 @@ import torch
 from spacecast.app.assemble import Parts, assemble, build
 from spacecast.app.foresee import foresee
 from spacecast.app.quiet import hushed
+from spacecast.app.schema import own_part
 from spacecast.core.errors import UserError
 from spacecast.data.datastore import RunDatastore
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.evaluator import select_runs
 from spacecast.evaluation.regions import region_masks
 from spacecast.tracking.store import check_uri
-from spacecast.training.trainer import make_trainer
+from spacecast.training.trainer import lightning_keywords, make_trainer
 
 if TYPE_CHECKING:
     from spacecast.training.schedule import Schedule
@@ -40,7 +41,9 @@ def check_without_data(plain: Plain) -> None:
         raise UserError(f"optimizer: {error}") from error
     if plain["logger"].get("tracking_uri"):
         check_uri(plain["logger"]["tracking_uri"])
-    make_trainer(build(plain["trainer"]), Path(plain["paths"]["run_dir"]), None, [])
+    own = own_part(plain["trainer"], "trainer")
+    sizes = {"batch_size": plain["data"]["batch_size"], "global_batch": own["global_batch"]}
+    make_trainer(build(lightning_keywords(plain["trainer"])), Path(plain["paths"]["run_dir"]), None, [], **sizes)
 
 
 def check_foreseen(plain: Plain) -> None:

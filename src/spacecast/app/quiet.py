@@ -29,6 +29,7 @@ def quiet() -> None:
         ".*Starting from v1.9.0.*",
         ".*is a new feature.*",
         ".*LeafSpec.*",
+        ".*your dataloader is not resumable.*",  # the data module is
     ):
         warnings.filterwarnings("ignore", pattern)
 

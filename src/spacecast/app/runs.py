@@ -1,5 +1,6 @@
-"""The folder of a run: its record of the configuration, its log, and its removal when the run never began."""
+"""The folder of a run: its records, its log, and its removal when the run never began."""
 
+import json
 import logging
 import os
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-CONFIG_FILE = "config.yaml"
+CONFIG_FILE, FACTS_FILE = "config.yaml", "run.json"
 
 
 class TerminalFilter(logging.Filter):
@@ -32,6 +33,25 @@ def write_config(plain: Mapping[str, Any], run_dir: Path) -> None:
     partial = run_dir / f".{CONFIG_FILE}.{os.getpid()}"
     partial.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(plain))))
     partial.replace(run_dir / CONFIG_FILE)
+
+
+def read_facts(run_dir: Path) -> dict[str, Any]:
+    """What `add_facts` has noted; nothing where there is no run."""
+    try:
+        found = json.loads((run_dir / FACTS_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def add_facts(run_dir: Path, **facts: Any) -> None:
+    """Note in `run.json` what a run must know when it goes on.
+
+    `mlflow_run_id` and `tracking_uri`: where it is tracked. `scored`: where it ended and how it was scored.
+    """
+    partial = run_dir / f".{FACTS_FILE}.{os.getpid()}"
+    partial.write_text(json.dumps(read_facts(run_dir) | facts, indent=1) + "\n")
+    partial.replace(run_dir / FACTS_FILE)
 
 
 def discard_run(run_dir: Path) -> None:

@@ -1,7 +1,7 @@
 """Sections of the configuration that no constructor stands behind: names, types and ranges of their keys."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from spacecast.app.binding import Range
@@ -16,6 +16,14 @@ class Paths:
     project_dir: str
     data_dir: str
     run_dir: str
+
+
+@dataclass
+class OwnTrainer:
+    """Keys of the section `trainer` that are not Lightning's."""
+
+    checkpoint_minutes: Annotated[float, Range(0)] | None = 15.0
+    global_batch: Annotated[int, Range(1)] | None = None
 
 
 @dataclass
@@ -35,8 +43,10 @@ class Train:
     evaluation: Section
     seed: Annotated[int, Range(0, 2**32 - 1)]
     dry_run: bool
+    resume: str | None = None
+    init_from: str | None = None
     simulation: Section | None = None
-    launcher: Mapping[str, Any] | None = None
+    launcher: Section | None = None
 
 
 @dataclass
@@ -67,3 +77,12 @@ class Data:
     overwrite: bool
     picture: str | None
     simulation: Section | None = None
+
+
+OWN_KEYS = {"trainer": OwnTrainer}  # of sections that are otherwise a constructor's keywords
+
+
+def own_part(section: Section, name: str) -> dict[str, Any]:
+    """Keys of a section that its constructor does not take, with defaults."""
+    owner = OWN_KEYS.get(name)
+    return {} if owner is None else {field.name: section.get(field.name, field.default) for field in fields(owner)}

@@ -1,13 +1,28 @@
 """`spacecast-train`: data, graph, model, training, and scores of the best checkpoint on the test split."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spacecast.app.cli import run_command
 from spacecast.app.command import Command, Plain
-from spacecast.app.runs import discard_run
+from spacecast.app.resuming import (
+    Start,
+    check_run_folder,
+    check_start,
+    find_start,
+    is_finished,
+    is_scored,
+    remember_scores,
+    remember_tracking,
+    take_weights,
+    tracking_section,
+)
+from spacecast.app.runs import discard_run, first_process
 from spacecast.app.schema import Train
+from spacecast.training.interruption import Interrupted, current
 
 if TYPE_CHECKING:
     from spacecast.app.assemble import Parts
@@ -35,46 +50,99 @@ def train(plain: Plain) -> "Scores | None":
     from spacecast.app.quiet import quiet
 
     quiet()
+    if is_finished(plain) and not plain["dry_run"]:
+        log.info("this run is finished: %s", Path(plain["paths"]["run_dir"]) / "scores.csv")
+        return None
+    start = find_start(plain)
     check_without_data(plain)
     check_foreseen(plain)
     datastore = open_data(plain)
     check_evaluation(plain, datastore)
     parts = assemble(plain, datastore)
     check_training(plain, parts)
+    check_start(start, parts)
     if plain["dry_run"]:
         dry_run(plain, parts)
         discard_run(Path(plain["paths"]["run_dir"]))
         return None
-    return fit_and_score(plain, parts)
+    take_weights(start, parts)
+    return fit_and_score(plain, parts, start)
 
 
-def fit_and_score(plain: Plain, parts: "Parts") -> "Scores | None":
-    """Train, then evaluate the best checkpoint, all in one tracked run."""
+def fit_and_score(plain: Plain, parts: "Parts", start: Start) -> "Scores | None":
+    """Train, then evaluate the best checkpoint, all in one tracked run, which a run that goes on keeps."""
     from spacecast.app.assemble import build
     from spacecast.app.report import score
     from spacecast.tracking.logger import log_artifact, log_params, log_tags, tracked
     from spacecast.tracking.provenance import provenance
-    from spacecast.training.callbacks import make_callbacks
-    from spacecast.training.checkpoint import SelfDescription, load_checkpoint, model_weights
-    from spacecast.training.trainer import make_trainer
+    from spacecast.training.checkpoint import load_checkpoint, model_weights
 
     run_dir = Path(plain["paths"]["run_dir"])
-    logger = build(plain["logger"])
-    with tracked(logger):
+    logger = None if is_scored(plain) else build(tracking_section(plain, start))
+    with tracked(logger), marked(logger):
+        remember_tracking(plain, logger)
         log_params(logger, plain)
         log_tags(logger, provenance(parts.spec.data_hash, parts.graph.content_hash))
         log_artifact(logger, run_dir / "config.yaml", "config")
         if any(weight.requires_grad for weight in parts.model.parameters()):
-            described = SelfDescription(plain, parts.spec, parts.graph)
-            callbacks = [described, *make_callbacks(run_dir, parts.module.monitor)]
-            trainer = make_trainer(build(plain["trainer"]), run_dir, logger, callbacks)
-            trainer.fit(parts.module, datamodule=parts.data)
-            if not trainer.is_global_zero:
+            first = fit(plain, parts, start, logger)
+            remember_tracking(plain, logger)
+            if not first:
                 return None
             parts.model.load_state_dict(model_weights(load_checkpoint(run_dir)))
         else:
             log.info("this model has nothing to train")
-        return score(plain, parts.model, parts.datastore, parts.spec, logger)
+        scores = score(plain, parts.model, parts.datastore, parts.spec, logger)
+    remember_scores(plain)
+    return scores
+
+
+def fit(plain: Plain, parts: "Parts", start: Start, logger: Any) -> bool:
+    """Train from where the run starts; True in the process that writes."""
+    from spacecast.app.assemble import build
+    from spacecast.app.schema import own_part
+    from spacecast.core.protocols import LatentStepModel
+    from spacecast.training.callbacks import make_callbacks
+    from spacecast.training.checkpoint import SelfDescription
+    from spacecast.training.files import remove_partial
+    from spacecast.training.keeper import Keeper
+    from spacecast.training.trainer import lightning_keywords, make_trainer
+
+    run_dir, section = Path(plain["paths"]["run_dir"]), plain["trainer"]
+    own, interruption = own_part(section, "trainer"), current()
+    limits = {"minutes": own["checkpoint_minutes"], "max_steps": section.get("max_steps", -1)}
+    keeper = Keeper(run_dir / "checkpoints", parts.module.monitor, interruption, **limits)
+    described = SelfDescription(plain, parts.spec, parts.graph, start.parent)
+    trainer = make_trainer(
+        build(lightning_keywords(section)),
+        run_dir,
+        logger,
+        [described, keeper, *make_callbacks()],
+        batch_size=parts.data.batch_size,
+        global_batch=own["global_batch"],
+        some_unused=isinstance(parts.model, LatentStepModel),
+    )
+    parts.data.global_batch = own["global_batch"]
+    if first_process():
+        remove_partial(run_dir / "checkpoints")
+    if start.checkpoint is not None:
+        log.info("going on from %s", start.checkpoint)
+    with interruption.deferred():
+        trainer.fit(parts.module, datamodule=parts.data, ckpt_path=start.checkpoint, weights_only=True)
+    interruption.check()
+    return trainer.is_global_zero
+
+
+@contextmanager
+def marked(logger: object) -> Iterator[None]:
+    """Tag a tracked run with the signal that interrupts it."""
+    from spacecast.tracking.logger import log_tags
+
+    try:
+        yield
+    except Interrupted as stop:
+        log_tags(logger, {"interrupted": stop.name})
+        raise
 
 
 COMMAND = Command(
@@ -82,6 +150,7 @@ COMMAND = Command(
     config="train",
     schema=Train,
     task=train,
+    check_folder=check_run_folder,
     summary="trains an emulator of the magnetosphere and scores it; without arguments on simulated data, made first.",
     usage=[
         "spacecast-train [group=member ...] [key=value ...]",
@@ -110,6 +179,10 @@ COMMAND = Command(
         "evaluation.split": "train, val or test",
         "evaluation.windows": "how many initial times; null: all",
         "logger.tracking_uri": "MLflow store; logger=none switches it off",
+        "resume": "go on from a checkpoint or run folder, everything taken over",
+        "init_from": "start with the weights of a checkpoint or run folder",
+        "trainer.checkpoint_minutes": "between checkpoints within an epoch; null: at its end only",
+        "trainer.global_batch": "windows per optimiser step over all devices",
         "dry_run": "check everything, measure a step, stop",
     },
 )

@@ -26,6 +26,7 @@ class EpochSampler(DistributedSampler):
         limit: windows per epoch over all ranks, None takes all.
         rank, world: this process and the number of processes. When shuffled all ranks get equally many windows (a
             remainder is left out), else each window goes to exactly one rank.
+        multiple: when shuffled, windows over all ranks are a multiple of this, if there are as many.
 
     `load_state_dict` makes one epoch start where it was interrupted. It is a `DistributedSampler` only so that
     Lightning leaves it in place.
@@ -33,10 +34,19 @@ class EpochSampler(DistributedSampler):
     """
 
     def __init__(
-        self, num: int, seed: int, *, shuffle: bool = True, limit: int | None = None, rank: int = 0, world: int = 1
+        self,
+        num: int,
+        seed: int,
+        *,
+        shuffle: bool = True,
+        limit: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+        multiple: int = 1,
     ) -> None:
         super().__init__(range(num), num_replicas=world, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
         self.num, self.limit = num, num if limit is None else min(limit, num)
+        self.multiple = multiple if multiple <= self.limit else 1
         self._resume = (-1, 0)
 
     def order(self, epoch: int) -> np.ndarray:
@@ -45,6 +55,8 @@ class EpochSampler(DistributedSampler):
             np.random.default_rng((self.seed, epoch)).permutation(self.num) if self.shuffle else np.arange(self.num)
         )
         numbers = numbers[: self.limit]
+        if self.shuffle:
+            numbers = numbers[: len(numbers) // self.multiple * self.multiple]
         if self.shuffle and len(numbers) >= self.num_replicas:
             numbers = numbers[: len(numbers) // self.num_replicas * self.num_replicas]
         return numbers[self.rank :: self.num_replicas]
@@ -79,9 +91,15 @@ class WindowDataModule(pl.LightningDataModule):
         limit_val_windows: first initial times of each run that validation uses; None: all.
 
     The training loader is made anew for every epoch (`reload_dataloaders_every_n_epochs=1` in the trainer) and holds
-    exactly the windows that have all K targets.
+    exactly the windows that have all K targets. Its state is the epoch and how many windows of it have been used, so
+    that a training that is resumed within an epoch goes on with the next one. Loaders draw no global random numbers.
+
+    `global_batch`, when set, is the number of windows that an optimiser step takes from all processes together: an
+    epoch is then cut to whole steps, whatever the number of processes.
 
     """
+
+    global_batch: int | None = None
 
     def __init__(
         self,
@@ -106,6 +124,8 @@ class WindowDataModule(pl.LightningDataModule):
         self.datastore, self.batch_size, self.workers, self.seed = datastore, batch_size, workers, seed
         self.rollout_steps, self.val_steps = rollout_steps, val_steps
         self.limit_windows, self.limit_val_windows = limit_windows, limit_val_windows
+        self._resume = {"epoch": -1, "consumed": 0}
+        self._loaded_epoch = -1
 
     def set_rollout(self, steps: Rollout) -> None:
         """Set the roll-out of the loaders that are made from now on: a number or a function of the epoch."""
@@ -130,18 +150,46 @@ class WindowDataModule(pl.LightningDataModule):
         data = self.dataset("val", self.val_steps or self.steps_at(self._epoch), self.limit_val_windows)
         return self._loader(data, shuffle=False)
 
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, windows of it that all processes have used, and windows per batch of all processes."""
+        if self.trainer is None:
+            return {}
+        loop = self.trainer.fit_loop
+        per_batch = self.batch_size * self.trainer.world_size
+        used = 0 if self._epoch > self._loaded_epoch else (loop.batch_idx + 1) * per_batch
+        return {"epoch": self._epoch, "consumed": used, "per_batch": per_batch}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on within an epoch.
+
+        Raises:
+            UserError: batches have another size now, so that the place within the epoch means nothing.
+
+        """
+        per_batch = self.batch_size * (self.trainer.world_size if self.trainer is not None else 1)
+        if state["consumed"] and state["per_batch"] != per_batch:
+            raise UserError(
+                f"the checkpoint was made within an epoch with {state['per_batch']} windows per batch of all devices, "
+                f"here it is {per_batch}: resume with as many (data.batch_size x devices), or use init_from"
+            )
+        self._resume = state
+
     @property
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer is not None else 0
 
     def _loader(self, data: WindowDataset, *, shuffle: bool, limit: int | None = None) -> DataLoader[Batch]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-        sampler = EpochSampler(len(data), self.seed, shuffle=shuffle, limit=limit, rank=rank, world=world)
+        options: dict[str, Any] = {"shuffle": shuffle, "limit": limit, "multiple": self.global_batch or 1}
+        sampler = EpochSampler(len(data), self.seed, rank=rank, world=world, **options)
         sampler.set_epoch(self._epoch)
-        options: dict[str, Any] = {}
+        if shuffle:
+            self._loaded_epoch = self._epoch
+            sampler.load_state_dict({**self._resume, "consumed": self._resume["consumed"] // world})
+        options = {"generator": torch.Generator().manual_seed(self.seed)}
         if self.workers:
             self._warm_up(data)
-            options = {"multiprocessing_context": "fork", "worker_init_fn": _share_memory}
+            options |= {"multiprocessing_context": "fork", "worker_init_fn": _share_memory}
         return DataLoader(
             data,
             batch_size=self.batch_size,

@@ -1,13 +1,12 @@
-"""What happens beside training: the best and the last checkpoint, and lines of progress."""
+"""What happens beside training: progress."""
 
 import logging
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, RichProgressBar
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +55,6 @@ class Lines(Callback):
         log.info(message, extra={"progress": True})
 
 
-def make_callbacks(run_dir: Path, monitor: str) -> list[Callback]:
-    """Keep `checkpoints/best.ckpt` (least `monitor`) and `last.ckpt`; a bar on a terminal, lines in the log."""
-    keep = ModelCheckpoint(
-        dirpath=run_dir / "checkpoints",
-        filename="best",
-        monitor=monitor,
-        mode="min",
-        save_top_k=1,
-        save_last=True,
-        enable_version_counter=False,
-    )
-    bar = [RichProgressBar()] if sys.stdout.isatty() else []
-    return [keep, Lines(), *bar]
+def make_callbacks() -> list[Callback]:
+    """A bar on a terminal, lines in the log."""
+    return [Lines(), *([RichProgressBar()] if sys.stdout.isatty() else [])]

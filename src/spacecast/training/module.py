@@ -70,8 +70,9 @@ class ForecastModule(pl.LightningModule):
         return optimizer
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
-        """Set the learning rate of this step."""
-        progress = self.current_epoch + batch_idx / max(int(self.trainer.num_training_batches), 1)
+        """Set the learning rate of this step, whose first batch counts where several are accumulated."""
+        first = batch_idx // self.trainer.accumulate_grad_batches * self.trainer.accumulate_grad_batches
+        progress = self.current_epoch + first / max(int(self.trainer.num_training_batches), 1)
         factor = self.schedule.at(progress).lr_factor
         for group, rate in zip(self.trainer.optimizers[0].param_groups, self._base_rates, strict=True):
             group["lr"] = rate * factor

@@ -1,18 +1,31 @@
 """The Lightning trainer of a run."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from spacecast.core.errors import UserError
+from spacecast.training.files import WholeFiles
+from spacecast.training.interruption import in_batch_job
 
 
 def make_trainer(
-    build: Callable[..., pl.Trainer], run_dir: Path, logger: Logger | None, callbacks: list[Callback]
+    build: Callable[..., pl.Trainer],
+    run_dir: Path,
+    logger: Logger | None,
+    callbacks: Sequence[Callback],
+    *,
+    batch_size: int = 1,
+    global_batch: int | None = None,
+    some_unused: bool = False,
 ) -> pl.Trainer:
     """Make the trainer with what every run needs; loaders are made anew each epoch, samplers are our own.
 
@@ -21,22 +34,73 @@ def make_trainer(
         run_dir: folder of the run.
         logger: of the tracking; None: none.
         callbacks: what happens beside training.
+        batch_size: windows per batch and device.
+        global_batch: windows per optimiser step over all devices; batches are accumulated to reach it. None: one batch
+            of each device, or as many as `accumulate_grad_batches` says.
+        some_unused: some steps leave parameters out of the loss, which several devices must be prepared for.
 
     Raises:
         UserError: the machine does not have what the configuration asks for, or values contradict each other.
 
     """
+    plugins: list[Any] = [WholeFiles()]
+    if in_batch_job(os.environ) and SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    always: dict[str, Any] = {
+        "logger": logger or False,
+        "callbacks": list(callbacks),
+        "plugins": plugins,
+        "default_root_dir": run_dir,
+        "reload_dataloaders_every_n_epochs": 1,
+        "use_distributed_sampler": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "enable_checkpointing": False,
+        "enable_progress_bar": any("ProgressBar" in type(callback).__name__ for callback in callbacks),
+    }
     try:
-        return build(
-            logger=logger or False,
-            callbacks=callbacks,
-            default_root_dir=run_dir,
-            reload_dataloaders_every_n_epochs=1,
-            use_distributed_sampler=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            enable_checkpointing=bool(callbacks),
-            enable_progress_bar=any("ProgressBar" in type(callback).__name__ for callback in callbacks),
-        )
+        trainer = build(**always)
+        plain = getattr(build, "keywords", {}).get("strategy", "auto") in ("auto", "ddp")
+        if some_unused and plain and isinstance(trainer.strategy, DDPStrategy):
+            trainer = build(**always, strategy=DDPStrategy(find_unused_parameters=True))
     except (MisconfigurationException, ImportError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    if global_batch is not None:
+        trainer.accumulate_grad_batches = accumulation(
+            global_batch, batch_size, trainer.world_size, trainer.accumulate_grad_batches
+        )
+    return trainer
+
+
+def accumulation(global_batch: int, batch_size: int, devices: int, typed: int = 1) -> int:
+    """Batches of each device that make up an optimiser step.
+
+    Raises:
+        UserError: the global batch is no multiple of what the devices take at a time, or the number was typed as well.
+
+    """
+    at_once = batch_size * devices
+    if typed != 1:
+        raise UserError(
+            f"trainer.global_batch={global_batch} decides on trainer.accumulate_grad_batches, found {typed}: give one"
+        )
+    if global_batch % at_once:
+        below = global_batch // at_once * at_once
+        near = [number for number in (below, below + at_once) if number]
+        raise UserError(
+            f"trainer.global_batch={global_batch} is no multiple of {at_once} = data.batch_size {batch_size} x "
+            f"{devices} devices; take {' or '.join(map(str, near))}"
+        )
+    return global_batch // at_once
+
+
+def lightning_keywords(section: dict[str, Any]) -> dict[str, Any]:
+    """Keywords for Lightning's trainer from the section of the configuration: without what is our own.
+
+    `max_steps` is the keeper's, see there; a run that only it limits has no limit of epochs.
+    """
+    own = ("checkpoint_minutes", "global_batch", "max_steps")
+    keywords = {name: value for name, value in section.items() if name not in own}
+    if keywords.get("max_epochs") is None and section.get("max_steps", -1) >= 0:
+        keywords["max_epochs"] = -1
+    return keywords

@@ -1,0 +1,202 @@
+"""Where a run starts: at nothing, in its own checkpoint, in another run's, or with another run's weights."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from spacecast.app.runs import CONFIG_FILE, add_facts, first_process, read_facts
+from spacecast.core.errors import UserError
+
+if TYPE_CHECKING:
+    from spacecast.app.assemble import Parts
+
+log = logging.getLogger(__name__)
+
+Plain = Mapping[str, Any]
+
+# What may change when a run goes on: it leaves the numbers alone. The data are held against their hash instead.
+HARMLESS = (
+    "paths", "logger", "evaluation", "launcher", "simulation", "dry_run", "resume", "init_from", "datastore.root",
+    "datastore.cache_gb", "data.workers", "trainer.max_epochs", "trainer.checkpoint_minutes",
+    "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.detect_anomaly",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts.
+
+    checkpoint: all of the training goes on from here; own: it is this run's.
+    weights: only these are taken over.
+    parent: tracked run that the checkpoint is of.
+    data_hash, graph_hash: what the checkpoint was made with.
+    """
+
+    checkpoint: Path | None = None
+    own: bool = False
+    weights: Path | None = None
+    parent: str | None = None
+    data_hash: str = ""
+    graph_hash: str = ""
+
+
+def check_run_folder(plain: Plain) -> None:
+    """Refuse to go on in the folder of a run with other settings. Reads `config.yaml` only.
+
+    Raises:
+        UserError: the first setting that differs is named.
+
+    """
+    if plain["resume"] and plain["init_from"]:
+        raise UserError("resume takes over everything, init_from only the weights: give one of them")
+    run_dir = Path(plain["paths"]["run_dir"])
+    if not holds_run(run_dir) or not (run_dir / CONFIG_FILE).is_file():
+        return
+    before = dict(_flat(yaml.safe_load((run_dir / CONFIG_FILE).read_text()) or {}))
+    now = dict(_flat(plain))
+    keys = [key for key in (*now, *(key for key in before if key not in now)) if not _harmless(key)]
+    changed = [key for key in keys if before.get(key) != now.get(key)]
+    if changed:
+        key, others = changed[0], len(changed) - 1
+        rest = f" and {others} more" if others else ""
+        raise UserError(
+            f"{run_dir} holds a run with {key}={before.get(key)}, here it is {now.get(key)}{rest}: choose another "
+            f"paths.run_dir, with init_from={run_dir} to start from its weights or resume={run_dir} to go on from it"
+        )
+
+
+def holds_run(run_dir: Path) -> bool:
+    """Whether a run has got somewhere in this folder."""
+    checkpoints = run_dir / "checkpoints"
+    return any((checkpoints / name).is_file() for name in ("last.ckpt", "previous.ckpt"))
+
+
+def is_finished(plain: Plain) -> bool:
+    """Whether the run in this folder has come to its end and has been scored in the way that is asked for."""
+    scored = read_facts(Path(plain["paths"]["run_dir"])).get("scored") or {}
+    return is_scored(plain) and scored.get("evaluation") == dict(plain["evaluation"])
+
+
+def is_scored(plain: Plain) -> bool:
+    """Whether the run in this folder has come to its end and has been scored in some way."""
+    run_dir = Path(plain["paths"]["run_dir"])
+    scored = read_facts(run_dir).get("scored") or {}
+    return (run_dir / "scores.csv").is_file() and all(scored.get(name) == end for name, end in _end(plain).items())
+
+
+def remember_scores(plain: Plain) -> None:
+    """Note that a run has come to its end, and how it was scored."""
+    add_facts(Path(plain["paths"]["run_dir"]), scored={"evaluation": dict(plain["evaluation"]), **_end(plain)})
+
+
+def _end(plain: Plain) -> dict[str, Any]:
+    """What decides where a run ends."""
+    return {name: plain["trainer"].get(name) for name in ("max_epochs", "max_steps")}
+
+
+def find_start(plain: Plain) -> Start:
+    """Where this run starts; its own checkpoints come first, so that the same command may be given again and again.
+
+    Raises:
+        UserError: a checkpoint that is asked for is absent or damaged.
+
+    """
+    from spacecast.training.checkpoint import find_checkpoint
+    from spacecast.training.files import newest
+
+    own = newest(Path(plain["paths"]["run_dir"]) / "checkpoints")
+    if own is not None:
+        return _start(own, own=True)
+    if plain["resume"]:
+        path = Path(plain["resume"]).expanduser()
+        file = path if path.is_file() else newest(path / "checkpoints") or newest(path)
+        if file is None:
+            raise UserError(f"resume={path}: no checkpoint there; give a .ckpt file or the folder of a run")
+        return _start(file, own=False)
+    if plain["init_from"]:
+        found = _start(find_checkpoint(Path(plain["init_from"]).expanduser()), own=False)
+        return Start(weights=found.checkpoint, parent=found.parent)
+    return Start()
+
+
+def _start(file: Path, *, own: bool) -> Start:
+    """Read what matters of a checkpoint."""
+    from spacecast.training.files import read_whole
+
+    content = read_whole(file)
+    facts = content["spacecast"]
+    return Start(
+        checkpoint=file,
+        own=own,
+        parent=content.get("progress", {}).get("run_id"),
+        data_hash=str(facts["data_spec"]["data_hash"]),
+        graph_hash=facts["graph"]["hash"],
+    )
+
+
+def check_start(start: Start, parts: "Parts") -> None:
+    """Data and graph must be those of the checkpoint.
+
+    Raises:
+        UserError: they are not.
+
+    """
+    if start.checkpoint is None:
+        return
+    pairs = (("data", start.data_hash, parts.spec.data_hash), ("graph", start.graph_hash, parts.graph.content_hash))
+    for what, before, now in pairs:
+        if before != now:
+            raise UserError(
+                f"{start.checkpoint} was made with other {what} than there are now: "
+                f"to train its weights on, use init_from in another paths.run_dir"
+            )
+
+
+def take_weights(start: Start, parts: "Parts") -> None:
+    """Load the weights of `init_from`.
+
+    Raises:
+        UserError: they belong to another model.
+
+    """
+    from spacecast.app.evaluate import load_weights
+    from spacecast.training.checkpoint import load_checkpoint, model_weights
+
+    if start.weights is not None:
+        load_weights(parts.model, model_weights(load_checkpoint(start.weights)), str(start.weights))
+        log.info("weights of %s", start.weights)
+
+
+def tracking_section(plain: Plain, start: Start) -> dict[str, Any]:
+    """The section `logger`, for a run that goes on with the id that it is tracked under."""
+    section = dict(plain["logger"])
+    facts = read_facts(Path(plain["paths"]["run_dir"]))
+    run_id = facts.get("mlflow_run_id") or (start.parent if start.own else None)
+    if run_id and section.get("tracking_uri") and section.get("run_id") is None:
+        section["run_id"] = run_id
+    return section
+
+
+def remember_tracking(plain: Plain, logger: Any) -> None:
+    """Note in the run folder where the run is tracked, once the store has given it an id."""
+    run_id = getattr(logger, "run_id", None)
+    if run_id and first_process():
+        add_facts(Path(plain["paths"]["run_dir"]), mlflow_run_id=run_id, tracking_uri=logger.tracking_uri)
+
+
+def _harmless(key: str) -> bool:
+    """Whether a key, or a section that it is in, may differ."""
+    return any(key == name or key.startswith(f"{name}.") for name in HARMLESS)
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All leaves of nested mappings with dotted keys."""
+    for name, entry in value.items():
+        if isinstance(entry, Mapping) and entry:
+            yield from _flat(entry, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", entry

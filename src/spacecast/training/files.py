@@ -1,0 +1,152 @@
+"""Writing and finding the checkpoint files of a run, so that a kill or a full disk never costs more than the newest."""
+
+import logging
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from spacecast.core.errors import UserError
+from spacecast.training.checkpoint import load_checkpoint
+
+log = logging.getLogger(__name__)
+
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes each checkpoint as a temporary sibling, to the disk, and renames it.
+
+    A checkpoint that cannot be written costs a warning, not the training; `written` tells. The options of
+    `Trainer.save_checkpoint` may name `keep`, a path that the file replaced goes to, and `also`, a second name of the
+    new one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = True
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: dict[str, Path] | None = None
+    ) -> None:
+        """Write a checkpoint whole or not at all."""
+        try:
+            write_whole(checkpoint, Path(path), **(storage_options or {}))
+            self.written = True
+        except (OSError, RuntimeError) as error:
+            self.written = False
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            log.warning("checkpoint %s was not written (%s); the one before stays, training goes on", path, reason)
+
+
+def write_whole(content: Any, path: Path, *, keep: Path | None = None, also: Path | None = None) -> None:
+    """Write a checkpoint so that at every moment each name is absent or stands for a complete file.
+
+    Args:
+        content: what `torch.save` takes.
+        path: where to; replaced.
+        keep: the file that was at `path` goes here.
+        also: second name of the new file, put in place first.
+
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _sibling(path)
+    try:
+        with partial.open("wb") as stream:
+            torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if also is not None:
+            _second_name(partial, also)
+        if keep is not None and path.exists():
+            _second_name(path, keep)
+        partial.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sibling(path: Path) -> Path:
+    """Name of a temporary file in the same folder."""
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _second_name(path: Path, other: Path) -> None:
+    """Let another name stand for a file: by a link, or by a copy where the file system has none."""
+    partial = _sibling(other)
+    partial.unlink(missing_ok=True)
+    try:
+        try:
+            partial.hardlink_to(path)
+        except OSError:
+            shutil.copyfile(path, partial)
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
+        partial.replace(other)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames last, where the system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a killed process left half-written; call it where nothing else writes."""
+    for path in folder.glob(".*.ckpt.*"):
+        path.unlink(missing_ok=True)
+
+
+def newest(folder: Path, check: Callable[[Path], Any] | None = None) -> Path | None:
+    """The newest checkpoint of a folder that can be read, None where there is none.
+
+    Args:
+        folder: holds `last.ckpt` and `previous.ckpt`.
+        check: raises UserError for a damaged file; default `read_whole`.
+
+    Raises:
+        UserError: there are some, but all are damaged.
+
+    """
+    found = [path for path in (folder / LAST, folder / PREVIOUS) if path.is_file()]
+    fault: UserError | None = None
+    for path in found:
+        try:
+            (check or read_whole)(path)
+        except UserError as error:
+            fault = error
+            log.warning("%s; looking for the one before", error)
+        else:
+            return path
+    if fault is not None:
+        raise UserError(f"no checkpoint in {folder} can be read: remove them to start anew") from fault
+    return None
+
+
+def read_whole(path: Path) -> dict[str, Any]:
+    """Read a checkpoint after holding every byte of it against its check sums, which torch itself does not.
+
+    Raises:
+        UserError: the file is damaged or no checkpoint of spacecast.
+
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"checkpoint {path} cannot be read: {error}") from error
+    if damaged is not None:
+        raise UserError(f"checkpoint {path} cannot be read: {damaged} in it is damaged")
+    return load_checkpoint(path)

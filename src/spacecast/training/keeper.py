@@ -1,0 +1,190 @@
+"""Saves all that a run needs to go on as if nothing had happened, and ends the training when a signal asks for it."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import distributed
+
+from spacecast.training.files import BEST, LAST, PREVIOUS
+from spacecast.training.interruption import Interrupted, Interruption
+from spacecast.training.random_state import random_state, restore_random_state
+
+KEY = "progress"
+_NOT_RUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+
+
+class Keeper(Callback):
+    """Writes `last.ckpt` (the one before stays as `previous.ckpt`), and `best.ckpt` by the validation score.
+
+    They are written at the end of each epoch, every so many minutes at the end of a batch, and when a signal asks.
+    Besides what Lightning keeps (weights, optimiser, precision scaler, counters) they hold the random states of all
+    processes and the best score.
+
+    Args:
+        folder: where to.
+        monitor: score of which the best checkpoint has least.
+        interruption: notes of signals.
+        minutes: between two checkpoints within an epoch; None: only at its end; 0: after every optimiser step.
+        max_steps: end the training, with a validation, after so many optimiser steps; -1: no limit. Not left to
+            Lightning, which loses count of the epochs when such a training is resumed.
+
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        monitor: str,
+        interruption: Interruption,
+        *,
+        minutes: float | None = 15.0,
+        max_steps: int = -1,
+    ) -> None:
+        self.folder, self.monitor, self.interruption = folder, monitor, interruption
+        self.minutes, self.max_steps = minutes, max_steps
+        self.best = math.inf
+        self.leaving = False
+        self._random: list[dict[str, Any]] = []
+        self._saved_at = time.monotonic()
+        self._before_validation = False
+
+    def on_load_checkpoint(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Take over best score and random states."""
+        progress = checkpoint.get(KEY, {})
+        self.best = progress.get("best", math.inf)
+        self._random = progress.get("random", [])
+
+    def on_save_checkpoint(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Add best score, random states and the tracked run; Lightning's counters say if a validation comes next."""
+        states = [random_state(pl_module.device)]
+        if trainer.world_size > 1:
+            states = [None] * trainer.world_size  # type: ignore[list-item]
+            distributed.all_gather_object(states, random_state(pl_module.device))
+        run_id = getattr(trainer.logger, "run_id", None)
+        checkpoint[KEY] = {"best": self.best, "random": states, "run_id": run_id}
+        if self._before_validation:
+            counters = checkpoint["loops"]["fit_loop"]
+            batches = counters["epoch_loop.batch_progress"]
+            for counter in (batches["total"], batches["current"]):
+                counter["completed"] = counter["processed"]
+            counters["epoch_loop.val_loop.batch_progress"] |= {"total": dict(_NOT_RUN), "current": dict(_NOT_RUN)}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on with the random numbers; take the signals back from Lightning."""
+        self.interruption.install()
+        self._saved_at = time.monotonic()
+        rank = trainer.global_rank
+        if rank < len(self._random):
+            restore_random_state(self._random[rank], pl_module.device)
+        elif rank:
+            torch.manual_seed(torch.initial_seed() + rank)
+        if self._steps_done(trainer):
+            trainer.should_stop = True
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:  # noqa: ARG002
+        """Leave here, where the numbers of the last step have been logged."""
+        self._leave()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Leave before a validation, which comes when the run goes on."""
+        self._leave()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        """Save when it is time; between two optimiser steps only, for gradients are not saved."""
+        last = batch_idx + 1 >= trainer.num_training_batches
+        if (batch_idx + 1) % trainer.accumulate_grad_batches and not last:
+            return
+        if self._steps_done(trainer):
+            trainer.should_stop = True
+            return
+        self._before_validation = _validation_follows(trainer, batch_idx)
+        if last and not self._before_validation:
+            return  # the end of the epoch comes at once
+        overdue = self.minutes is not None and time.monotonic() - self._saved_at >= 60 * self.minutes
+        save, leave = self._agree(trainer, pl_module, save=overdue)
+        if save or leave:
+            self._save(trainer)
+        self._before_validation = False
+        self.leaving |= leave
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Keep the best model of a validation within an epoch; at its end `on_train_epoch_end` does."""
+        loop = trainer.fit_loop.epoch_loop
+        if trainer.state.fn == "fit" and not loop.batch_progress.is_last_batch and not trainer.should_stop:
+            self._keep_best(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, then leave when asked to: not by force, for the numbers of this epoch are not logged yet."""
+        if not self._keep_best(trainer):
+            self._save(trainer)
+        _, self.leaving = self._agree(trainer, pl_module, save=False)
+        if self.leaving:
+            trainer.should_stop = True
+
+    def _keep_best(self, trainer: pl.Trainer) -> bool:
+        """Save under both names if the validation score is the best; True if it is."""
+        score = float(trainer.callback_metrics.get(self.monitor, math.nan))
+        if not score < self.best:
+            return False
+        before, self.best = self.best, score
+        if not self._save(trainer, also=self.folder / BEST):
+            self.best = before
+        return True
+
+    def _save(self, trainer: pl.Trainer, **options: Path) -> bool:
+        """Write `last.ckpt`; False when that failed, in all processes alike."""
+        self.interruption.save = False
+        options["keep"] = self.folder / PREVIOUS
+        trainer.save_checkpoint(self.folder / LAST, storage_options=options)
+        self._saved_at = time.monotonic()
+        written = getattr(trainer.strategy.checkpoint_io, "written", True)
+        return bool(trainer.strategy.broadcast(written))
+
+    def _agree(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, save: bool) -> tuple[bool, bool]:
+        """Whether any process was asked, or finds it time, to save, and to leave."""
+        notes = (save or self.interruption.save, self.interruption.leave)
+        if trainer.world_size == 1:
+            return notes
+        votes = torch.tensor(notes, dtype=torch.int32, device=pl_module.device)
+        distributed.all_reduce(votes, op=distributed.ReduceOp.MAX)
+        return bool(votes[0]), bool(votes[1])
+
+    def _steps_done(self, trainer: pl.Trainer) -> bool:
+        """Whether the limit of optimiser steps is reached."""
+        return 0 <= self.max_steps <= trainer.global_step
+
+    def _leave(self) -> None:
+        """End the training here if all is saved."""
+        if self.leaving:
+            raise Interrupted(self.interruption.name)
+
+
+def _validation_follows(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Whether Lightning validates right after this batch."""
+    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_batch
+    if not trainer.enable_validation or not isinstance(interval, int):
+        return False
+    if every is None:
+        return trainer.fit_loop.total_batch_idx % interval == interval - 1
+    return (trainer.current_epoch + 1) % every == 0 and (batch_idx + 1) % interval == 0
