@@ -1,6 +1,7 @@
 """Both kinds of installation carry and find conf/."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -46,6 +47,18 @@ def test_the_wheel_holds_code_configuration_licence_and_commands(wheel):
     (entry,) = (name for name in names if name.endswith("entry_points.txt"))
     scripts = zipfile.ZipFile(wheel).read(entry).decode()
     assert all(script in scripts for script in _project()["scripts"])
+
+
+def test_settings_of_one_machine_stay_out_of_a_wheel(tmp_path):
+    for name in ("src", "conf"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "default.yaml"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "conf/local/default.yaml").write_text("paths: {data_dir: /scratch/me}\n")
+    _run([*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path / "dist", tmp_path])
+    (built,) = (tmp_path / "dist").glob("spacecast-*.whl")
+    names = zipfile.ZipFile(built).namelist()
+    assert [name for name in names if "conf/local" in name] == ["spacecast/conf/local/README.md"]
 
 
 def test_an_installed_wheel_finds_its_configuration_from_any_folder(wheel, tmp_path):
