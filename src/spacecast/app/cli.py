@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -28,6 +27,8 @@ from spacecast.app.command import Command, Plain
 from spacecast.app.compose import VERSION_BASE, compose, conf_dir, explain, job_part, to_plain
 from spacecast.app.config import check_config, check_folder
 from spacecast.app.help import help_text
+from spacecast.app.launching import align
+from spacecast.app.multirun import run_many
 from spacecast.app.runs import discard_run, first_process, read_facts, write_config
 from spacecast.core.errors import UserError
 from spacecast.training.interruption import Interrupted, Interruption
@@ -76,15 +77,17 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
     if flags.hydra_help or flags.cfg or flags.info or flags.shell_completion:
         _call_hydra(command, flags, words, _nothing)
         return
-    for overrides in _variants(flags.overrides) if flags.multirun else [flags.overrides]:
-        cfg = compose(flags.config_name or command.config, overrides, _conf(flags), _user_conf(flags))
-        plain = completed(command, cfg)
-        check_config(plain, command.schema)
-        if command.has_run_folder and not flags.multirun:
-            check_folder(Path(plain["paths"]["run_dir"]), "paths.run_dir")
     if flags.multirun:
-        _call_hydra(command, flags, _sweep_words(words), lambda cfg: run_job(command, cfg))
+        run_many(command, flags, _conf(flags), _user_conf(flags), completed)
         return
+    cfg = compose(flags.config_name or command.config, flags.overrides, _conf(flags), _user_conf(flags))
+    plain = completed(command, cfg)
+    check_config(plain, command.schema)
+    if plain.get("launcher"):
+        run_many(command, flags, _conf(flags), _user_conf(flags), completed)
+        return
+    if command.has_run_folder:
+        check_folder(Path(plain["paths"]["run_dir"]), "paths.run_dir")
     failures: list[Exception] = []
 
     def job(cfg: DictConfig) -> None:
@@ -171,7 +174,11 @@ def completed(command: Command, cfg: DictConfig) -> Plain:
                     job.paths[name] = str(Path(str(folder)).expanduser().absolute())
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise explain(error, list) from error
-    return command.complete(to_plain(job), list(hydra_cfg.overrides.task))
+    plain = to_plain(job)
+    typed = list(hydra_cfg.overrides.task)
+    plain = command.complete(plain, typed)
+    align(plain, typed)
+    return plain
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -221,36 +228,6 @@ def _help(command: Command, words: Sequence[str]) -> str:
     cfg = compose(command.config, overrides, _conf(flags), _user_conf(flags))
     folders = [folder for folder in (_conf(flags), _user_conf(flags)) if folder is not None]
     return help_text(command, cfg, folders)
-
-
-def _variants(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """For a sweep: the first value of each key, then every other value by itself."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise explain(error, list) from error
-    choices = []
-    for override in parsed:
-        discrete = override.is_sweep_override() and override.is_discrete_sweep()
-        key = override.get_key_element()
-        values = (
-            [f"{key}={value}" for value in override.sweep_string_iterator()] if discrete else [str(override.input_line)]
-        )
-        if discrete or not override.is_sweep_override():
-            choices.append(values)
-    first = [values[0] for values in choices]
-    yield first
-    for position, values in enumerate(choices):
-        for value in values[1:]:
-            yield [*first[:position], value, *first[position + 1 :]]
-
-
-def _sweep_words(words: Sequence[str]) -> list[str]:
-    """In a sweep `paths.run_dir=DIR` is the folder of the sweep; each run has a numbered folder in it."""
-    return [
-        word.replace("paths.run_dir=", "hydra.sweep.dir=", 1) if word.startswith("paths.run_dir=") else word
-        for word in words
-    ]
 
 
 def _call_hydra(

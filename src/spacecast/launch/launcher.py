@@ -104,7 +104,7 @@ class Launcher:
             "ntasks_per_node": tasks_per_node,
             "gpus_per_node": self.gpus_per_node,
             "cpus_per_task": self.cpus_per_task,
-            "mem": self.memory_gb,
+            "mem": None if self.memory_gb is None else f"{self.memory_gb * 1024:.0f}M",
             "time": self.minutes,
             "partition": self.site["partition"],
             "account": self.site["account"],

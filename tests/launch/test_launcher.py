@@ -1,0 +1,116 @@
+"""Requests: what sbatch is told, and what is refused before anything is queued."""
+
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from spacecast.core.errors import UserError
+from spacecast.launch.attempt import Attempt
+from spacecast.launch.launcher import Launcher
+
+pytest.importorskip("submitit")
+
+REFUSED = {
+    "shorter than the warning": ({"hours": 0.02, "signal_seconds": 120}, "launcher.hours=0.02 (120 s) does not exceed"),
+    "taken for a shell": ({"name": "bash"}, "launcher.name='bash' cannot name a job: Lightning takes it for a shell"),
+    "taken for a shell, too": ({"name": "interactive"}, "Lightning takes it for a shell"),
+    "name of two words": ({"name": "my job"}, "launcher.name='my job' cannot name a job"),
+    "two machines here": ({"cluster": "local", "nodes": 2}, "launcher.nodes=2: this machine is one node"),
+    "signal of one's own": ({"sbatch": {"signal": "USR1@5"}}, "launcher.sbatch.signal is set by the launcher itself"),
+    "nodes twice": ({"sbatch": {"ntasks_per_node": 2}}, "launcher.sbatch.ntasks_per_node is set by the launcher"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_work_is_refused(case):
+    keywords, message = REFUSED[case]
+    with pytest.raises(UserError, match=re.escape(message)):
+        Launcher(**keywords)
+
+
+@pytest.fixture
+def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An sbatch that keeps what it is given and answers as the real one; REFUSE makes it refuse."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    script = f"""#!/bin/bash
+if [ -n "$REFUSE" ]; then echo "sbatch: error: Batch job submission failed: $REFUSE" >&2; exit 1; fi
+if [ "$1" = --test-only ]; then cat > {tmp_path}/rehearsal; exit 0; fi
+cp "$1" {tmp_path}/script
+env > {tmp_path}/environment
+echo "Submitted batch job 42"
+"""
+    for name in ("sbatch", "srun"):
+        (tools / name).write_text(script)
+        (tools / name).chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    return tmp_path
+
+
+def attempts(count: int) -> list[Attempt]:
+    return [Attempt("os.path:join", "a:B", f"/nowhere/{number}", 3) for number in range(count)]
+
+
+def submit(folder: Path, count: int = 1, tasks: int = 1, **keywords) -> list[str]:
+    (folder / "logs").mkdir()
+    return Launcher(**keywords).submit(attempts(count), tasks, folder / "logs", folder / "the code")
+
+
+def test_every_key_reaches_sbatch(sbatch):
+    jobs = submit(
+        sbatch, count=3, tasks=4, nodes=2, gpus_per_node=4, cpus_per_task=7, memory_gb=64, hours=30.5, partition="gpu",
+        account="p1", qos="high", constraint="a100", name="try", parallel=2, signal_seconds=90,
+        setup=["module load x"], sbatch={"mail_type": "END", "exclusive": True}, srun=["--mpi=none"],
+    )  # fmt: skip
+    assert jobs == ["42_0", "42_1", "42_2"]
+    script = (sbatch / "script").read_text()
+    for line in (
+        "--nodes=2", "--ntasks-per-node=4", "--gpus-per-node=4", "--cpus-per-task=7", "--mem=65536M", "--time=1830",
+        "--partition=gpu", "--account=p1", "--qos=high", "--constraint=a100", "--job-name=try", "--array=0-2%2",
+        "--signal=USR2@90", "--mail-type=END", "--exclusive", "--requeue",
+    ):  # fmt: skip
+        assert f"#SBATCH {line}\n" in script
+    lines = script.splitlines()
+    code = f"export PYTHONPATH='{sbatch}/the code'${{PYTHONPATH:+:$PYTHONPATH}}"
+    assert lines.index("module load x") < lines.index(code)
+    assert "export SRUN_CPUS_PER_TASK=7" in lines
+    assert "--mpi=none" in script
+
+
+def test_one_run_is_no_array(sbatch):
+    assert submit(sbatch) == ["42"]
+    assert "--array" not in (sbatch / "script").read_text()
+
+
+def test_what_slurm_refuses_is_one_line_and_nothing_is_queued(sbatch, monkeypatch):
+    monkeypatch.setenv("REFUSE", "Requested node configuration is not available")
+    with pytest.raises(UserError, match=r"^launcher: Slurm refuses: Requested node configuration is not available$"):
+        submit(sbatch)
+    assert not (sbatch / "script").exists()
+
+
+def test_the_request_is_rehearsed_first(sbatch):
+    submit(sbatch, partition="gpu")
+    assert "#SBATCH --partition=gpu" in (sbatch / "rehearsal").read_text()
+
+
+def test_without_slurm_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert shutil.which("sbatch") is None
+    with pytest.raises(UserError, match="no sbatch here; submit from a login node"):
+        submit(tmp_path)
+
+
+def test_a_job_that_submits_does_not_hand_its_own_variables_on(sbatch, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_NTASKS", "64")
+    monkeypatch.setenv("SLURM_CONF", "/some/slurm.conf")
+    submit(sbatch)
+    environment = (sbatch / "environment").read_text()
+    assert "SLURM_NTASKS" not in environment
+    assert "SLURM_CONF=/some/slurm.conf" in environment
+    assert os.environ["SLURM_NTASKS"] == "64"
