@@ -1,11 +1,21 @@
 """A Slurm to submit to: the sandbox that `make test-slurm` brings up. Without it these tests are skipped."""
 
+import getpass
 import os
 import shutil
 import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from spacecast.app.cli import run_command
+from spacecast.launch.folder import Sweep
+from spacecast.launch.progress import progress, settled
+from spacecast.launch.status import read_status
 
 HERE = Path(__file__).parent
 
@@ -25,3 +35,124 @@ def slurm() -> None:
         pytest.skip("no Slurm sandbox: `make test-slurm` brings one up")
     if subprocess.run(["sinfo", "-h"], capture_output=True, timeout=20, check=False).returncode:
         pytest.skip("the Slurm sandbox does not answer: scripts/slurm_sandbox.sh status")
+
+
+MODEL = '''"""A model of the user's own, that takes its time: what it computes does not depend on `seconds`."""
+
+import time
+
+from spacecast.models.encode_process_decode import EncodeProcessDecode
+
+
+def build(seconds, fails=False, **keywords):
+    model = EncodeProcessDecode(**keywords)
+    prepare = model.prepare
+
+    def slowly():
+        time.sleep(seconds)
+        if fails and model.training:
+            raise ArithmeticError("the model is\\nbroken")
+        return prepare()
+
+    model.prepare = slowly
+    return model
+'''
+
+DATA = {"nx": 48, "nz": 32, "frames": 30, "cadence": 15.0, "spinup_coarse": 0.0, "spinup_fine": 0.0}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A folder to work in, and the commands."""
+
+    root: Path
+    words: list[str]
+
+    @property
+    def store(self) -> str:
+        """Address of the MLflow store."""
+        return f"sqlite:///{self.root}/mlflow.db"
+
+    def train(self, name: str, *words: str) -> int:
+        """`spacecast-train -m launcher=slurm` into a folder of that name; the exit code."""
+        from spacecast.app.train import COMMAND
+
+        with pytest.raises(SystemExit) as end:
+            run_command(COMMAND, ["-m", *self.words, f"paths.run_dir={self.root / name}", *words])
+        assert isinstance(end.value.code, int)
+        return end.value.code
+
+    def sweep(self, verb: str, name: str, *words: str) -> int:
+        """`spacecast-sweep VERB`; the exit code."""
+        from spacecast.app.sweep import main
+
+        with pytest.raises(SystemExit) as end:
+            main([verb, str(self.root / name), *words])
+        assert isinstance(end.value.code, int)
+        return end.value.code
+
+    def status(self, name: str, run: int = 0) -> dict[str, Any]:
+        """What the run says of itself."""
+        return read_status(self.root / name / str(run))
+
+    def job(self, name: str, run: int = 0) -> str:
+        """Number of the job of a run."""
+        sweep = Sweep.read(self.root / name)
+        return sweep.job(sweep.runs[run])[1]
+
+    def states(self, name: str) -> list[str]:
+        """States of all runs, as `spacecast-sweep status` sees them."""
+        return [each.state for each in progress(Sweep.read(self.root / name))]
+
+    def wait(self, what: Callable[[], bool], seconds: float) -> None:
+        """Until something is so."""
+        end = time.monotonic() + seconds
+        while not what():
+            if time.monotonic() > end:
+                logs = [path.read_text()[-1500:] for path in self.root.glob("*/jobs/*_0_log.*")]
+                pytest.fail("still not so after " + f"{seconds} s\n" + "\n".join(logs))
+            time.sleep(1)
+
+    def finish(self, name: str, seconds: float = 240) -> None:
+        """Wait for the end of every run of a sweep; all have finished then."""
+        self.wait(lambda: settled(progress(Sweep.read(self.root / name))), seconds)
+        assert set(self.states(name)) == {"finished"}, [self.status(name), self.states(name)]
+
+    def tracked(self, name: str) -> list[Any]:
+        """MLflow runs of a sweep."""
+        import mlflow
+
+        client = mlflow.MlflowClient(self.store)
+        experiment = client.get_experiment_by_name("spacecast")
+        return list(client.search_runs([experiment.experiment_id], f"tags.sweep = '{name}'"))
+
+
+@pytest.fixture(scope="session")
+def cluster(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Small data, a small model that waits at each step, and the commands."""
+    from spacecast.data.prepare import prepare
+    from spacecast.simulation import generate
+    from spacecast.tracking.store import ensure_store
+
+    root = tmp_path_factory.mktemp("cluster")
+    generate(root / "data" / "magnetosphere", "tiny", densities=[1.0], seed=3, processes=1, **DATA)
+    prepare(root / "data" / "magnetosphere")
+    (root / "slow_model.py").write_text(MODEL)
+    ensure_store(f"sqlite:///{root}/mlflow.db")
+    words = [
+        "launcher=slurm", "launcher.hours=0.2", "launcher.signal_seconds=30", f"paths.data_dir={root / 'data'}",
+        "simulation.preset=tiny", "simulation.densities=[1.0]", "simulation.seed=3",
+        *(f"+simulation.{name}={value}" for name, value in DATA.items()),
+        "trainer=cpu", "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "model._target_=slow_model.build",
+        "+model.seconds=0", "model.hidden_dim=8", "model.processor_layers=1", "data.batch_size=4", "data.val_steps=2",
+        "data.limit_windows=16", "schedule.rollout_steps=2", "evaluation.steps=2", "evaluation.examples=0",
+        f"logger.tracking_uri=sqlite:///{root}/mlflow.db", "logger.system_metrics_seconds=0",
+    ]  # fmt: skip
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.syspath_prepend(root)
+        patch.chdir(root)
+        yield Cluster(root, words)
+    subprocess.run(["scancel", "--user", getpass.getuser()], timeout=60, check=False)
