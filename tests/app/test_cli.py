@@ -2,9 +2,10 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ import yaml
 import spacecast
 from spacecast.app.command import Command
 from spacecast.app.compose import compose, conf_dir, group_members, job_part, to_plain
+from spacecast.app.data import COMMAND as DATA
 from spacecast.app.data import rewrite
+from spacecast.app.graph import COMMAND as GRAPH
 from spacecast.app.schema import Graph
+from spacecast.app.train import COMMAND as TRAIN
 from spacecast.core.errors import UserError
 
 
@@ -132,6 +136,54 @@ def test_a_value_with_an_equals_sign_is_read_as_it_stands(run):
     task = Task()
     assert run(command(task), "picture=epoch=3-step=7.png").code == 0
     assert task.seen[0]["picture"] == "epoch=3-step=7.png"
+
+
+@pytest.mark.parametrize("original", [GRAPH, DATA])
+def test_commands_that_track_nothing_take_logger_none(run, original):
+    task = Task()
+    quick, words = replace(original, task=task), ["prepare"] if original is DATA else []
+    assert run(quick, *words, "logger=none").code == 0
+    assert run(quick, *words, "logger=none", "logger.tracking_uri=x").code == 0
+    assert len(task.seen) == 2
+    result = run(quick, *words, "logger=mlflow")
+    assert (result.code, "this command tracks nothing" in result.line) == (2, True)
+    result = run(quick, *words, "logger=nnoe")
+    assert (result.code, "did you mean 'none'?" in result.line) == (2, True)
+
+
+@pytest.mark.parametrize("original", [GRAPH, DATA, TRAIN])
+def test_settings_of_one_machine_hold_for_every_command(run, workplace, original):
+    conf = workplace / "conf"
+    shutil.copytree(conf_dir(), conf)
+    (example,) = re.findall(r"```yaml\n(.*?)```", (conf / "local" / "README.md").read_text(), re.DOTALL)
+    (conf / "local" / "default.yaml").write_text(f"{example}logger:\n  tags: {{who: me}}\n")
+    task = Task()
+    quick, words = replace(original, task=task), ["prepare"] if original is DATA else []
+    result = run(quick, *words, "--config-path", str(conf))
+    assert (result.code, result.err) == (0, "")
+    assert task.seen[0]["paths"]["data_dir"] == "/scratch/me/spacecast"
+    assert ("trainer" in task.seen[0]) == (original is TRAIN)
+    assert run(quick, *words, "--config-path", str(conf), "logger=none").code == 0
+    if original is not TRAIN:
+        assert "unknown key 'trainer'" in run(quick, *words, "--config-path", str(conf), "trainer.accelerator=gpu").line
+
+
+def test_flags_stand_anywhere(run):
+    task = Task()
+    result = run(command(task), "picture=null", "--config-name", "graph", "graph=multiscale")
+    assert (result.code, result.err) == (0, "")
+    assert (task.seen[0]["picture"], task.seen[0]["graph"]["layout"]) == (None, "multiscale")
+
+
+NAMES = ("Ünï ß", "it is (1)", "a: b", "データ", "x=é", "a#b", "50%", "a;b&c", "don't", "no [x]")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_is_read_as_the_shell_gives_it(run, name):
+    task = Task()
+    result = run(command(task), f"picture={name}")
+    assert (result.code, result.err) == (0, "")
+    assert task.seen[0]["picture"] == name
 
 
 def test_hydra_still_answers(run):

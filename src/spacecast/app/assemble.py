@@ -42,8 +42,8 @@ def build(section: Plain) -> Any:
         raise
 
 
-def no_logger(tracking_uri: str | None = None) -> None:
-    """The target of `logger=none`; an address is accepted, so that scripts may always give one."""
+def no_logger(**_: Any) -> None:
+    """The target of `logger=none`; what other loggers take is ignored, so that scripts and own settings may give it."""
 
 
 def make_data(plain: Plain, *, overwrite: bool = False) -> None:

@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 an error inside spacecast (traceback in the log of the run
 import argparse
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,9 @@ from spacecast.core.errors import UserError
 from spacecast.training.interruption import Interrupted, Interruption
 
 log = logging.getLogger(__name__)
+
+UNREADABLE = re.compile(r"[^\w\s/\-\\+.$%*@?|:,]|[^\x00-\x7f]")  # signs that Hydra reads only within quotes
+CALL = re.compile(r"\w+\(.*\)$")  # choice(1, 2) and its like
 
 OK, INTERNAL, USER, INTERRUPTED = 0, 1, 2, 130
 
@@ -74,6 +78,7 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
         return
     words = list(chain.from_iterable(map(_readable, command.rewrite(words))))
     flags = _parse(words)
+    words = [*flags.overrides, *(word for word in words if word not in flags.overrides)]  # as Hydra wants them
     if flags.hydra_help or flags.cfg or flags.info or flags.shell_completion:
         _call_hydra(command, flags, words, _nothing)
         return
@@ -196,7 +201,7 @@ def _readable(word: str) -> list[str]:
     """What Hydra would not read as it was meant.
 
     `a.b={...}` replaces a mapping (Hydra merges it into the old one and refuses new keys); `~/` at the start of a value
-    is the home folder; a value with an equals sign is quoted.
+    is the home folder; text with a sign that Hydra does not take as it stands is quoted, unless it is a list of values.
     """
     key, equals, value = word.partition("=")
     if not equals or key.startswith("-"):
@@ -206,8 +211,8 @@ def _readable(word: str) -> list[str]:
         return [f"{'++' if key != plain else ''}{plain}=null", f"++{plain}={value}"]
     if value.startswith("~/"):
         value = str(Path(value).expanduser())
-    if "=" in value and value[0] not in "'\"[{$":
-        value = f"'{value}'"
+    if value[:1] not in set("'\"[{$") and UNREADABLE.search(value) and "\\" not in value and not CALL.match(value):
+        value = "'{}'".format(value.replace("'", "\\'"))
     return [f"{key}={value}"]
 
 

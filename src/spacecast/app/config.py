@@ -3,12 +3,13 @@
 import dataclasses
 import os
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from spacecast.app.binding import check_target, check_value
-from spacecast.app.schema import OWN_KEYS, Section, own_part
+from spacecast.app.command import Plain
+from spacecast.app.schema import OWN_KEYS, Evaluate, Section, own_part
 from spacecast.core.errors import UserError, nearest
 
 
@@ -70,6 +71,30 @@ def _check_presence(value: Any, annotation: Any, key: str) -> None:
         return
     if not isinstance(value, Mapping):
         raise UserError(f"{key}: expected a member of the group {key}, found {value!r}; choose one with {key}=NAME")
+
+
+def untracked(schema: type) -> Callable[[Plain, Sequence[str]], Plain]:
+    """`Command.complete` of a command that trains and tracks nothing.
+
+    Settings of one machine (`conf/local/default.yaml`) hold for all commands, so sections of a training that they bring
+    along are left out; those that are typed are not. Every command takes `logger=none`; another logger is a mistake.
+
+    Args:
+        schema: the dataclass of the command.
+
+    """
+    own = {field.name for field in dataclasses.fields(schema)}
+    training = {field.name for field in dataclasses.fields(Evaluate)} - own
+
+    def complete(plain: Plain, typed: Sequence[str]) -> Plain:
+        words = [word.lstrip("+~") for word in typed]
+        wrong = [word for word in words if word.startswith("logger=") and word not in ("logger=none", "logger=null")]
+        if wrong:
+            raise UserError(f"{wrong[0]}: this command tracks nothing; leave it out, or give logger=none")
+        named = {word.partition("=")[0].partition(".")[0] for word in words}
+        return {name: value for name, value in plain.items() if name not in training or name in named}
+
+    return complete
 
 
 def check_folder(folder: Path, key: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from spacecast.app.cli import run_command
 from spacecast.app.command import Command, Plain
+from spacecast.app.config import untracked
 from spacecast.app.schema import Data
 from spacecast.core.errors import UserError, nearest
 
@@ -114,6 +115,7 @@ COMMAND = Command(
     schema=Data,
     task=run,
     rewrite=rewrite,
+    complete=untracked(Data),
     has_run_folder=False,
     summary="simulates, prepares, inspects and downloads data.",
     usage=[

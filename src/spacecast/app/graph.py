@@ -5,6 +5,7 @@ from pathlib import Path
 
 from spacecast.app.cli import run_command
 from spacecast.app.command import Command, Plain
+from spacecast.app.config import untracked
 from spacecast.app.schema import Graph
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ COMMAND = Command(
     config="graph",
     schema=Graph,
     task=graph,
+    complete=untracked(Graph),
     summary="builds, checks, caches and draws a mesh graph for the grid of the data.",
     usage=["spacecast-graph [graph=MEMBER] [key=value ...]"],
     examples={

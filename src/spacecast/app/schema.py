@@ -65,6 +65,7 @@ class Graph:
     graph: Section
     picture: str | None
     simulation: Section | None = None
+    logger: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -77,6 +78,7 @@ class Data:
     overwrite: bool
     picture: str | None
     simulation: Section | None = None
+    logger: Mapping[str, Any] | None = None
 
 
 OWN_KEYS = {"trainer": OwnTrainer}  # of sections that are otherwise a constructor's keywords
