@@ -1,12 +1,13 @@
 """Starts commands again and again, in processes that share one import, and hits them at chosen moments.
 
 A process of its own: orders come as JSON lines on stdin, answers go out as JSON lines. An order holds `words` for
-spacecast-train, `log` for the output and, optionally, `hit`: the event to wait for, the seconds to wait after it and
-the signals to send. Events are lines that the command writes into a pipe: `batch N`, `save`, `validate`, `data`,
-`score`, and `sent` for a signal sent before.
+spacecast-train, `log` for the output, `direct` to leave out the command line, and `hits`: each an event to wait for,
+the seconds to wait after it and the signal to send. Events are lines that the command writes into a pipe: `batch N`,
+`save`, `validate`, `data`, `score`.
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+CONFIGURATIONS: dict[tuple[str, ...], dict[str, Any]] = {}
 
 
 def spy(report: Callable[[str], None]) -> None:
@@ -40,19 +43,34 @@ def spy(report: Callable[[str], None]) -> None:
     scoring.draw = lambda *_: []
 
 
-def child(order: dict[str, Any], pipe: int) -> None:
-    """Run the command; never returns."""
+def composed(words: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration that the words mean."""
+    from spacecast.app.cli import completed
+    from spacecast.app.compose import compose, conf_dir
+    from spacecast.app.train import COMMAND
+
+    return completed(COMMAND, compose(COMMAND.config, words, conf_dir()))
+
+
+def child(order: dict[str, Any], plain: dict[str, Any] | None, pipe: int) -> None:
+    """Run the command, or its work for a configuration; never returns."""
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    os.environ |= order.get("environment", {})
     code = 99
     try:
-        from spacecast.app.cli import run_command
+        from spacecast.app.cli import interruptible, run_command
         from spacecast.app.train import COMMAND
 
         spy(lambda event: os.write(pipe, f"{event}\n".encode()) and None)
-        run_command(COMMAND, order["words"])
+        if plain is None:
+            run_command(COMMAND, order["words"])
+        logging.basicConfig(level=logging.INFO)
+        folder = Path(plain["paths"]["run_dir"])
+        folder.mkdir(exist_ok=True)
+        with interruptible(folder):
+            COMMAND.task(plain)
+        code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     finally:
@@ -63,11 +81,14 @@ def child(order: dict[str, Any], pipe: int) -> None:
 
 def start(order: dict[str, Any]) -> dict[str, Any]:
     """Run one command, hit it, wait for its end."""
+    words = tuple(order["words"])
+    if order.get("direct") and words not in CONFIGURATIONS:
+        CONFIGURATIONS[words] = composed(words)
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        child(order, writer)
+        child(order, CONFIGURATIONS[words] if order.get("direct") else None, writer)
     os.close(writer)
     hits, events = list(order.get("hits", [])), []
     with os.fdopen(reader) as lines:
@@ -89,8 +110,10 @@ def main() -> None:
     import spacecast.app.evaluate
     import spacecast.models.graph_efm
     import spacecast.training.keeper  # noqa: F401 - all four are imported before the forks
+    from spacecast.tracking.store import ensure_store
 
     torch.set_num_threads(1)
+    ensure_store(f"sqlite:///{Path.cwd()}/mlflow.db")
     for line in sys.stdin:
         sys.stdout.write(json.dumps(start(json.loads(line))) + "\n")
         sys.stdout.flush()

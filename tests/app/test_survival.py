@@ -24,8 +24,8 @@ def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, str(script), str(folder)], **options) as process:
 
-        def start(words: list[str], hits: Any = (), **environment: str) -> dict[str, Any]:
-            order = {"words": words, "hits": list(hits), "log": str(folder / "log"), "environment": environment}
+        def start(words: list[str], hits: Any = (), *, direct: bool = False) -> dict[str, Any]:
+            order = {"words": words, "hits": list(hits), "direct": direct, "log": str(folder / "log")}
             process.stdin.write(json.dumps(order) + "\n")
             process.stdin.flush()
             answer = json.loads(process.stdout.readline())
@@ -79,21 +79,77 @@ def assert_same_end(folder: Path, one: str, other: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_killed_at_any_moment_it_ends_with_the_same_weights(model, starter, small):
-    """Twelve kills each, spread over all epochs and so over all stages, during steps, saves and validations."""
-    whole = starter(words_of(small, model, f"{model}_whole"))
+    """Ten kills each, spread over all epochs and so over all stages, during steps, saves and validations."""
+    whole = starter(words_of(small, model, f"{model}_whole"), direct=True)
     assert whole["code"] == 0, whole["log"]
     steps = [event for event in whole["events"] if event.startswith("batch")]
     assert len(steps) == EPOCHS * BATCHES
 
     draw = random.Random(model)
-    moments = sorted(draw.sample(range(len(steps)), 12))
+    moments = sorted(draw.sample(range(len(steps)), 10))
     assert len({moment // BATCHES for moment in moments}) >= EPOCHS - 2
     words = words_of(small, model, f"{model}_killed")
     for moment in moments:
-        result = starter(words, [(f"batch {moment}", draw.uniform(0, 0.06), "SIGKILL")])
+        result = starter(words, [(f"batch {moment}", draw.uniform(0, 0.06), "SIGKILL")], direct=True)
         assert result["code"] == -9, result["log"]
-    result = starter(words)
+    result = starter(words, direct=True)
     assert result["code"] == 0, result["log"]
     assert "going on from" in result["log"]
     assert_same_end(result["folder"], f"{model}_whole", f"{model}_killed")
     assert not list((result["folder"] / f"{model}_killed" / "checkpoints").glob(".*"))
+
+
+def tracked_words(small: list[str], run_dir: str, epochs: int = 2) -> list[str]:
+    """A short run that MLflow tracks."""
+    words = words_of([word for word in small if word != "logger=none"], "graph_fm", run_dir)
+    return [*words, f"trainer.max_epochs={epochs}", "logger.system_metrics_seconds=0", "trainer.log_every_n_steps=1"]
+
+
+def tracked_run(folder: Path, run_dir: str) -> Any:
+    """The MLflow run of a run folder, and the steps of its loss."""
+    from spacecast.tracking.store import load_mlflow
+
+    facts = json.loads((folder / run_dir / "run.json").read_text())
+    client = load_mlflow().MlflowClient(facts["tracking_uri"])
+    steps = [point.step for point in client.get_metric_history(facts["mlflow_run_id"], "train/loss")]
+    return client.get_run(facts["mlflow_run_id"]), steps
+
+
+@pytest.mark.slow
+def test_signals_save_and_end_with_75_and_the_same_command_goes_on(starter, small):
+    """Each signal, at a step, in a validation and in the scoring; one MLflow run all along."""
+    words = tracked_words(small, "signals")
+    words[words.index("trainer.checkpoint_minutes=0")] = "trainer.checkpoint_minutes=null"
+    moments = [("batch 1", "SIGTERM"), ("batch 3", "SIGINT"), ("validate", "SIGUSR1"), ("score", "SIGUSR2")]
+    runs = set()
+    for number, (event, name) in enumerate(moments):
+        result = starter(words, [(event, 0.0, name)], direct=number > 0)
+        assert result["code"] == 75, result["log"]
+        assert f"interrupted by {name}; the same command with paths.run_dir=" in result["log"]
+        run, steps = tracked_run(result["folder"], "signals")
+        assert (run.info.status, run.data.tags["interrupted"]) == ("KILLED", name)
+        runs.add(run.info.run_id)
+        file = result["folder"] / "signals" / "checkpoints" / "last.ckpt"
+        assert load_checkpoint(file)["global_step"] == (2, 4, 4, 8)[number]
+        assert len(steps) == len(set(steps)) == (2, 4, 4, 8)[number]
+    result = starter(words)
+    assert result["code"] == 0, result["log"]
+    run, steps = tracked_run(result["folder"], "signals")
+    assert (run.info.status, runs) == ("FINISHED", {run.info.run_id})
+    assert sorted(steps) == list(range(8))
+
+    result = starter(words)
+    assert (result["code"], result["events"]) == (0, []), result["log"]
+    assert "this run is finished" in result["log"]
+    rescored = starter([*words, "evaluation.steps=1"])
+    assert (rescored["code"], rescored["events"]) == (0, ["data", "score"]), rescored["log"]
+
+
+@pytest.mark.slow
+def test_signals_outside_of_training_and_twice_end_at_once(starter, small):
+    words = words_of(small, "graph_fm", "outside")
+    result = starter(words, [("data", 0.0, "SIGTERM")])
+    assert result["code"] == 75, result["log"]
+    result = starter(words, [("batch 0", 0.0, "SIGINT"), ("save", 0.0, "SIGINT")])
+    assert result["code"] == 130, result["log"]
+    assert not list((result["folder"] / "outside" / "checkpoints").glob(".*"))

@@ -106,28 +106,25 @@ def find_start(plain: Plain) -> Start:
 
     """
     from spacecast.training.checkpoint import find_checkpoint
-    from spacecast.training.files import newest
+    from spacecast.training.files import newest, read_whole
 
     own = newest(Path(plain["paths"]["run_dir"]) / "checkpoints")
     if own is not None:
-        return _start(own, own=True)
+        return _start(*own, own=True)
     if plain["resume"]:
         path = Path(plain["resume"]).expanduser()
-        file = path if path.is_file() else newest(path / "checkpoints") or newest(path)
-        if file is None:
+        found = (path, read_whole(path)) if path.is_file() else newest(path / "checkpoints") or newest(path)
+        if found is None:
             raise UserError(f"resume={path}: no checkpoint there; give a .ckpt file or the folder of a run")
-        return _start(file, own=False)
+        return _start(*found, own=False)
     if plain["init_from"]:
-        found = _start(find_checkpoint(Path(plain["init_from"]).expanduser()), own=False)
-        return Start(weights=found.checkpoint, parent=found.parent)
+        file = find_checkpoint(Path(plain["init_from"]).expanduser())
+        return Start(weights=file, parent=_start(file, read_whole(file), own=False).parent)
     return Start()
 
 
-def _start(file: Path, *, own: bool) -> Start:
-    """Read what matters of a checkpoint."""
-    from spacecast.training.files import read_whole
-
-    content = read_whole(file)
+def _start(file: Path, content: Plain, *, own: bool) -> Start:
+    """What matters of a checkpoint."""
     facts = content["spacecast"]
     return Start(
         checkpoint=file,

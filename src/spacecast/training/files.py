@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,27 +108,24 @@ def remove_partial(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def newest(folder: Path, check: Callable[[Path], Any] | None = None) -> Path | None:
-    """The newest checkpoint of a folder that can be read, None where there is none.
+def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint of a folder that can be read, and its content; None where there is none.
 
     Args:
         folder: holds `last.ckpt` and `previous.ckpt`.
-        check: raises UserError for a damaged file; default `read_whole`.
 
     Raises:
         UserError: there are some, but all are damaged.
 
     """
-    found = [path for path in (folder / LAST, folder / PREVIOUS) if path.is_file()]
     fault: UserError | None = None
-    for path in found:
-        try:
-            (check or read_whole)(path)
-        except UserError as error:
-            fault = error
-            log.warning("%s; looking for the one before", error)
-        else:
-            return path
+    for path in (folder / LAST, folder / PREVIOUS):
+        if path.is_file():
+            try:
+                return path, read_whole(path)
+            except UserError as error:
+                fault = error
+                log.warning("%s; looking for the one before", error)
     if fault is not None:
         raise UserError(f"no checkpoint in {folder} can be read: remove them to start anew") from fault
     return None
