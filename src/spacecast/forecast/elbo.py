@@ -34,8 +34,8 @@ class ElboObjective(nn.Module):
         kl_weight: weight of the divergence of the posterior from the prior.
         crps_weight: weight of the ensemble score.
         mean_weight: weight of the squared error of the distribution's mean, estimated from the same ensembles without
-            bias. Until the ensemble score comes in, it is the squared error of one draw instead: a deterministic
-            training, at the cost of one member.
+            bias. Until the ensemble score comes in, it is that of a roll-out whose latent variables are the prior's
+            mean instead: a deterministic training, at the cost of one member.
         members: members of those ensembles.
         estimator: `fair` or `almost_fair`, see `losses.latent.crps_ensemble`.
         alpha: share of the fair score in `almost_fair`.
@@ -103,7 +103,10 @@ class ElboObjective(nn.Module):
             if kl is not None:
                 terms["kl"] = kl
         if weights["crps"] or weights["mean"]:
-            states = self._ensemble(model, batch, steps, prepared, self.members if stage.crps else 1)
+            if stage.crps:
+                states = self._ensemble(model, batch, steps, prepared, self.members)
+            else:
+                states = self._ensemble(PriorMean(model), batch, steps, prepared, 1)
             fields += [] if self.reference else [states.flatten(0, 1)]
             terms |= self._scores(states, target, weights)
         if self.divergence is not None and weights["div"] and fields:
@@ -140,7 +143,7 @@ class ElboObjective(nn.Module):
         values = 1 if self.reference else steps * self.errors.interior.numel() * state.shape[-1]
         return Forecast(states, std), total / values
 
-    def _ensemble(self, model: LatentStepModel, batch: Batch, steps: int, prepared: Any, members: int) -> Tensor:
+    def _ensemble(self, model: StepModel, batch: Batch, steps: int, prepared: Any, members: int) -> Tensor:
         """Roll-outs from the prior, (member, batch, lead, node, variable); members run as one larger batch."""
         many = Batch(*(each.repeat(members, *[1] * (each.ndim - 1)) for each in batch))
         options = {"boundary": self.errors.driven, "prepared": prepared, "recompute": self.recompute}
@@ -157,6 +160,26 @@ class ElboObjective(nn.Module):
         if weights["mean"]:
             scores["mean"] = (mean_squared_error_of_mean(members, truth) / self.errors.scale.square()).mean()
         return scores
+
+
+class PriorMean:
+    """A model with a latent variable as a deterministic step model: the variable is its prior's mean.
+
+    Args:
+        model: with a latent variable.
+    """
+
+    def __init__(self, model: LatentStepModel) -> None:
+        self.model = model
+
+    def prepare(self) -> Any:
+        """See `core.protocols.StepModel`."""
+        return self.model.prepare()
+
+    def step(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Any) -> StepOutput:
+        """See `core.protocols.StepModel`."""
+        mean, _ = self.model.prior(previous, state, forcing, prepared)
+        return self.model.decode(mean, previous, state, forcing, prepared)
 
 
 def _posterior_step(
