@@ -65,7 +65,7 @@ def compose(config_name: str, overrides: Sequence[str], conf: Path, user_conf: P
             cfg = hydra_compose(config_name, overrides=[*search, *overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        raise explain(error, lambda: _known_names(config_name, conf, user_conf)) from error
+        raise explain(error, lambda: _known_names(config_name, overrides, conf, user_conf)) from error
     finally:
         GlobalHydra.instance().clear()
     return cfg
@@ -142,9 +142,13 @@ def _relatives(unknown: str, known: Sequence[str]) -> list[str]:
     return top if "." not in unknown else [*top, *(key for key in known if key.endswith(f".{leaf}"))]
 
 
-def _known_names(config_name: str, conf: Path, user_conf: Path | None) -> list[str]:
-    """Every key of the defaults and every group."""
-    cfg = compose(config_name, [], conf, user_conf)
+def _known_names(config_name: str, overrides: Sequence[str], conf: Path, user_conf: Path | None) -> list[str]:
+    """Every key of the chosen members, of the defaults where the choice itself is wrong, and every group."""
+    choices = [word for word in overrides if not set("./+~@") & set(word.partition("=")[0])]
+    try:
+        cfg = compose(config_name, choices if len(choices) < len(overrides) else [], conf, user_conf)
+    except UserError:
+        cfg = compose(config_name, [], conf, user_conf)
     groups = [str(group) for group in cfg.hydra.runtime.choices if "/" not in str(group)]
     return list(dict.fromkeys([*flat_keys(job_part(cfg)), *groups]))
 

@@ -39,6 +39,8 @@ def run_many(command: Command, flags: argparse.Namespace, conf: Path, user_conf:
     """
     from spacecast.launch.folder import FILE, Sweep, name_runs
 
+    if not command.has_run_folder:
+        raise UserError(f"{command.name} does one thing at a time; leave -m out")
     name = flags.config_name or command.config
     folder, grid = expand(name, flags.overrides, conf, user_conf)
     runs = name_runs([[word for word in words if not word.startswith("hydra.")] for words in grid])
@@ -54,7 +56,9 @@ def run_many(command: Command, flags: argparse.Namespace, conf: Path, user_conf:
     if launcher is None and any(_several(plain) for plain in plains):
         raise UserError("several devices and several runs do not go together in one process; use launcher=slurm_debug")
     if (folder / FILE).exists():
-        _go_on(sweep, folder)
+        if Sweep.read(folder).runs != sweep.runs:
+            raise UserError(f"paths.run_dir={folder} holds another sweep; choose another folder")
+        resume(Sweep.read(folder), command, {})
         return
     check_folder(folder, "paths.run_dir")
     if folder.exists() and any(folder.iterdir()):
@@ -129,10 +133,14 @@ def start(sweep: Any, command: Command, runs: Sequence[Any], changes: Plain | No
     if not plain.get("launcher"):
         _run_here(sweep, command, runs)
         return
+    launcher = {**plain["launcher"], **(changes or {})}
+    if launcher["cluster"] == "local":
+        say(f"{len(runs)} runs, {launcher['parallel']} at once; what they say: {sweep.folder / 'jobs'}")
     sweep = submit(sweep, runs, changes)
-    say(f"{len(runs)} runs submitted as {', '.join(sorted({sweep.job(run)[1].partition('_')[0] for run in runs}))}")
+    if launcher["cluster"] != "local":
+        say(f"{len(runs)} runs submitted as {', '.join(sorted({sweep.job(run)[1].partition('_')[0] for run in runs}))}")
     say(f"spacecast-sweep status {sweep.folder}")
-    if {**plain["launcher"], **(changes or {})}["wait"]:
+    if launcher["wait"]:
         wait(sweep)
 
 
@@ -153,33 +161,22 @@ def wait(sweep: Any) -> None:
         raise RuntimeError(f"{len(failed)} of {len(states)} runs did not finish; {what}")
 
 
-def _go_on(sweep: Any, folder: Path) -> None:
-    """The same command again continues the sweep; another one is refused."""
-    from spacecast.launch.folder import Sweep
-
-    if Sweep.read(folder).runs != sweep.runs:
-        raise UserError(f"paths.run_dir={folder} holds another sweep; choose another folder")
-    resume(folder, {})
-
-
-def resume(folder: Path, changes: Plain) -> None:
+def resume(sweep: Any, command: Command, changes: Plain) -> None:
     """Start again what neither has finished nor will by itself; the snapshots of the first submission hold.
 
     Args:
-        folder: of the sweep.
+        sweep: whose runs.
+        command: that has made it.
         changes: keys of the launcher to change.
 
     """
-    from spacecast.launch.attempt import locate
-    from spacecast.launch.folder import Sweep
     from spacecast.launch.progress import progress, unfinished
 
-    sweep = Sweep.read(folder)
     runs = unfinished(progress(sweep))
     if not runs:
         say("every run has finished or is under way")
         return
-    start(sweep, locate(sweep.command), runs, changes)  # type: ignore[arg-type]
+    start(sweep, command, runs, changes)
 
 
 def _run_here(sweep: Any, command: Command, runs: Sequence[Any]) -> None:

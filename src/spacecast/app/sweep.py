@@ -45,6 +45,7 @@ def status(folder: Path) -> None:
 
 def again(folder: Path, words: Sequence[str]) -> None:
     """Submit what neither has finished nor is under way, with changed keys of the launcher if so asked."""
+    from spacecast.launch.attempt import locate
     from spacecast.launch.folder import Sweep
 
     changes = _changes(words)
@@ -54,7 +55,7 @@ def again(folder: Path, words: Sequence[str]) -> None:
         raise UserError("these runs have no launcher: resume without launcher.KEY=VALUE")
     if section:
         check_target({**section, **changes}, "launcher")
-    resume(folder, changes)
+    resume(sweep, locate(sweep.command), changes)  # type: ignore[arg-type]
 
 
 def _changes(words: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,229 @@
+"""Sweeps: a grid becomes a folder, runs here or by submitit on this machine, is looked at, resumed and reported."""
+
+import json
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spacecast.app import multirun, sweep
+from spacecast.app.command import Command
+from spacecast.app.launching import align, read_config
+from spacecast.app.schema import Graph
+from spacecast.app.train import COMMAND as TRAIN
+from spacecast.core.errors import UserError
+from spacecast.evaluation.scores import Row, Scores
+from spacecast.launch.folder import Sweep, name_runs
+from spacecast.launch.status import read_status, write_status
+
+
+@dataclass
+class Task:
+    """Remembers the run folders that it was called with, and fails in those of some numbers."""
+
+    fails: set[str] = field(default_factory=set)
+    seen: list[str] = field(default_factory=list)
+
+    def __call__(self, plain):
+        number = Path(plain["paths"]["run_dir"]).name
+        self.seen.append(number)
+        if number in self.fails:
+            raise ArithmeticError("it does\nnot converge")
+
+
+def command(task: Task) -> Command:
+    return Command("try", "graph", Graph, task, "tries.", ["try"], {"picture": "a picture"}, {"try": "this"})
+
+
+def request(launcher: dict, trainer: dict) -> dict:
+    return {
+        "launcher": {"nodes": None, "gpus_per_node": None, **launcher},
+        "trainer": {"num_nodes": 1, "devices": 1, "accelerator": "auto", **trainer},
+    }
+
+
+def test_the_trainer_follows_the_launcher():
+    plain = request({"nodes": 2, "gpus_per_node": 4}, {})
+    align(plain, [])
+    assert plain["trainer"] == {"num_nodes": 2, "devices": 4, "accelerator": "gpu"}
+
+
+def test_the_launcher_follows_the_trainer():
+    plain = request({}, {"num_nodes": 3, "devices": 2, "accelerator": "gpu"})
+    align(plain, ["trainer.num_nodes=3"])
+    assert plain["launcher"] == {"nodes": 3, "gpus_per_node": 2}
+    plain = request({}, {"num_nodes": 3, "devices": 2, "accelerator": "cpu"})
+    align(plain, [])
+    assert plain["launcher"] == {"nodes": 3, "gpus_per_node": None}
+
+
+CONTRADICTIONS = {
+    "nodes": ({"nodes": 2}, {"num_nodes": 3}, "launcher.nodes=2 and trainer.num_nodes=3 contradict each other"),
+    "devices": ({"gpus_per_node": 2}, {"devices": 4}, "launcher.gpus_per_node=2 and trainer.devices=4 contradict"),
+    "all devices": ({}, {"devices": "auto"}, "trainer.devices=auto: a scheduler needs a number"),
+    "processor": ({"gpus_per_node": 2}, {"devices": 2, "accelerator": "cpu"}, "would idle with trainer"),
+}
+
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_contradictions_are_refused(case):
+    launcher, trainer, message = CONTRADICTIONS[case]
+    with pytest.raises(UserError, match=message):
+        align(request(launcher, trainer), [f"trainer.{key}={value}" for key, value in trainer.items()])
+
+
+REFUSED = {
+    "unknown key": (["launcher.partitoin=a"], "unknown key 'launcher.partitoin'; did you mean 'launcher.partition'?"),
+    "wrong type": (["launcher.hours=long"], "launcher.hours: expected a number, found 'long'"),
+    "time limit": (["launcher.hours=0.01"], "launcher.hours=0.01 (60 s) does not exceed launcher.signal_seconds=120"),
+    "job name": (["launcher.name=bash"], "launcher.name='bash' cannot name a job: Lightning takes it for a shell"),
+    "no scheduler": ([], "launcher: there is no sbatch here; submit from a login node, or use launcher=slurm_debug"),
+    "other launcher": (["hydra/launcher=submitit_slurm"], "hydra/launcher: choose launcher=slurm or"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_submitted_is_refused_and_leaves_nothing(case, run, workplace, monkeypatch):
+    words, message = REFUSED[case]
+    monkeypatch.setenv("PATH", str(workplace))
+    result = run("spacecast-train", "-m", "launcher=slurm", "seed=1,2", "paths.run_dir=sweep", *words)
+    assert result.code == 2, result
+    assert result.line.startswith(f"spacecast-train: error: {message}")
+    assert not (workplace / "sweep").exists()
+
+
+def test_a_preset_of_the_site_lies_outside_of_the_package(run, workplace, monkeypatch):
+    preset = workplace / "site" / "launcher" / "here.yaml"
+    preset.parent.mkdir(parents=True)
+    preset.write_text("defaults: [slurm]\npartition: gpu\naccount: project_1\nname: interactive\n")
+    result = run("spacecast-train", "--config-dir", "site", "launcher=here", "seed=3")
+    assert (result.code, "launcher.name='interactive' cannot name a job" in result.line) == (2, True)
+    assert "account: project_1" in run("spacecast-train", "--config-dir", "site", "launcher=here", "--cfg", "job").out
+
+
+def test_a_sweep_here_records_how_each_run_ended(run, workplace):
+    task = Task(fails={"1"})
+    result = run(command(task), "-m", "picture=a.png,b.png,c.png", "paths.run_dir=sweep")
+    assert (result.code, task.seen) == (1, ["0", "1", "2"])
+    states = [read_status(workplace / "sweep" / str(number)) for number in range(3)]
+    assert [state["state"] for state in states] == ["finished", "failed", "finished"]
+    assert (states[1]["error"], states[1]["exit_code"]) == ("ArithmeticError: it does not converge", 1)
+    assert "ArithmeticError" in (workplace / "sweep" / "1" / "graph.log").read_text()
+
+
+def test_the_same_command_again_does_only_what_is_missing(run):
+    words = ("-m", "picture=a.png,b.png,c.png", "paths.run_dir=sweep")
+    run(command(Task(fails={"1"})), *words)
+    task = Task()
+    assert run(command(task), *words).code == 0
+    assert task.seen == ["1"]
+    assert run(command(task), *words).out == "every run has finished or is under way\n"
+
+
+def test_another_sweep_does_not_mix_with_it(run, workplace):
+    run(command(Task()), "-m", "picture=a.png,b.png", "paths.run_dir=sweep")
+    result = run(command(Task()), "-m", "picture=a.png,c.png", "paths.run_dir=sweep")
+    assert (result.code, "holds another sweep" in result.line) == (2, True)
+    (workplace / "full").mkdir()
+    (workplace / "full" / "thesis.tex").touch()
+    result = run(command(Task()), "-m", "picture=a.png,c.png", "paths.run_dir=full")
+    assert (result.code, "holds other files" in result.line) == (2, True)
+
+
+def test_several_devices_and_several_runs_do_not_share_a_process(run):
+    result = run("spacecast-train", "-m", "seed=1,2", "trainer=cpu", "trainer.devices=2")
+    assert (result.code, "use launcher=slurm_debug" in result.line) == (2, True)
+
+
+def test_runs_are_tagged_and_named_by_what_differs(run, workplace, monkeypatch):
+    monkeypatch.setattr(multirun, "start", lambda *_: None)
+    assert run("spacecast-train", "-m", "seed=1,2", "logger.tags={who: me}", "paths.run_dir=mine").code == 0
+    logger = read_config(workplace / "mine" / "1")["logger"]
+    assert (logger["run_name"], logger["tags"]) == ("seed=2", {"sweep": "mine", "who": "me"})
+    assert run("spacecast-train", "-m", "seed=1,2", "logger.run_name=x", "paths.run_dir=named").code == 0
+    assert read_config(workplace / "named" / "1")["logger"]["run_name"] == "x"
+
+
+def finished(folder: Path, scores: dict[str, float]) -> None:
+    """A run folder with a status and scores."""
+    folder.mkdir(parents=True)
+    write_status(folder, state="finished")
+    rows = [Row("skill", "mean", "1", lead, "all", value / lead) for value in scores.values() for lead in (1.0, 2.0)]
+    Scores(tuple(rows)).write_csv(folder / "scores.csv")
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    """A finished sweep over width and seed; skill = width / 100 + seed / 1000, halved at the second lead."""
+    words = [[f"model.hidden_dim={width}", f"seed={seed}"] for width in (8, 64) for seed in (1, 2, 3)]
+    made = Sweep(tmp_path / "grid", "spacecast.app.train:COMMAND", tuple(name_runs(words)))
+    made.write()
+    for run in made.runs:
+        finished(made.run_dir(run), {"": int(run.values["model.hidden_dim"]) / 100 + int(run.values["seed"]) / 1000})
+    return made.folder
+
+
+def call(capsys, *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        sweep.main(list(map(str, words)))
+    captured = capsys.readouterr()
+    return int(end.value.code or 0), captured.out, captured.err
+
+
+def test_the_report_has_every_run_and_the_spread_over_seeds(grid, capsys):
+    code, out, _ = call(capsys, "report", grid)
+    assert code == 0
+    assert out.strip() == (grid / "report.md").read_text().strip()
+    assert "| 64 | 3 | 0.642 ± 0.001 | 0.321 ± 0.0005 | 0.4815 ± 0.00075 |" in out
+    assert "Best by skill/mean: model.hidden_dim=64." in out
+    assert "is more than twice the standard error" in out
+    lines = (grid / "report.csv").read_text().splitlines()
+    assert lines[0] == "run,model.hidden_dim,seed,skill/mean@1,skill/mean@last,skill/mean"
+    assert lines[1] == "0,8,1,0.081,0.0405,0.06075"
+    assert (grid / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_takes_other_scores_and_says_what_is_unknown(grid, capsys):
+    assert "| 5 | 64 | 3 | 0.3215 |" in call(capsys, "report", grid, "--score", "skill/mean@2")[1]
+    code, _, line = call(capsys, "report", grid, "--score", "skil/mean")
+    assert (code, "no scores of metric 'skil'; did you mean 'skill'?" in line) == (2, True)
+    code, _, line = call(capsys, "report", grid, "--score", "skill/mean@7")
+    assert (code, "leads are 1 to 2, or last" in line) == (2, True)
+
+
+def test_the_report_says_which_runs_are_missing(grid, capsys):
+    write_status(grid / "2", state="failed", error="no luck")
+    out = call(capsys, "report", grid)[1]
+    assert "6 runs: 5 finished, 1 failed" in out
+    assert "- run 2 (hidden_dim=8 seed=3): failed, no luck" in out
+
+
+def test_mistakes_of_the_sweep_command(grid, tmp_path, capsys):
+    assert "is no sweep" in call(capsys, "status", tmp_path)[2]
+    assert "only launcher.KEY=VALUE may change" in call(capsys, "resume", grid, "seed=4")[2]
+    assert "launcher.nodes is part of the runs" in call(capsys, "resume", grid, "launcher.nodes=4")[2]
+
+
+def test_a_dead_process_is_seen(grid, capsys):
+    write_status(grid / "0", state="running", host="somewhere else", pid=1)
+    write_status(grid / "1", state="running", host=socket.gethostname(), pid=2**22 + 1)
+    out = call(capsys, "status", grid)[1]
+    assert "1 running, 1 lost, 4 finished" in out
+    assert read_status(grid / "1")["state"] == "lost"
+
+
+@pytest.mark.slow
+def test_the_road_of_slurm_on_this_machine(run, small, workplace):
+    words = ["-m", "launcher=slurm_debug", "seed=1,2", "trainer.max_epochs=1", "paths.run_dir=sweep", *small]
+    result = run("spacecast-train", *words)
+    assert result.code == 0, result
+    for number in "01":
+        folder = workplace / "sweep" / number
+        status = json.loads((folder / "status.json").read_text())
+        assert (status["state"], status["restarts"], status["starts"]) == ("finished", 0, 1)
+        assert (folder / "scores.csv").exists()
+        assert yaml.safe_load((folder / "config.yaml").read_text())["seed"] == int(number) + 1
+    assert (workplace / "sweep" / "code" / "spacecast" / "conf" / "train.yaml").exists()
+    assert TRAIN.path == Sweep.read(workplace / "sweep").command
