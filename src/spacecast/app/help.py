@@ -15,6 +15,10 @@ FLAGS = """Flags
   --cfg job         print the configuration --config-dir DIR  folder with your own groups and members
   --hydra-help      Hydra's own options     --info defaults   where each part of the configuration comes from"""
 
+CODES = """Exit codes: 0 done, 1 an error inside spacecast, 2 a mistake of the user, 75 interrupted (the same command with
+the same paths.run_dir goes on), 130 ended at once from the keyboard
+"""
+
 
 def help_text(command: Command, cfg: DictConfig, folders: Sequence[Path]) -> str:
     """Text for the terminal: usage, examples, groups with members and choice, the most used keys with defaults.
@@ -36,7 +40,7 @@ def help_text(command: Command, cfg: DictConfig, folders: Sequence[Path]) -> str
     lines += ["Groups (group=member; * is in use)", *members, ""]
     keys = [f"  {text:<{width}s}  {meaning}" for text, meaning in texts.items()]
     lines += ["Keys (key=value), with defaults", *keys, ""]
-    return "\n".join([*lines, FLAGS, "", f"Configuration folder: {folders[0]}", ""])
+    return "\n".join([*lines, FLAGS, "", CODES, f"Configuration folder: {folders[0]}", ""])
 
 
 def _mark(members: Sequence[str], chosen: Any) -> str:
