@@ -220,6 +220,13 @@ def test_interruption_leaves_the_old_output(raw_root, monkeypatch):
     assert not [path for path in raw_root.iterdir() if path.name.endswith(".tmp")]
 
 
+def test_what_a_killed_process_left_is_removed(raw_root):
+    for name in (".vlasiator_run_1.zarr.4194304.tmp", ".vlasiator_run_2.zarr.4194304.old"):
+        (raw_root / name / "state").mkdir(parents=True)
+    prepare(raw_root)
+    assert [path.name for path in raw_root.iterdir() if path.name.startswith(".vlasiator")] == []
+
+
 def test_unwritable_folder(raw_root, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     before = contents(raw_root)

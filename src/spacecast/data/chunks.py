@@ -114,6 +114,13 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_leftovers(root: Path) -> None:
+    """Remove what processes that were killed within `atomic_folder` left; only for who holds the lock of the folder."""
+    for pattern in (".*.zarr.*.tmp", ".*.zarr.*.old"):
+        for path in root.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def write_text(target: Path, text: str) -> None:
     """Write a text file so that a reader sees the old or the new one, never half of it."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")

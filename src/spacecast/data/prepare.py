@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from spacecast.core.errors import UserError, nearest
-from spacecast.data.chunks import atomic_folder, chunk_files, require_folder, writable
+from spacecast.data.chunks import atomic_folder, chunk_files, remove_leftovers, require_folder, writable
 from spacecast.data.configs import config_path, find_raw_runs, find_runs, prepared_path, stale_config, write_configs
 from spacecast.data.raw import check_input
 from spacecast.data.statistics import Progress
@@ -87,12 +87,13 @@ def _all_runs(root: Path) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _lock(root: Path) -> Iterator[None]:
-    """Hold the folder against other processes; a folder that cannot be written to needs no lock."""
+    """Hold the folder against other processes and remove what killed ones left; none for a folder that is read-only."""
     if not writable(root):
         yield
         return
     with (root / ".prepare.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        remove_leftovers(root)
         yield
 
 
