@@ -38,7 +38,7 @@ def read_member(path: Path) -> Member:
             text = line.lstrip("# ").rstrip()
             comment = f"{comment} {text}".strip() if not text.startswith("@package") else ""
             continue
-        if match and match[1][0] != "_" and match[1] not in ("defaults", "hydra"):
+        if match and match[1][0] != "_" and match[1] not in ("defaults", "hydra", path.parent.name):
             behind = re.search(r"\s#\s*(.*)$", match[2])
             keys.append(Key(match[1], _show(values[match[1]]), behind[1] if behind else comment))
         elif not keys:

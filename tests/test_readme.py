@@ -78,6 +78,11 @@ def test_every_command_line_composes(line):
     from spacecast.app.compose import compose, conf_dir
 
     program, *words = shlex.split(line)
+    if program == "spacecast-sweep":
+        from spacecast.app.sweep import parser
+
+        parser().parse_args(words)
+        return
     name = program.removeprefix("spacecast-")
     command = importlib.import_module(f"spacecast.app.{name}").COMMAND
     assert command.name == program
@@ -89,7 +94,9 @@ def test_every_command_line_composes(line):
     words = [word for word in command.rewrite(words) if not word.startswith("-") and word != "job"]
     if words == ["key=a,b,c", "other=1,2"]:
         return  # a pattern, not a command
-    compose(command.config, [word.partition(",")[0] if several else word for word in words], conf_dir())
+    folders = re.findall(r"--config-dir=(\S+)", line)
+    user_conf = ROOT / folders[0] if folders else None
+    compose(command.config, [word.partition(",")[0] if several else word for word in words], conf_dir(), user_conf)
 
 
 def test_every_make_target_exists():

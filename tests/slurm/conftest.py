@@ -113,7 +113,7 @@ class Cluster:
                 pytest.fail("still not so after " + f"{seconds} s\n" + "\n".join(logs))
             time.sleep(1)
 
-    def finish(self, name: str, seconds: float = 240) -> None:
+    def finish(self, name: str, seconds: float = 600) -> None:
         """Wait for the end of every run of a sweep; all have finished then."""
         self.wait(lambda: settled(progress(Sweep.read(self.root / name))), seconds)
         assert set(self.states(name)) == {"finished"}, [self.status(name), self.states(name)]

@@ -70,7 +70,7 @@ def test_a_sweep_is_one_array(cluster, capsys):
 
 def test_a_requeued_job_goes_on(cluster):
     assert cluster.train("requeued", "model.seconds=0.5", "trainer.max_epochs=6") == 0
-    cluster.wait(lambda: has_trained(cluster, "requeued"), 120)
+    cluster.wait(lambda: has_trained(cluster, "requeued"), 300)
     subprocess.run(["scontrol", "requeue", cluster.job("requeued")], timeout=60, check=True)
     cluster.finish("requeued")
     assert cluster.status("requeued")["restarts"] == 1
@@ -80,7 +80,7 @@ def test_a_requeued_job_goes_on(cluster):
 
 def test_a_preempted_job_goes_on(cluster):
     assert cluster.train("preempted", "model.seconds=0.5", "trainer.max_epochs=6") == 0
-    cluster.wait(lambda: has_trained(cluster, "preempted"), 120)
+    cluster.wait(lambda: has_trained(cluster, "preempted"), 300)
     node = slurm_state(cluster.job("preempted")).partition(" NodeList=")[2].partition(" ")[0]
     urgent = ["sbatch", "-p", "urgent", "-w", node, "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1"]
     subprocess.run(urgent, timeout=60, check=True, cwd=cluster.root)
@@ -91,7 +91,7 @@ def test_a_preempted_job_goes_on(cluster):
 
 def test_a_cancelled_job_is_told_from_a_failed_one_and_can_be_resumed(cluster, capsys):
     assert cluster.train("cancelled", "model.seconds=0.5", "trainer.max_epochs=4") == 0
-    cluster.wait(lambda: has_trained(cluster, "cancelled"), 120)
+    cluster.wait(lambda: has_trained(cluster, "cancelled"), 300)
     subprocess.run(["scancel", cluster.job("cancelled")], timeout=60, check=True)
     cluster.wait(lambda: cluster.states("cancelled") == ["cancelled"], 60)
     assert cluster.sweep("status", "cancelled") == 0
@@ -132,7 +132,7 @@ def test_what_can_never_start_is_refused_at_once(cluster, capsys):
 def test_a_job_that_hits_its_time_limit_ends_as_if_it_had_not(cluster, limited):
     assert cluster.train("unlimited", "trainer.max_epochs=12") == 0
     cluster.finish("unlimited")
-    cluster.finish(limited, seconds=420)
+    cluster.finish(limited, seconds=900)
     assert cluster.status(limited)["restarts"] >= 1
     assert [run.info.status for run in cluster.tracked(limited)] == ["FINISHED"]
     interrupted, whole = weights(cluster, limited), weights(cluster, "unlimited")

@@ -109,10 +109,10 @@ def report(folder: Path, scores: Sequence[str]) -> None:
     say(write_report(folder, scores))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Verbs and their words."""
-    parser = argparse.ArgumentParser(NAME, description="The runs of a sweep, made by spacecast-train -m ...")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    made = argparse.ArgumentParser(NAME, description="The runs of a sweep, made by spacecast-train -m ...")
+    verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")
     texts = {
         "status": "what runs, what has ended and why",
         "resume": "submit again what neither has finished nor is under way; launcher.KEY=VALUE changes the request",
@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
             words.add_argument("changes", nargs="*", metavar="launcher.KEY=VALUE", help="for example launcher.hours=12")
         if verb == "report":
             words.add_argument("--score", action="append", metavar="METRIC/VARIABLE[@LEAD]", help="default: skill/mean")
-    return parser
+    return made
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -136,7 +136,7 @@ def run(arguments: Sequence[str]) -> None:
         UserError: a mistake of the user.
 
     """
-    words = _parser().parse_args(list(arguments))
+    words = parser().parse_args(list(arguments))
     folder = words.folder.expanduser().absolute()
     match words.verb:
         case "status":

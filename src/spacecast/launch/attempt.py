@@ -3,12 +3,13 @@
 import importlib
 import logging
 import os
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spacecast.launch.status import FAILED, FINISHED, read_status, write_status
+from spacecast.launch.status import FAILED, FINISHED, RUNNING, here, read_status, write_status
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Attempt:
         """Run, or go on. A run that has finished stays as it is: schedulers may start a finished job again."""
         import submitit
 
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])  # see start.py; submitit listens by now
         environment = submitit.JobEnvironment()
         folder, first = Path(self.run_dir), environment.global_rank == 0
         before = read_status(folder)
@@ -51,7 +53,8 @@ class Attempt:
         if environment.cluster == "local":
             _meet_locally(environment)
         if first:
-            write_status(folder, job=environment.job_id, restarts=restarts)
+            began = {"state": RUNNING, "error": None, "exit_code": None, **here()}
+            write_status(folder, job=environment.job_id, restarts=restarts, **began)
         try:
             locate(self.work)(self.command, self.run_dir)
         except SystemExit as leaving:
@@ -60,7 +63,8 @@ class Attempt:
             raise
         except Exception as error:
             if first and read_status(folder).get("state") != FAILED:  # it broke before it could say so
-                write_status(folder, state=FAILED, exit_code=1, error=f"{type(error).__name__}: {error}")
+                line = " ".join(f"{type(error).__name__}: {error}".split())
+                write_status(folder, state=FAILED, exit_code=1, error=line)
             raise
 
     def checkpoint(self) -> Any:

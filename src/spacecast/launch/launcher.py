@@ -139,7 +139,8 @@ class Launcher:
         from submitit.core.utils import FailedJobError
 
         with _outside_of_jobs():
-            executor = SlurmExecutor(folder=logs, max_num_timeout=self.max_restarts)
+            python = shlex.join([sys.executable, str(code / "spacecast" / "launch" / "start.py")])
+            executor = SlurmExecutor(folder=logs, max_num_timeout=self.max_restarts, python=python)
             executor.update_parameters(**self.parameters(tasks_per_node, code))
             self._rehearse(executor)
             try:

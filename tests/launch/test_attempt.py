@@ -1,0 +1,106 @@
+"""What a job runs: it goes on after restarts, a bounded number of times, and not at all once it has finished."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spacecast.core.errors import UserError
+from spacecast.launch import start
+from spacecast.launch.attempt import Attempt
+from spacecast.launch.launcher import Launcher
+from spacecast.launch.status import read_status, write_status
+
+WORK = '''
+import signal, sys, time
+from pathlib import Path
+
+def count(command, run_dir):
+    with (Path(run_dir) / "calls").open("a") as calls:
+        calls.write(command + "\\\\n")
+
+def endless(command, run_dir):
+    count(command, run_dir)
+    signal.signal(signal.SIGUSR2, lambda *_: sys.exit(75))
+    if len((Path(run_dir) / "calls").read_text().splitlines()) < 2:
+        time.sleep(100)
+
+def broken(command, run_dir):
+    raise ArithmeticError("no\\\\nway")
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder, and a module with work to do."""
+    (tmp_path / "work_to_do.py").write_text(WORK.replace("\\\\", "\\"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "logs").mkdir()
+    return tmp_path
+
+
+def perform(folder: Path, work: str, most: int = 3, **keywords) -> dict:
+    attempt = Attempt(f"work_to_do:{work}", "command", str(folder / "run"), most)
+    launcher = Launcher(cluster="local", **{"hours": 0.1, "signal_seconds": 20, "max_restarts": most, **keywords})
+    launcher.submit([attempt], 1, folder / "logs", folder)
+    return read_status(folder / "run")
+
+
+def calls(folder: Path) -> int:
+    return len((folder / "run" / "calls").read_text().splitlines())
+
+
+def test_the_work_is_done_once(folder):
+    status = perform(folder, "count")
+    assert (status["restarts"], calls(folder)) == (0, 1)
+    assert int(status["job"]) > 0
+
+
+def test_a_finished_run_is_left_alone(folder):
+    write_status(folder / "run", state="finished")
+    perform(folder, "count")
+    assert not (folder / "run" / "calls").exists()
+
+
+def test_an_error_before_the_run_could_say_so_is_recorded(folder):
+    status = perform(folder, "broken")
+    assert (status["state"], status["exit_code"]) == ("failed", 1)
+    assert status["error"] == "ArithmeticError: no way"
+    status = perform(folder, "absent")
+    assert status["error"].startswith("AttributeError")
+
+
+@pytest.mark.slow
+def test_the_warning_of_the_time_limit_restarts_it(folder):
+    status = perform(folder, "endless", hours=1 / 60, signal_seconds=45)
+    assert (status["restarts"], calls(folder)) == (1, 2)
+
+
+@pytest.mark.slow
+def test_restarts_are_bounded(folder):
+    status = perform(folder, "endless", most=0, hours=1 / 60, signal_seconds=45)
+    assert calls(folder) == 1
+    assert (status["state"], status["error"]) == ("failed", "restarted 1 times, launcher.max_restarts=0")
+
+
+def test_a_signal_during_the_imports_waits(tmp_path):
+    (tmp_path / "slow_start.py").write_text(
+        "import os, signal, sys\n"
+        "os.kill(os.getpid(), signal.SIGUSR2)\n"
+        "print('still here', sys.argv[1:], flush=True)\n"
+        "signal.signal(signal.SIGUSR2, lambda *_: sys.exit(7))\n"
+        "signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])\n"
+    )
+    command = [sys.executable, start.__file__, "-u", "-m", "slow_start", "word"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (7, "still here ['word']\n")
+    assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
+
+
+def test_two_machines_are_not_one():
+    with pytest.raises(UserError, match="one node"):
+        Launcher(cluster="local", nodes=2)
