@@ -186,6 +186,12 @@ def test_a_path_is_read_as_the_shell_gives_it(run, name):
     assert task.seen[0]["picture"] == name
 
 
+def test_download_says_how(run, workplace):
+    result = run("spacecast-data", "download", "datastore=vlasiator", "paths.data_dir=my data")
+    assert (result.code, result.err) == (0, "")
+    assert f"--local-dir '{workplace}/my data/vlasiator'" in result.out
+
+
 def test_hydra_still_answers(run):
     assert "layout: multiscale" in run("spacecast-graph", "graph=multiscale", "--cfg", "job").out
     assert "Hydra" in run("spacecast-graph", "--hydra-help").out

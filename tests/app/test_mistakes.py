@@ -117,6 +117,7 @@ OTHERS = {
     "unknown action": ("spacecast-data", ["simulte"], "did you mean 'simulate'?"),
     "unknown preset": ("spacecast-data", ["simulate", "preset=tinny"], "did you mean 'tiny'?"),
     "nothing to simulate": ("spacecast-data", ["simulate", "datastore=vlasiator"], "these data are not simulated"),
+    "nothing to download": ("spacecast-data", ["download"], "these data are simulated"),
     "nothing to prepare": ("spacecast-data", ["prepare", "datastore.root=nowhere"], "does not exist"),
     "nothing to inspect": ("spacecast-data", ["inspect", "datastore.root=nowhere"], "does not exist"),
     "picture that is a number": ("spacecast-graph", ["picture=3"], "picture: expected text or null, found 3"),

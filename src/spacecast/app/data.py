@@ -1,6 +1,7 @@
 """`spacecast-data`: simulates, prepares, inspects and downloads data."""
 
 import logging
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -70,12 +71,19 @@ def _draw_frame(plain: Plain, picture: Path) -> Path:
 
 
 def download(plain: Plain) -> None:
-    """Say how to get the published data."""
-    folder = Path(plain["datastore"]["root"])
-    raise UserError(
-        f"get published data with the Hugging Face client: pip install huggingface_hub; hf download REPOSITORY "
-        f"--repo-type dataset --local-dir {folder}; spacecast-data inspect datastore=vlasiator datastore.root={folder}"
-    )
+    """Say how to get the published data.
+
+    Raises:
+        UserError: these data are simulated.
+
+    """
+    if plain.get("simulation") is not None:
+        raise UserError("these data are simulated (spacecast-data simulate); datastore=vlasiator names published ones")
+    folder = shlex.quote(plain["datastore"]["root"])
+    log.info("With the Hugging Face client and the name of the data set:")
+    log.info("  pip install huggingface_hub")
+    log.info("  hf download REPOSITORY --repo-type dataset --local-dir %s", folder)
+    log.info("  spacecast-data inspect datastore=vlasiator datastore.root=%s", folder)
 
 
 ACTIONS: dict[str, Callable[[Plain], None]] = {
