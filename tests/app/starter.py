@@ -2,14 +2,15 @@
 
 A process of its own: orders come as JSON lines on stdin, answers go out as JSON lines. An order holds `words` for
 spacecast-train, `log` for the output, `direct` to leave out the command line, and `hits`: each an event to wait for,
-the seconds to wait after it and the signal to send. Events are lines that the command writes into a pipe: `batch N`,
-`save`, `validate`, `data`, `score`.
+the seconds to wait after it and the signal to send, to the last of several processes. Events are lines that the first
+process writes into a pipe: `batch N`, `save`, `validate`, `data`, `score`.
 """
 
 import json
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -80,15 +81,24 @@ def child(order: dict[str, Any], plain: dict[str, Any] | None, pipe: int) -> Non
 
 
 def start(order: dict[str, Any]) -> dict[str, Any]:
-    """Run one command, hit it, wait for its end."""
+    """Run one command, in as many processes as it has devices, hit it, wait for its end."""
     words = tuple(order["words"])
     if order.get("direct") and words not in CONFIGURATIONS:
         CONFIGURATIONS[words] = composed(words)
+    plain = CONFIGURATIONS[words] if order.get("direct") else None
+    devices = plain["trainer"]["devices"] if plain else 1
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reader)
-        child(order, CONFIGURATIONS[words] if order.get("direct") else None, writer)
+    pids = []
+    for rank in range(devices):
+        pids.append(os.fork())
+        if pids[-1] == 0:
+            os.close(reader)
+            if devices > 1:
+                join(rank, devices, port)
+            child(order, plain, writer if rank == 0 else os.open(os.devnull, os.O_WRONLY))
     os.close(writer)
     hits, events = list(order.get("hits", [])), []
     with os.fdopen(reader) as lines:
@@ -96,10 +106,19 @@ def start(order: dict[str, Any]) -> dict[str, Any]:
             events.append(line.strip())
             if hits and events[-1] == hits[0][0]:
                 time.sleep(hits[0][1])
-                os.kill(pid, signal.Signals[hits[0][2]])
+                os.kill(pids[-1], signal.Signals[hits[0][2]])
                 hits.pop(0)
-    _, status = os.waitpid(pid, 0)
-    return {"code": os.waitstatus_to_exitcode(status), "events": events}
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    return {"code": codes[0], "codes": codes, "events": events}
+
+
+def join(rank: int, devices: int, port: int) -> None:
+    """Be one of several processes, as a launcher would have it."""
+    from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(devices)}
+    os.environ |= {**place, "LOCAL_RANK": str(rank)}
+    rank_zero_only.rank = rank
 
 
 def main() -> None:

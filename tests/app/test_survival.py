@@ -153,3 +153,54 @@ def test_signals_outside_of_training_and_twice_end_at_once(starter, small):
     result = starter(words, [("batch 0", 0.0, "SIGINT"), ("save", 0.0, "SIGINT")])
     assert result["code"] == 130, result["log"]
     assert not list((result["folder"] / "outside" / "checkpoints").glob(".*"))
+
+
+@pytest.mark.slow
+def test_two_devices_train_like_one_and_go_on_after_a_signal_to_one_of_them(starter, small):
+    """Equal global batch, equal weights; each window is validated once, 5 of them by 2 processes."""
+    words = words_of(small, "graph_fm", "one")[:-1] + MODELS["graph_fm"][2:] + ["data.limit_windows=9"]
+    words += ["trainer.max_epochs=2", "trainer.global_batch=4", "data.batch_size=2", "data.limit_val_windows=null"]
+    one = starter(words, direct=True)
+    two = [*words, "trainer.devices=2", "paths.run_dir=two"]
+    assert starter(two, direct=True)["codes"] == [0, 0]
+    folder = one["folder"]
+    first, second = (load_checkpoint(folder / run / "checkpoints" / "last.ckpt") for run in ("one", "two"))
+    assert first["global_step"] == second["global_step"] == 4
+    assert second["progress"]["best"] == pytest.approx(first["progress"]["best"], rel=1e-4)
+    for name, weight in first["state_dict"].items():
+        torch.testing.assert_close(second["state_dict"][name], weight, rtol=1e-4, atol=1e-5)
+    assert {path.name for path in (folder / "one").iterdir()} == {path.name for path in (folder / "two").iterdir()}
+
+    interrupted = [*words, "trainer.devices=2", "paths.run_dir=interrupted"]
+    result = starter(interrupted, [("batch 2", 0.0, "SIGTERM")], direct=True)
+    assert result["codes"] == [75, 0], result["log"]
+    assert starter(interrupted, direct=True)["codes"] == [0, 0]
+    assert_same_end(folder, "two", "interrupted")
+
+
+@pytest.mark.slow
+def test_two_devices_bear_parameters_without_a_gradient(starter, small):
+    """Without KL and CRPS the prior has none."""
+    words = [*words_of(small, "graph_efm", "efm"), "trainer.devices=2", "trainer.max_epochs=2", "data.limit_windows=4"]
+    words += ["schedule.switches=[0.5,1,1,1]", "data.limit_val_windows=2"]
+    result = starter(words, direct=True)
+    assert result["codes"] == [0, 0], result["log"]
+
+
+@pytest.mark.slow
+def test_resume_goes_on_in_another_folder_and_init_from_starts_anew(starter, small):
+    words = words_of(small, "graph_fm", "first")[:-1] + MODELS["graph_fm"][2:] + ["trainer.max_epochs=1"]
+    assert starter([*words, "schedule.epochs=2"], direct=True)["code"] == 0
+    longer = [*words, "trainer.max_epochs=2", "schedule.epochs=2"]
+    whole = starter([*longer, "paths.run_dir=whole"], direct=True)
+    resumed = starter([*longer, "paths.run_dir=resumed", "resume=first"], direct=True)
+    assert (whole["code"], resumed["code"]) == (0, 0), resumed["log"]
+    assert "batch 4" in resumed["events"]
+    assert "batch 3" not in resumed["events"]
+    assert_same_end(whole["folder"], "whole", "resumed")
+
+    start = starter([*longer, "paths.run_dir=started", "init_from=first"], [("batch 0", 0.0, "SIGTERM")], direct=True)
+    assert (start["code"], "batch 0" in start["events"]) == (75, True), start["log"]
+    assert "weights of " in start["log"]
+    again = starter([*longer, "paths.run_dir=started", "init_from=first", "resume=null"], direct=True)
+    assert ("going on from" in again["log"], "batch 0" in again["events"]) == (True, False)

@@ -15,8 +15,8 @@ FLAGS = """Flags
   --cfg job         print the configuration --config-dir DIR  folder with your own groups and members
   --hydra-help      Hydra's own options     --info defaults   where each part of the configuration comes from"""
 
-CODES = """Exit codes: 0 done, 1 an error inside spacecast, 2 a mistake of the user, 75 interrupted (the same command with
-the same paths.run_dir goes on), 130 ended at once from the keyboard
+CODES = """Exit codes: 0 done, 1 an error inside spacecast, 2 a mistake of the user, 130 ended at once by the keyboard,
+75 interrupted: the same command with the same paths.run_dir goes on
 """
 
 

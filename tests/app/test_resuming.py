@@ -1,0 +1,84 @@
+"""Where a run starts, and when a folder is refused."""
+
+import pytest
+import torch
+import yaml
+
+from spacecast.app.resuming import Start, check_run_folder, find_start, is_finished, remember_scores, tracking_section
+from spacecast.app.runs import add_facts
+from spacecast.core.errors import UserError
+from spacecast.training.files import write_whole
+
+
+def checkpoint(number: int = 0) -> dict:
+    """As much of a checkpoint as is looked at."""
+    described = {
+        "format": 1, "versions": {"spacecast": "1"}, "data_spec": {"data_hash": "d"}, "graph": {"hash": "g"},
+    }  # fmt: skip
+    return {"state_dict": {"w": torch.zeros(2)}, "spacecast": described, "progress": {"run_id": f"run{number}"}}
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """A configuration and a folder of a run that has got somewhere."""
+    config = {
+        "paths": {"run_dir": str(tmp_path / "run")},
+        "model": {"hidden_dim": 8},
+        "trainer": {"max_epochs": 5, "max_steps": -1},
+        "schedule": {"epochs": 5},
+        "logger": {"tracking_uri": "sqlite:////x/mlflow.db"},
+        "evaluation": {"steps": 2},
+        "resume": None,
+        "init_from": None,
+    }
+    write_whole(checkpoint(), tmp_path / "run" / "checkpoints" / "last.ckpt")
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
+    return config
+
+
+def test_only_harmless_settings_may_change(plain):
+    check_run_folder(plain)
+    check_run_folder({**plain, "logger": {"tracking_uri": None}, "evaluation": {"steps": 9}})
+    check_run_folder({**plain, "trainer": {"max_epochs": 9, "max_steps": -1}})
+    with pytest.raises(UserError, match=r"holds a run with model.hidden_dim=8, here it is 9: .* init_from=") as caught:
+        check_run_folder({**plain, "model": {"hidden_dim": 9}})
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"schedule.epochs=5, here it is 9"):
+        check_run_folder({**plain, "trainer": {"max_epochs": 9, "max_steps": -1}, "schedule": {"epochs": 9}})
+    with pytest.raises(UserError, match=r"model.other=None, here it is 1 and 1 more"):
+        check_run_folder({**plain, "model": {"other": 1}})
+    check_run_folder({**plain, "model": {}, "paths": {"run_dir": f"{plain['paths']['run_dir']}_new"}})
+
+
+def test_resume_takes_everything_and_init_from_the_weights(plain, tmp_path):
+    old = tmp_path / "run"
+    write_whole(checkpoint(1), old / "checkpoints" / "best.ckpt")
+    fresh = {**plain, "paths": {"run_dir": str(tmp_path / "fresh")}}
+    last, best = old / "checkpoints" / "last.ckpt", old / "checkpoints" / "best.ckpt"
+    assert find_start(fresh) == Start()
+    for source in (old, last):
+        assert find_start({**fresh, "resume": str(source)}) == Start(last, False, None, "run0", "d", "g")
+    assert find_start({**fresh, "init_from": str(old)}) == Start(weights=best, parent="run1")
+    own = find_start({**plain, "resume": str(best)})
+    assert (own.checkpoint, own.own) == (last, True)
+    with pytest.raises(UserError, match="no checkpoint there"):
+        find_start({**fresh, "resume": str(tmp_path)})
+    with pytest.raises(UserError, match="give one of them"):
+        check_run_folder({**fresh, "resume": str(old), "init_from": str(old)})
+
+
+def test_the_tracked_run_goes_on(plain, tmp_path):
+    start = find_start(plain)
+    assert tracking_section(plain, start)["run_id"] == "run0"
+    add_facts(tmp_path / "run", mlflow_run_id="told")
+    assert tracking_section(plain, start)["run_id"] == "told"
+    assert "run_id" not in tracking_section({**plain, "logger": {"tracking_uri": None}}, start)
+
+
+def test_finished_means_scored_in_the_way_that_is_asked_for(plain, tmp_path):
+    (tmp_path / "run" / "scores.csv").touch()
+    assert not is_finished(plain)
+    remember_scores(plain)
+    assert is_finished(plain)
+    assert not is_finished({**plain, "evaluation": {"steps": 3}})
+    assert not is_finished({**plain, "trainer": {"max_epochs": 6, "max_steps": -1}})
