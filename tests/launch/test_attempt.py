@@ -12,8 +12,10 @@ from spacecast.core.errors import UserError
 from spacecast.launch import start
 from spacecast.launch.attempt import Attempt
 from spacecast.launch.launcher import Launcher
+from spacecast.launch.snapshot import snapshot
 from spacecast.launch.status import read_status, write_status
 
+CONF = Path(__file__).parents[2] / "conf"
 WORK = '''
 import signal, sys, time
 from pathlib import Path
@@ -46,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def perform(folder: Path, work: str, most: int = 3, **keywords) -> dict:
     attempt = Attempt(f"work_to_do:{work}", "command", str(folder / "run"), most)
     launcher = Launcher(cluster="local", **{"hours": 0.1, "signal_seconds": 20, "max_restarts": most, **keywords})
-    launcher.submit([attempt], 1, folder / "logs", folder)
+    launcher.submit([attempt], 1, folder / "logs", snapshot(folder / "code", CONF, {}))
     return read_status(folder / "run")
 
 
@@ -90,13 +92,15 @@ def test_restarts_are_bounded(folder):
 def test_a_signal_during_the_imports_waits(tmp_path):
     (tmp_path / "slow_start.py").write_text(
         "import os, signal, sys\n"
+        "assert sys.path[0] != os.getcwd()\n"
         "os.kill(os.getpid(), signal.SIGUSR2)\n"
         "print('still here', sys.argv[1:], flush=True)\n"
         "signal.signal(signal.SIGUSR2, lambda *_: sys.exit(7))\n"
         "signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])\n"
     )
     command = [sys.executable, start.__file__, "-u", "-m", "slow_start", "word"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (7, "still here ['word']\n")
     assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
 

@@ -139,8 +139,7 @@ class Launcher:
         from submitit.core.utils import FailedJobError
 
         with _outside_of_jobs():
-            python = shlex.join([sys.executable, str(code / "spacecast" / "launch" / "start.py")])
-            executor = SlurmExecutor(folder=logs, max_num_timeout=self.max_restarts, python=python)
+            executor = SlurmExecutor(folder=logs, max_num_timeout=self.max_restarts, python=_interpreter(code))
             executor.update_parameters(**self.parameters(tasks_per_node, code))
             self._rehearse(executor)
             try:
@@ -165,7 +164,7 @@ class Launcher:
 
         jobs: list[Any] = []
         with _outside_of_jobs(PYTHONPATH=os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])):
-            executor = LocalExecutor(folder=logs, max_num_timeout=self.max_restarts)
+            executor = LocalExecutor(folder=logs, max_num_timeout=self.max_restarts, python=_interpreter(code))
             executor.update_parameters(
                 tasks_per_node=tasks_per_node,
                 gpus_per_node=self.gpus_per_node or 0,
@@ -180,6 +179,11 @@ class Launcher:
             while not all(job.done() for job in jobs):
                 time.sleep(0.5)
         return [str(job.job_id) for job in jobs]
+
+
+def _interpreter(code: Path) -> str:
+    """How jobs start Python; see `start.py`."""
+    return shlex.join([sys.executable, str(code / "spacecast" / "launch" / "start.py")])
 
 
 @contextmanager

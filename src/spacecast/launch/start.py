@@ -1,4 +1,4 @@
-"""First thing in each process of a job: the warning of the time limit waits until somebody listens to it.
+"""First thing in each process of a job: the snapshot comes first, and the warning of the time limit is kept.
 
 Run as a file, in the place of the interpreter: `python start.py -u -m MODULE WORDS`. Importing what a run needs takes
 seconds; a signal that came meanwhile would end the process, and the job would not be queued again.
@@ -13,5 +13,5 @@ if __name__ == "__main__":
     module = sys.argv.index("-m") + 1
     name = sys.argv[module]
     sys.argv = sys.argv[module:]
-    sys.path[0] = ""  # as `python -m` has it, in the place of the folder of this file
+    del sys.path[0]  # nothing stands before the snapshot, not the folder in which the command was given
     runpy.run_module(name, run_name="__main__", alter_sys=True)
