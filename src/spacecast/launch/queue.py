@@ -27,7 +27,7 @@ def active_jobs(cluster: str) -> dict[str, str]:
         why = " ".join(done.stderr.split())[-200:] if done is not None else "squeue is missing or silent"
         raise UserError(f"Slurm does not answer ({why}); ask again from a login node")
     jobs = {}
-    for line in done.stdout.splitlines():
+    for line in filter(str.strip, done.stdout.splitlines()):
         number, state, reason = line.strip().split("|", 2)
         jobs[number] = f"{state} ({reason})" if state == "PENDING" and reason not in ("None", "") else state
     return jobs
