@@ -1,4 +1,4 @@
-"""`spacecast-data`: simulates, prepares, inspects and downloads data."""
+"""`spacecast-data`: simulates, prepares, inspects and downloads data; converts published checkpoints."""
 
 import logging
 import shlex
@@ -8,6 +8,7 @@ from pathlib import Path
 from spacecast.app.cli import run_command
 from spacecast.app.command import Command, Plain
 from spacecast.app.config import untracked
+from spacecast.app.published import complete_import, import_checkpoint
 from spacecast.app.schema import Data
 from spacecast.core.errors import UserError, nearest
 
@@ -91,6 +92,7 @@ ACTIONS: dict[str, Callable[[Plain], None]] = {
     "prepare": prepare,
     "inspect": inspect,
     "download": download,
+    "import-checkpoint": import_checkpoint,
 }
 
 
@@ -117,20 +119,27 @@ def rewrite(words: Sequence[str]) -> list[str]:
     return rest
 
 
+def complete(plain: Plain, typed: Sequence[str]) -> Plain:
+    """Nothing is tracked here; `import-checkpoint` knows more from the checkpoint."""
+    plain = untracked(Data)(plain, typed)
+    return complete_import(plain, typed) if plain["command"] == "import-checkpoint" else plain
+
+
 COMMAND = Command(
     name="spacecast-data",
     config="data",
     schema=Data,
     task=run,
     rewrite=rewrite,
-    complete=untracked(Data),
+    complete=complete,
     has_run_folder=False,
-    summary="simulates, prepares, inspects and downloads data.",
+    summary="simulates, prepares, inspects and downloads data; converts published checkpoints.",
     usage=[
         "spacecast-data simulate [preset=small] [key=value ...]    raw runs of the simulated magnetosphere",
         "spacecast-data prepare [datastore.root=DIR ...]          raw runs to training-ready ones",
         "spacecast-data inspect [datastore=MEMBER ...]            what is there, and whether it can be trained on",
         "spacecast-data download datastore=vlasiator              how to get the published data",
+        "spacecast-data import-checkpoint checkpoint=FILE output=FILE datastore=MEMBER graph=MEMBER ...",
     ],
     examples={
         "spacecast-data simulate preset=small": "90 x 60 cells, seconds",
@@ -144,6 +153,8 @@ COMMAND = Command(
         "overwrite": "make again what is there",
         "paths.data_dir": "data and graphs; environment SPACECAST_DATA",
         "picture": "picture that inspect draws; null: none",
+        "checkpoint": "of import-checkpoint: a file of the published reference implementation",
+        "output": "of import-checkpoint: the checkpoint to write, which needs nothing else to be used",
     },
 )
 

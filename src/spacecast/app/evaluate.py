@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from spacecast.app.cli import run_command
 from spacecast.app.command import Command, Plain
+from spacecast.app.published import (
+    imply_data,
+    imply_evaluation,
+    stored_config,
+    trained_spec,
+    warn_of_another_graph,
+)
 from spacecast.app.schema import Evaluate
 from spacecast.core.errors import UserError
 
@@ -33,19 +40,17 @@ def evaluate(plain: Plain) -> "Scores":
     from spacecast.app.datacheck import check_evaluation
     from spacecast.app.quiet import quiet
     from spacecast.app.report import score
-    from spacecast.core.spec import DataSpec
     from spacecast.tracking.logger import log_artifact, log_params, log_tags, tracked
     from spacecast.tracking.provenance import provenance
     from spacecast.training.checkpoint import load_checkpoint, model_weights
 
     quiet()
     checkpoint = load_checkpoint(Path(plain["checkpoint"]))
-    spec = DataSpec.from_dict(checkpoint["spacecast"]["data_spec"])
-    datastore = open_data(plain)
+    trained, datastore = checkpoint["spacecast"], open_data(plain)
+    spec = trained_spec(trained, datastore.spec)
     check_evaluation(plain, datastore)
     graph = open_graph(plain, spec)
-    if graph.content_hash != checkpoint["spacecast"]["graph"]["hash"]:
-        log.warning("this is another graph than the one the model was trained on")
+    warn_of_another_graph(trained, graph)
     model = build_model(plain, spec, graph)
     load_weights(model, model_weights(checkpoint), plain["checkpoint"])
     logger = build(plain["logger"])
@@ -63,11 +68,27 @@ def load_weights(model: Any, weights: Mapping[str, Any], source: str) -> None:
         UserError: they belong to another model.
 
     """
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        fault = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"weights of {source} do not fit: {fault} Leave model and graph as in training") from error
+    fault = _misfit(model.state_dict(), weights)
+    if fault:
+        raise UserError(f"weights of {source} do not fit: {fault}; leave data, model and graph as in training")
+    model.load_state_dict(weights)
+
+
+def _misfit(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """The first weights by which a model and a file differ; empty when there are none."""
+    for names, fault in (
+        ([name for name in ours if name not in theirs], "lack {}, which this model has"),
+        ([name for name in theirs if name not in ours], "have {}, which this model lacks"),
+    ):
+        if names:
+            return fault.format(names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else ""))
+    for name, value in ours.items():
+        before, now = tuple(theirs[name].shape), tuple(value.shape)
+        if before != now:
+            of_data = name.startswith(("grid_", "output.", "decoder.output."))
+            hint = " (other variables or static features)" if of_data else ""
+            return f"{name} has shape {before}, here {now}{hint}"
+    return ""
 
 
 def rewrite(words: Sequence[str]) -> list[str]:
@@ -87,13 +108,14 @@ def complete(plain: Plain, typed: Sequence[str]) -> Plain:
     source = Path(plain["checkpoint"]).expanduser()
     file, stored = _stored_config(source, source.stat().st_mtime_ns if source.exists() else 0)
     keys = [word.lstrip("+~").partition("=")[0] for word in typed]
+    plain = imply_evaluation(imply_data(plain, stored, keys), stored, keys)
     merged = {**plain, "checkpoint": str(file)}
     stored = _relocated(stored, plain["paths"], moved="paths.data_dir" in keys)
     for name in STORED:
-        if name in keys or name not in stored:
-            continue
-        if not (name == "simulation" and "datastore" in keys):
+        if name in stored and name not in keys and name != "simulation":
             merged[name] = stored[name]
+    if "datastore" in stored and not {"datastore", "simulation"} & set(keys):
+        merged["simulation"] = stored.get("simulation")  # absent where the data were not simulated
     for key in keys:
         section, *rest = key.split(".")
         if section in STORED and section not in keys and rest:
@@ -103,11 +125,11 @@ def complete(plain: Plain, typed: Sequence[str]) -> Plain:
 
 @lru_cache(maxsize=4)
 def _stored_config(source: Path, modified: int) -> tuple[Path, Plain]:  # noqa: ARG001 - part of the key of the cache
-    """Checkpoint file and the configuration in it."""
+    """Checkpoint file and the configuration in it; see `published.stored_config` for that of the reference."""
     from spacecast.training.checkpoint import find_checkpoint, load_checkpoint
 
     file = find_checkpoint(source).absolute()
-    return file, load_checkpoint(file)["spacecast"]["config"]
+    return file, stored_config(load_checkpoint(file))
 
 
 def _relocated(stored: Plain, paths: Mapping[str, str], *, moved: bool) -> Plain:
@@ -153,9 +175,12 @@ COMMAND = Command(
         "spacecast-evaluate checkpoint=runs/DATE/RUN": "the best checkpoint of a run, on its test split",
         "spacecast-evaluate checkpoint=RUN evaluation.examples=2": "with two forecasts as zarr and as maps",
         "spacecast-evaluate checkpoint=RUN datastore.root=OTHER": "on other data of the same grid",
+        "... checkpoint=PUBLISHED datastore=vlasiator datastore.root=DIR graph=stored graph.path=DIR/graph/simple": (
+            "published weights"
+        ),
     },
     keys={
-        "checkpoint": "a .ckpt file, or a run folder (then its best)",
+        "checkpoint": "a .ckpt file, ours or the reference's, or a run folder (then its best)",
         "paths.run_dir": "config.yaml, scores.csv, pictures, evaluate.log",
         "evaluation.steps": "leads to score",
         "evaluation.split": "train, val or test",

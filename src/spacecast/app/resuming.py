@@ -116,6 +116,8 @@ def find_start(plain: Plain) -> Start:
         found = (path, read_whole(path)) if path.is_file() else newest(path / "checkpoints") or newest(path)
         if found is None:
             raise UserError(f"resume={path}: no checkpoint there; give a .ckpt file or the folder of a run")
+        if "optimizer_states" not in found[1]:
+            raise UserError(f"resume={path} holds weights, not a training to go on with; use init_from={path}")
         return _start(*found, own=False)
     if plain["init_from"]:
         file = find_checkpoint(Path(plain["init_from"]).expanduser())
@@ -126,12 +128,13 @@ def find_start(plain: Plain) -> Start:
 def _start(file: Path, content: Plain, *, own: bool) -> Start:
     """What matters of a checkpoint."""
     facts = content["spacecast"]
+    data, graph = facts["data_spec"] or {}, facts["graph"] or {}
     return Start(
         checkpoint=file,
         own=own,
         parent=content.get("progress", {}).get("run_id"),
-        data_hash=str(facts["data_spec"]["data_hash"]),
-        graph_hash=facts["graph"]["hash"],
+        data_hash=str(data.get("data_hash", "")),
+        graph_hash=graph.get("hash", ""),
     )
 
 

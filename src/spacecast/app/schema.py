@@ -72,11 +72,14 @@ class Graph:
 class Data:
     """Top level of `data.yaml`."""
 
-    command: Literal["simulate", "prepare", "inspect", "download"]
+    command: Literal["simulate", "prepare", "inspect", "download", "import-checkpoint"]
     paths: Paths
     datastore: Section
     overwrite: bool
     picture: str | None
+    checkpoint: str | None = None
+    output: str | None = None
+    graph: Section | None = None
     simulation: Section | None = None
     logger: Mapping[str, Any] | None = None
 

@@ -36,7 +36,8 @@ def load_or_build(builder: GraphBuilder, grid: Grid, cache_dir: str | Path) -> M
     """Take a graph from the cache, or build it, check it and put it there.
 
     Several processes may do this at once: a file appears under its name only when it is complete. A damaged file is
-    built anew; a cache that cannot be written costs time, not the run.
+    built anew; a cache that cannot be written costs time, not the run. A graph that is itself read from files is not
+    copied there.
 
     Args:
         builder: the recipe.
@@ -48,13 +49,16 @@ def load_or_build(builder: GraphBuilder, grid: Grid, cache_dir: str | Path) -> M
 
     """
     path = Path(cache_dir) / f"graph-{cache_key(grid, builder.recipe)}.pt"
-    if path.exists():
+    stored = builder.recipe.get("builder") == "stored"
+    if path.exists() and not stored:
         try:
             return graph_from_dict(torch.load(path, map_location="cpu", weights_only=True))
         except DAMAGE as error:
             logger.warning("cached graph %s is damaged (%s); building it again", path, type(error).__name__)
     graph = builder.build(grid)
     validate(graph, grid)
+    if stored:
+        return graph
     try:
         save_graph(graph, path)
     except OSError as error:

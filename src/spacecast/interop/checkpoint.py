@@ -1,6 +1,6 @@
 """Reads Lightning checkpoints of the published reference implementation, without running or importing anything."""
 
-import logging
+import math
 import re
 import zipfile
 from collections.abc import Mapping
@@ -12,9 +12,7 @@ from torch import Tensor
 
 from spacecast.core.errors import UserError
 from spacecast.interop.pickles import Name, Reader, Record, TensorRecipe, names
-from spacecast.interop.reference import TARGETS, map_hyper_parameters, map_state_dict
-
-log = logging.getLogger(__name__)
+from spacecast.interop.reference import DEFAULTS, TARGETS, map_data, map_hyper_parameters, map_loss, map_state_dict
 
 PACKAGE = "neural_lam"  # the reference's own
 LARGEST_PICKLE = 2**28
@@ -97,7 +95,8 @@ class Archive:
         dtype = DTYPES[kind]
         data = bytearray(self.read(f"data/{key}", size * dtype.itemsize))
         last = sum((extent - 1) * step for extent, step in zip(recipe.shape, recipe.stride, strict=True))
-        if len(data) != size * dtype.itemsize or (0 not in recipe.shape and recipe.offset + last >= size):
+        too_large = math.prod(recipe.shape) > size or (0 not in recipe.shape and recipe.offset + last >= size)
+        if len(data) != size * dtype.itemsize or too_large:
             raise UserError(f"{self.path}: a tensor is larger than its data; download it again")
         if 0 in recipe.shape:
             return torch.zeros(recipe.shape, dtype=dtype)
@@ -124,8 +123,11 @@ def read_reference_checkpoint(path: str | Path) -> dict[str, Any]:
         hyper_parameters: keywords of its constructor besides the data's facts and the graph.
         state_dict: its parameters, under our names.
         variable_weights: loss weights by variable name; empty when all are alike.
+        loss: what it was trained to minimise, a section of our configuration.
+        datastore: keywords of our datastore that it was trained with.
+        graph: name of its graph.
         arguments: the reference's command line, plain types.
-        epoch: epochs trained.
+        epoch: epochs trained, None when it is not said.
 
     Raises:
         UserError: when the file is damaged, holds anything that would have to be executed, or is of an unknown model.
@@ -146,17 +148,21 @@ def read_reference_checkpoint(path: str | Path) -> dict[str, Any]:
         model, keywords = map_hyper_parameters(
             arguments, num_states=_num_states(state_dict, arguments), weights=weights, **limits
         )
+        loss, datastore = map_loss(arguments, weights), map_data(arguments)
     except (TypeError, ValueError) as error:
         raise error if isinstance(error, UserError) else UserError(f"{path}: {error}") from error
-    log.info("read %s: %s, epoch %s", path, model, content.get("epoch"))
+    epoch = content.get("epoch")
     return {
         "model": model,
         "target": TARGETS[model],
         "hyper_parameters": keywords,
         "state_dict": map_state_dict(model, state_dict),
         "variable_weights": weights,
+        "loss": loss,
+        "datastore": datastore,
+        "graph": str(arguments.get("graph", DEFAULTS["graph"])),
         "arguments": arguments,
-        "epoch": content.get("epoch"),
+        "epoch": epoch if isinstance(epoch, int) else None,
     }
 
 

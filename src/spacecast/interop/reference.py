@@ -12,6 +12,8 @@ from spacecast.core.errors import UserError, nearest
 ENCODE_PROCESS_DECODE = "spacecast.models.encode_process_decode.EncodeProcessDecode"
 GRAPH_EFM = "spacecast.models.graph_efm.GraphEFM"
 TARGETS = {"graphcast": ENCODE_PROCESS_DECODE, "graph_fm": ENCODE_PROCESS_DECODE, "graph_efm": GRAPH_EFM}
+FORECAST_OBJECTIVE = "spacecast.forecast.objectives.ForecastObjective"
+ELBO_OBJECTIVE = "spacecast.forecast.elbo.ElboObjective"
 
 Rules = tuple[tuple[str, str], ...]  # first match wins; the rest of the name follows unchanged
 SHARED_RULES: Rules = ((r"grid_decode_map\.", "grid_to_decoder."), (r"mesh_decode_map\.", "mesh_to_decoder."))
@@ -183,7 +185,50 @@ DEFAULTS: dict[str, Any] = {
     "learn_prior": 1,
     "vertical_propnets": 1,
     "sample_obs_noise": 0,
+    "graph": "multiscale",
+    "loss": "wmse",
+    "kl_beta": 1.0,
+    "crps_weight": 0.0,
+    "div_weight": 0.0,
+    "grad_checkpointing": False,
+    "num_past_forcing_steps": 0,
+    "num_future_forcing_steps": 0,
 }
+
+
+def map_loss(arguments: Mapping[str, Any], weights: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """What it was trained to minimise, as a section of our configuration: `_target_` and keywords.
+
+    Args:
+        arguments: flags of its training command by name; its defaults stand for those that are missing.
+        weights: loss weights by variable name in its configuration.
+
+    """
+    flags = DEFAULTS | dict(arguments)
+    latent = flags["model"] == "graph_efm"
+    section: dict[str, Any] = {
+        "_target_": ELBO_OBJECTIVE if latent else FORECAST_OBJECTIVE,
+        "_partial_": True,
+        "loss": str(flags["loss"]),
+        "variable_weights": dict(weights or {}),
+    }
+    if latent:
+        section |= {"kl_weight": float(flags["kl_beta"]), "crps_weight": float(flags["crps_weight"])}
+    return section | {
+        "div_weight": float(flags["div_weight"]),
+        "reduction": "reference",
+        "recompute": bool(flags["grad_checkpointing"]),
+    }
+
+
+def map_data(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of our datastore that the reference trained with: its stored statistics, its window of the forcing."""
+    flags = DEFAULTS | dict(arguments)
+    return {
+        "statistics": "stored",
+        "forcing_past": int(flags["num_past_forcing_steps"]),
+        "forcing_future": int(flags["num_future_forcing_steps"]),
+    }
 
 
 def _efm_keywords(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,12 @@ import spacecast
 from spacecast.core.errors import UserError
 from spacecast.core.graph import MeshGraph
 from spacecast.core.spec import DataSpec
+from spacecast.interop.checkpoint import is_reference_checkpoint, read_reference_checkpoint
 
 FORMAT = 1
 KEY = "spacecast"
+PREFIX = "model."  # of the step model's weights
+NAMES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "min_val_loss.ckpt", "last.ckpt")
 
 
 class SelfDescription(Callback):
@@ -30,19 +33,7 @@ class SelfDescription(Callback):
     """
 
     def __init__(self, config: dict[str, Any], spec: DataSpec, graph: MeshGraph, parent: str | None = None) -> None:
-        self.content = {
-            "format": FORMAT,
-            "config": config,
-            "data_spec": as_tensors(spec.to_dict()),
-            "graph": {"hash": graph.content_hash, "recipe": graph.recipe},
-            "versions": {
-                "spacecast": spacecast.__version__,
-                "torch": str(torch.__version__),
-                "lightning": pl.__version__,
-                "python": platform.python_version(),
-            },
-            "parent": parent,
-        }
+        self.content = describe(config, spec, graph, parent)
 
     def on_save_checkpoint(
         self,
@@ -52,6 +43,25 @@ class SelfDescription(Callback):
     ) -> None:
         """Add the description."""
         checkpoint[KEY] = self.content
+
+
+def describe(
+    config: dict[str, Any], spec: DataSpec | None, graph: MeshGraph | None, parent: str | None = None
+) -> dict[str, Any]:
+    """The entry `spacecast` of a checkpoint; None stands for what is not known."""
+    return {
+        "format": FORMAT,
+        "config": config,
+        "data_spec": None if spec is None else as_tensors(spec.to_dict()),
+        "graph": None if graph is None else {"hash": graph.content_hash, "recipe": graph.recipe},
+        "versions": {
+            "spacecast": spacecast.__version__,
+            "torch": str(torch.__version__),
+            "lightning": pl.__version__,
+            "python": platform.python_version(),
+        },
+        "parent": parent,
+    }
 
 
 def as_tensors(value: Any) -> Any:
@@ -65,20 +75,21 @@ def find_checkpoint(path: Path) -> Path:
     """A checkpoint file: the path itself, or the best (else the last) of a run folder."""
     if path.is_file():
         return path
-    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "last.ckpt"):
+    for name in NAMES:
         if (path / name).is_file():
             return path / name
     raise UserError(f"no checkpoint at {path}: give a .ckpt file or the folder of a run that has checkpoints/best.ckpt")
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without executing anything in it.
+    """Read a checkpoint, ours or the published reference's, without executing anything in it.
 
     Returns:
-        The Lightning checkpoint; its entry `spacecast` holds `config`, `data_spec`, `graph`, `versions` and `parent`.
+        The Lightning checkpoint; its entry `spacecast` holds `config`, `data_spec`, `graph`, `versions` and `parent`,
+        and `reference` when it began as one of the reference (see `from_reference`).
 
     Raises:
-        UserError: when the file is damaged, not a checkpoint of spacecast, or of a newer format.
+        UserError: when the file is damaged, no checkpoint of these, or of a newer format.
     """
     path = find_checkpoint(path)
     try:
@@ -86,6 +97,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"checkpoint {path} cannot be read: {_first_line(error)}; use another one") from error
     except Exception as error:
+        if is_reference_checkpoint(path):
+            return from_reference(path)
         raise UserError(f"checkpoint {path} holds more than tensors and plain values and is refused") from error
     if not isinstance(content, dict) or KEY not in content or "state_dict" not in content:
         raise UserError(f"{path} is not a checkpoint of spacecast")
@@ -95,6 +108,26 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def from_reference(path: Path) -> dict[str, Any]:
+    """A checkpoint of the published reference implementation in the form of ours.
+
+    It says nothing of data and graph, so `data_spec` and `graph` are None and `config` holds `model` and `loss` alone.
+    Its entry `reference` holds `graph`, the graph's name, `epoch`, and `datastore`, what it was trained with by way of
+    keywords of the datastore.
+
+    Raises:
+        UserError: when it is damaged, holds anything that would have to be executed, or is of an unknown model.
+    """
+    found = read_reference_checkpoint(path)
+    model = {"_target_": found["target"], "_partial_": True, **found["hyper_parameters"]}
+    facts = {name: found[name] for name in ("graph", "epoch", "datastore")}
+    return {
+        "epoch": found["epoch"],
+        "state_dict": {f"{PREFIX}{name}": value for name, value in found["state_dict"].items()},
+        KEY: describe({"model": model, "loss": found["loss"]}, None, None) | {"reference": facts},
+    }
+
+
 def _first_line(error: Exception) -> str:
     """The first line of an error message."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -102,5 +135,5 @@ def _first_line(error: Exception) -> str:
 
 def model_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Weights of the step model in a checkpoint."""
-    prefix = "model."
-    return {name[len(prefix) :]: value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)}
+    weights = checkpoint["state_dict"]
+    return {name.removeprefix(PREFIX): value for name, value in weights.items() if name.startswith(PREFIX)}

@@ -1,0 +1,165 @@
+"""Checkpoints of the published reference implementation: what they imply of a configuration, and their conversion."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from spacecast.app.command import Plain
+from spacecast.app.compose import conf_dir
+from spacecast.core.errors import UserError
+
+if TYPE_CHECKING:
+    from spacecast.core.graph import MeshGraph
+    from spacecast.core.spec import DataSpec
+
+log = logging.getLogger(__name__)
+
+OUR_BUILDER = "spacecast.graphs.builders.MeshGraphBuilder"  # no model of the reference was trained on its graphs
+
+
+def stored_config(checkpoint: Mapping[str, Any]) -> Plain:
+    """The configuration in a checkpoint; with the entry `reference` when it is one that knows no data and no graph."""
+    facts = checkpoint["spacecast"]
+    config: Plain = facts["config"]
+    return config if facts["data_spec"] is not None else {**config, "reference": facts["reference"]}
+
+
+def imply_data(plain: Plain, stored: Mapping[str, Any], keys: Sequence[str]) -> Plain:
+    """A composed configuration with statistics and forcing as a checkpoint of the reference was trained with.
+
+    Args:
+        plain: the composed configuration.
+        stored: that of the checkpoint, from `stored_config`.
+        keys: what was typed; it wins.
+
+    Raises:
+        UserError: data or graph, of which such a checkpoint says nothing, are not given.
+
+    """
+    if "reference" not in stored:
+        return plain
+    _need_data_and_graph(plain, stored["reference"]["graph"], keys)
+    implied = {key: value for key, value in stored["reference"]["datastore"].items() if f"datastore.{key}" not in keys}
+    return {**plain, "datastore": {**plain["datastore"], **implied}}
+
+
+def imply_evaluation(plain: Plain, stored: Mapping[str, Any], keys: Sequence[str]) -> Plain:
+    """A composed configuration with an ensemble for a model with a latent variable that stores no evaluation."""
+    if "evaluation" in (*stored, *keys) or "kl_weight" not in stored.get("loss", {}):
+        return plain
+    text = (conf_dir() / "evaluation" / "ensemble.yaml").read_text()
+    ensemble = {key: value for key, value in yaml.safe_load(text).items() if key != "defaults"}
+    return {**plain, "evaluation": {**ensemble, **plain["evaluation"]}}
+
+
+def _need_data_and_graph(plain: Mapping[str, Any], name: str, keys: Sequence[str]) -> None:
+    """Refuse the defaults for what a checkpoint of the reference does not say."""
+    lacking = {}
+    if "datastore" not in keys and plain.get("simulation") is not None:
+        lacking["data"] = "datastore=vlasiator datastore.root=DIR"
+    if "graph" not in keys and (plain.get("graph") or {}).get("_target_") in (None, OUR_BUILDER):
+        lacking["graph"] = f"graph=stored graph.path=DIR/graph/{name}"
+    if lacking:
+        raise UserError(
+            f"a checkpoint of the reference says nothing of {' and '.join(lacking)}: give {' '.join(lacking.values())}"
+        )
+
+
+def trained_spec(trained: Mapping[str, Any], given: "DataSpec") -> "DataSpec":
+    """What a model was trained on, by its checkpoint; one of the reference does not say: what is given.
+
+    Args:
+        trained: the entry `spacecast` of the checkpoint.
+        given: facts of the data at hand.
+
+    """
+    from spacecast.core.spec import DataSpec
+
+    if trained["data_spec"] is not None:
+        return DataSpec.from_dict(trained["data_spec"])
+    log.info("weights of the reference implementation, epoch %s", trained["reference"]["epoch"])
+    return given
+
+
+def warn_of_another_graph(trained: Mapping[str, Any], graph: "MeshGraph") -> None:
+    """Warn when a graph is not the one a checkpoint was trained on; of the reference's graph only the name is known.
+
+    Args:
+        trained: the entry `spacecast` of the checkpoint.
+        graph: the graph.
+
+    """
+    if trained["graph"] is not None:
+        if trained["graph"]["hash"] != graph.content_hash:
+            log.warning("this is another graph than the one the model was trained on")
+        return
+    before, now = trained["reference"]["graph"], graph.recipe.get("folder", graph.recipe.get("layout"))
+    if before != now:
+        log.warning("the model was trained on a graph of the name %s, this one is called %s", before, now)
+
+
+def import_checkpoint(plain: Plain) -> None:
+    """Turn a checkpoint of the reference, the data and the graph that it was trained on, into one of ours.
+
+    Args:
+        plain: configuration of `data.yaml`, completed by `complete_import`.
+
+    Raises:
+        UserError: the parts do not fit each other, or there is a file at `output` already.
+
+    """
+    from spacecast.app.assemble import build_model, open_data, open_graph
+    from spacecast.app.evaluate import load_weights
+    from spacecast.training.checkpoint import describe, load_checkpoint, model_weights
+    from spacecast.training.files import write_whole
+
+    source, target = Path(plain["checkpoint"]), Path(plain["output"])
+    checkpoint = load_checkpoint(source)
+    trained = checkpoint["spacecast"]
+    spec = trained_spec(trained, open_data(plain).spec)
+    graph = open_graph(plain, spec)
+    warn_of_another_graph(trained, graph)
+    config = {**_absolute(plain), **trained["config"]}
+    load_weights(build_model({**config, "seed": 0}, spec, graph), model_weights(checkpoint), str(source))
+    described = describe(config, spec, graph) | {"reference": trained["reference"]}
+    try:
+        write_whole({**checkpoint, "spacecast": described}, target)
+    except OSError as error:
+        raise UserError(f"output={target}: cannot write there ({error.strerror}); choose another file") from error
+    log.info("checkpoint: %s", target)
+
+
+def complete_import(plain: Plain, typed: Sequence[str]) -> Plain:
+    """The configuration of `spacecast-data import-checkpoint` with what the checkpoint implies.
+
+    Raises:
+        UserError: something is missing, or the checkpoint is no one of the reference, or `output` is taken.
+
+    """
+    from spacecast.training.checkpoint import find_checkpoint, load_checkpoint
+
+    for key, what in (("checkpoint", "a checkpoint of the reference"), ("output", "the file to write")):
+        if not plain[key]:
+            raise UserError(f"{key} has no value; give {key}=FILE, {what}")
+    source = find_checkpoint(Path(plain["checkpoint"]).expanduser()).absolute()
+    target = Path(plain["output"]).expanduser().absolute()
+    if target.is_dir() or (target.exists() and not plain["overwrite"]):
+        way = "name a file in it" if target.is_dir() else "give overwrite=true, or another file"
+        raise UserError(f"output={target} exists; {way}")
+    stored = stored_config(load_checkpoint(source))
+    if "reference" not in stored:
+        raise UserError(f"{source} is a checkpoint of spacecast already; spacecast-evaluate takes it as it is")
+    keys = [word.lstrip("+~").partition("=")[0] for word in typed]
+    return {**imply_data(plain, stored, keys), "checkpoint": str(source), "output": str(target)}
+
+
+def _absolute(plain: Mapping[str, Any]) -> Plain:
+    """The sections that a checkpoint keeps, paths in them absolute, so that it can be used from any folder."""
+    sections = {name: dict(plain[name]) for name in ("paths", "datastore", "graph")}
+    for name, key in (("datastore", "root"), ("graph", "path")):
+        if key in sections[name]:
+            sections[name][key] = str(Path(sections[name][key]).expanduser().absolute())
+    return {**sections, "simulation": plain.get("simulation")}
