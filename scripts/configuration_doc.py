@@ -28,8 +28,8 @@ class Member(NamedTuple):
     keys: list[Key]
 
 
-def read_member(path: Path) -> Member:
-    """Take a YAML file apart: the comment on top, and each key with the comment above or behind it."""
+def read_member(path: Path, folder: Path) -> Member:
+    """Take a YAML file of a group's folder apart: the comment on top, and each key with the comment at it."""
     values = yaml.safe_load(path.read_text()) or {}
     summary, comment, keys = "", "", []
     for line in path.read_text().splitlines():
@@ -44,7 +44,7 @@ def read_member(path: Path) -> Member:
         elif not keys:
             summary = summary or comment
         comment = ""
-    return Member(path.stem, summary, keys)
+    return Member(str(path.relative_to(folder).with_suffix("")), summary, keys)
 
 
 def _show(value: object) -> str:
@@ -57,8 +57,8 @@ def _show(value: object) -> str:
 
 def group_section(folder: Path, default: str | None) -> str:
     """Members of a group and the table of their keys, the default member's first."""
-    paths = sorted(folder.glob("*.yaml"), key=lambda path: (path.stem != default, path.stem))
-    members = [read_member(path) for path in paths]
+    paths = sorted(folder.rglob("*.yaml"), key=lambda path: (path.stem != default, path))
+    members = [read_member(path, folder) for path in paths]
     lines = [f"### {folder.name}", ""]
     for name, summary, _ in members:
         note = " (default)" if name == default else ""

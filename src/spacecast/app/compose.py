@@ -65,7 +65,8 @@ def compose(config_name: str, overrides: Sequence[str], conf: Path, user_conf: P
             cfg = hydra_compose(config_name, overrides=[*search, *overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        raise explain(error, lambda: _known_names(config_name, overrides, conf, user_conf)) from error
+        folders = [conf] if user_conf is None else [conf, user_conf]
+        raise explain(error, lambda: _known_names(config_name, overrides, conf, user_conf), folders) from error
     finally:
         GlobalHydra.instance().clear()
     return cfg
@@ -91,19 +92,21 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def explain(error: Exception, known: Any) -> UserError:
+def explain(error: Exception, known: Any, folders: Sequence[Path] = ()) -> UserError:
     """One line for an error of Hydra, OmegaConf or YAML.
 
     Args:
         error: what they raised.
         known: called without arguments for the valid keys and groups when a name is unknown.
+        folders: of the configuration, where members of groups lie.
 
     """
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, member = error.missing_cfg_file.rpartition("/")
-        options = [*(error.options or []), "null"] if group and error.options else error.options or []
-        return UserError(f"group {group!r} has no member {member!r}; {nearest(member, options)}" if group else first)
+        group, _, member = error.missing_cfg_file.partition("/")
+        options = group_members(folders).get(group) or error.options or []
+        options = [*options, "null"] if options else []
+        return UserError(f"group {group!r} has no member {member!r}; {nearest(member, options)}" if member else first)
     if isinstance(error, MissingMandatoryValue):
         key = _after(r"full_key: (\S+)", str(error)) or _after(r"value: (\S+)", str(error))
         return UserError(f"{key} has no value; give {key}=VALUE")
