@@ -1,10 +1,14 @@
 import socket
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from spacecast.core.errors import UserError
+from spacecast.tracking import logger as module
 from spacecast.tracking.logger import RunLogger, log_artifact, log_params, log_scores, log_tags, make_logger, tracked
 from spacecast.tracking.store import load_mlflow
 
@@ -19,10 +23,12 @@ class Row(NamedTuple):
 
 
 def _run(logger: RunLogger):
+    logger.wait()
     return load_mlflow().MlflowClient(logger.tracking_uri).get_run(logger.run_id)
 
 
 def _history(logger: RunLogger, name: str) -> list[tuple[int, float]]:
+    logger.wait()
     client = load_mlflow().MlflowClient(logger.tracking_uri)
     return sorted((metric.step, metric.value) for metric in client.get_metric_history(logger.run_id, name))
 
@@ -96,13 +102,14 @@ def test_finalize_alone_ends_the_run(uri, word, status):
     assert _run(logger).info.status == status
 
 
-def test_a_run_is_continued_under_its_identifier(uri):
-    first = _logger(uri)
+def test_a_run_goes_on_under_its_identifier(uri, tmp_path):
+    journal = tmp_path / "tracking.jsonl"
+    first = _logger(uri, journal=journal)
     with tracked(first):
         first.log_hyperparams({"optimizer/lr": 0.1, "seed": 1})
         for step in (1, 2, 3):
             first.log_metrics({"train/loss": float(step)}, step)
-    second = _logger(uri, run_id=first.run_id)
+    second = _logger(uri, journal=journal)
     assert second.run_id == first.run_id
     assert _run(second).info.status == "RUNNING"
     second.log_hyperparams({"optimizer/lr": 0.2, "seed": 1, "new": 5})
@@ -114,26 +121,137 @@ def test_a_run_is_continued_under_its_identifier(uri):
     assert _history(second, "train/loss") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
 
 
+def test_a_given_run_is_continued(uri):
+    first = _logger(uri)
+    first.end("KILLED")
+    second = _logger(uri, run_id=first.run_id)
+    assert (second.run_id, _run(second).info.status) == (first.run_id, "RUNNING")
+
+
+def test_after_an_end_the_same_run_goes_on(uri, tmp_path):
+    """As when one trainer fits and then tests."""
+    for options in ({}, {"journal": tmp_path / "tracking.jsonl"}):
+        logger = _logger(uri, **options)
+        logger.finalize("success")
+        before = logger.run_id
+        logger.log_metrics({"test/loss": 1.0}, 0)
+        assert (_run(logger).info.run_id, _run(logger).info.status) == (before, "RUNNING")
+        assert _history(logger, "test/loss") == [(0, 1.0)]
+
+
 def test_an_unknown_run_is_made_anew_with_a_warning(uri, caplog):
     logger = _logger(uri, run_id="0" * 32)
     assert logger.run_id != "0" * 32
     assert "no run 00000000" in caplog.text
 
 
-def test_the_store_that_goes_away_and_comes_back_loses_nothing(uri, caplog, monkeypatch):
-    logger = _logger(uri)
-    logger._outbox._base = logger._outbox._pause = 0.0
+def test_a_deleted_run_is_made_anew_by_the_next_start_but_not_in_the_midst(uri, tmp_path, caplog):
+    journal = tmp_path / "tracking.jsonl"
+    first = _logger(uri, journal=journal)
+    client = load_mlflow().MlflowClient(uri)
+    client.delete_run(first.run_id)
+    for step in range(2):
+        first.log_metrics({"train/loss": 1.0}, step)
+        assert not first.wait()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "was deleted in the store; nothing more is sent" in caplog.text
+    first.end("FAILED")
+    second = _logger(uri, journal=journal)
+    assert second.run_id != first.run_id
+    assert _history(second, "train/loss") == [(0, 1.0), (1, 1.0)]
+
+
+def _locked(*_, **__):
+    raise load_mlflow().MlflowException("database is locked", error_code=1)
+
+
+def test_the_store_that_goes_away_and_comes_back_loses_nothing(uri, caplog, monkeypatch, tmp_path):
+    for options in ({}, {"journal": tmp_path / "tracking.jsonl"}):
+        logger = _logger(uri, **options)
+        caplog.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr("mlflow.tracking.MlflowClient.log_batch", _locked)
+            for step in range(3):
+                logger.log_metrics({"train/loss": 1.0}, step)
+                assert not logger.wait()
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        logger.log_metrics({"train/loss": 1.0}, 3)
+        assert [step for step, _ in _history(logger, "train/loss")] == [0, 1, 2, 3]
+        assert "takes records again" in caplog.text
+
+
+def test_a_store_that_is_down_is_left_alone_for_a_while(uri, monkeypatch):
+    monkeypatch.setattr("spacecast.tracking.courier.INTERVAL", 0.01)
+    logger, tries = _logger(uri), []
 
     def locked(*_, **__):
-        raise load_mlflow().MlflowException("database is locked", error_code=1)
+        tries.append(1)
+        _locked()
+
+    monkeypatch.setattr("mlflow.tracking.MlflowClient.log_batch", locked)
+    for step in range(50):
+        logger.log_metrics({"train/loss": 1.0}, step)
+        time.sleep(0.005)
+    assert len(tries) == 1
+
+
+def test_training_does_not_wait_for_a_store_that_is_locked(uri, store):
+    logger = _logger(uri)
+    with closing(sqlite3.connect(store)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        begin = time.perf_counter()
+        for step in range(200):
+            logger.log_metrics({"train/loss": 1.0}, step)
+        assert time.perf_counter() - begin < 1.0
+        assert not logger.wait(0.5)
+        other.rollback()
+    assert len(_history(logger, "train/loss")) == 200
+
+
+def test_neither_start_nor_training_nor_end_wait_for_a_server_that_hangs(monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr(module, "START_SECONDS", 0.2)
+    monkeypatch.setattr(module, "END_SECONDS", {"FINISHED": 0.2})
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        begin = time.perf_counter()
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        logger = make_logger(uri, "tests", journal=tmp_path / "tracking.jsonl")
+        with tracked(logger):
+            for step in range(200):
+                logger.log_metrics({"train/loss": 1.0}, step)
+        assert time.perf_counter() - begin < 5.0
+    assert caplog.messages == [
+        f"tracking: 202 records of this run wait in tracking.jsonl; spacecast-sweep sync {tmp_path} delivers them"
+    ]
+
+
+def test_what_a_store_refuses_does_not_take_the_rest_along(uri, caplog):
+    logger = _logger(uri)
+    for step in range(40):
+        logger.log_metrics({"train/loss": 1.0, "x" * 300: 1.0} if step == 7 else {"train/loss": 1.0}, step)
+    assert len(_history(logger, "train/loss")) == 40
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "the store refused metric xxx" in caplog.text
+
+
+def test_artifacts_that_are_not_taken_hold_nothing_up(uri, tmp_path, monkeypatch, caplog):
+    logger = _logger(uri, journal=tmp_path / "tracking.jsonl")
+    (tmp_path / "a.txt").write_text("a")
+
+    def full(*_, **__):
+        raise OSError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(logger._client, "log_batch", locked)
-        for step in range(3):
-            logger.log_metrics({"train/loss": 1.0}, step)
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    logger.log_metrics({"train/loss": 1.0}, 3)
-    assert [step for step, _ in _history(logger, "train/loss")] == [0, 1, 2, 3]
+        patch.setattr("mlflow.tracking.MlflowClient.log_artifact", full)
+        log_artifact(logger, tmp_path / "a.txt")
+        logger.log_metrics({"train/loss": 1.0}, 1)
+        assert _history(logger, "train/loss") == [(1, 1.0)]
+    assert "artifact a.txt was not taken: no space left" in caplog.text
+    logger.end("FINISHED")
+    client = load_mlflow().MlflowClient(uri)
+    assert [found.path for found in client.list_artifacts(logger.run_id)] == ["a.txt"]
+    assert len(_history(logger, "train/loss")) == 1
 
 
 def test_an_unreachable_server_warns_and_training_goes_on(caplog, monkeypatch):
@@ -157,12 +275,23 @@ def test_a_full_or_read_only_place_warns_and_training_goes_on(tmp_path, caplog):
     assert len(caplog.records) == 1
 
 
+def test_a_full_run_folder_costs_a_warning_and_everything_arrives(uri, tmp_path, caplog):
+    (tmp_path / "tracking.jsonl").symlink_to("/dev/full")
+    logger = _logger(uri, journal=tmp_path / "tracking.jsonl")
+    for step in range(3):
+        logger.log_metrics({"train/loss": 1.0}, step)
+    assert len(_history(logger, "train/loss")) == 3
+    logger.end("FINISHED")
+    assert _run(logger).info.status == "FINISHED"
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 def test_a_missing_picture_is_told_and_the_rest_goes_on(uri, tmp_path, caplog):
     logger = _logger(uri)
     log_artifact(logger, tmp_path / "absent.png", "figures")
     logger.log_metrics({"train/loss": 1.0}, 1)
-    assert "absent.png" in caplog.text
     assert _history(logger, "train/loss") == [(1, 1.0)]
+    assert "absent.png" in caplog.text
 
 
 def test_the_file_store_is_refused_at_once():
@@ -185,7 +314,7 @@ def test_the_machine_is_sampled(uri):
         for _ in range(100):
             if any(name.startswith("system/") for name in _run(logger).data.metrics):
                 break
-            logger._monitor._shutdown_event.wait(0.1)
+            time.sleep(0.1)
     assert "system/cpu_utilization_percentage" in _run(logger).data.metrics
 
 

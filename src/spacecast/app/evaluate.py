@@ -15,6 +15,7 @@ from spacecast.app.published import (
     trained_spec,
     warn_of_another_graph,
 )
+from spacecast.app.runs import of_its_own
 from spacecast.app.schema import Evaluate
 from spacecast.core.errors import UserError
 
@@ -53,7 +54,7 @@ def evaluate(plain: Plain) -> "Scores":
     warn_of_another_graph(trained, graph)
     model = build_model(plain, spec, graph)
     load_weights(model, model_weights(checkpoint), plain["checkpoint"])
-    logger = build(plain["logger"])
+    logger = build(of_its_own(plain["logger"]))
     with tracked(logger):
         log_params(logger, plain)
         log_tags(logger, {**provenance(spec.data_hash, graph.content_hash), "checkpoint": plain["checkpoint"]})

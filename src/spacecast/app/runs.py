@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,14 @@ def add_facts(run_dir: Path, **facts: Any) -> None:
     partial = run_dir / f".{FACTS_FILE}.{os.getpid()}"
     partial.write_text(json.dumps(read_facts(run_dir) | facts, indent=1) + "\n")
     partial.replace(run_dir / FACTS_FILE)
+
+
+def of_its_own(logger: Mapping[str, Any]) -> dict[str, Any]:
+    """The section `logger` for a run that does not go on with the one recorded in its folder, but is another."""
+    journal = logger.get("journal")
+    if not journal or not Path(journal).exists():
+        return dict(logger)
+    return {**logger, "journal": str(Path(journal).with_stem(f"{Path(journal).stem}-{uuid.uuid4().hex[:8]}"))}
 
 
 def discard_run(run_dir: Path) -> None:

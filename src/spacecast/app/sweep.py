@@ -1,4 +1,4 @@
-"""`spacecast-sweep`: what became of the runs of a sweep, again what is missing, tables and a picture, the end of it."""
+"""`spacecast-sweep`: what became of the runs of a sweep, again what is missing, tables, its end, its tracking."""
 
 import argparse
 import os
@@ -14,7 +14,6 @@ from omegaconf.errors import OmegaConfBaseException
 from spacecast.app.binding import check_target
 from spacecast.app.launching import read_config
 from spacecast.app.multirun import resume, say
-from spacecast.app.runs import read_facts
 from spacecast.core.errors import UserError
 
 NAME = "spacecast-sweep"
@@ -26,6 +25,7 @@ def status(folder: Path) -> None:
     from spacecast.launch.folder import Sweep
     from spacecast.launch.progress import progress
     from spacecast.launch.status import CANCELLED, LOST
+    from spacecast.tracking.endings import close_dead
 
     sweep = Sweep.read(folder)
     states = progress(sweep)
@@ -34,7 +34,7 @@ def status(folder: Path) -> None:
     rows = [("run", "state", "restarts", "job", "what", "why")]
     for each in states:
         if each.state in (LOST, CANCELLED):
-            close_tracked(sweep.run_dir(each.run))
+            close_dead(sweep.run_dir(each.run))
         restarts = str(each.status.get("restarts", 0) or "")
         rows.append((str(each.run.number), each.state, restarts, each.job, each.run.name, each.why))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
@@ -80,6 +80,7 @@ def cancel(folder: Path) -> None:
     from spacecast.launch.progress import progress
     from spacecast.launch.queue import cancel_jobs
     from spacecast.launch.status import CANCELLED, write_status
+    from spacecast.tracking.endings import close_dead
 
     sweep = Sweep.read(folder)
     active = [each for each in progress(sweep) if each.active]
@@ -89,17 +90,8 @@ def cancel(folder: Path) -> None:
         cancel_jobs(cluster, [each.job for each in active if sweep.job(each.run)[0] == cluster])
     for each in active:
         write_status(sweep.run_dir(each.run), state=CANCELLED, error="by spacecast-sweep cancel", job=each.job)
-        close_tracked(sweep.run_dir(each.run))
+        close_dead(sweep.run_dir(each.run))
     say(f"{len(active)} runs cancelled")
-
-
-def close_tracked(run_dir: Path) -> None:
-    """A run that is dead is not RUNNING in MLflow either."""
-    facts = read_facts(run_dir)
-    if facts.get("mlflow_run_id") and facts.get("tracking_uri"):
-        from spacecast.tracking.endings import mark_killed
-
-        mark_killed(facts["tracking_uri"], facts["mlflow_run_id"])
 
 
 def report(folder: Path, scores: Sequence[str]) -> None:
@@ -118,9 +110,14 @@ def parser() -> argparse.ArgumentParser:
         "resume": "submit again what neither has finished nor is under way; launcher.KEY=VALUE changes the request",
         "report": "a table (report.md, report.csv) and a picture (report.png) of parameters against scores",
         "cancel": "end what is queued or runs; what is done is kept",
+        "sync": "bring what runs have recorded into their MLflow store, or another one; nothing arrives twice",
     }
     for verb, text in texts.items():
         words = verbs.add_parser(verb, help=text, description=text)
+        if verb == "sync":
+            words.add_argument("folders", metavar="DIR", type=Path, nargs="+", help="of runs, sweeps or days")
+            words.add_argument("--to", metavar="URI", help="the store; default: the one that each run was told to use")
+            continue
         words.add_argument("folder", metavar="DIR", type=Path, help="folder of the sweep")
         if verb == "resume":
             words.add_argument("changes", nargs="*", metavar="launcher.KEY=VALUE", help="for example launcher.hours=12")
@@ -134,9 +131,16 @@ def run(arguments: Sequence[str]) -> None:
 
     Raises:
         UserError: a mistake of the user.
+        SystemExit: code 1 when not everything was delivered.
 
     """
     words = parser().parse_args(list(arguments))
+    if words.verb == "sync":
+        from spacecast.app.sync import sync
+
+        if not sync([folder.expanduser().absolute() for folder in words.folders], words.to):
+            raise SystemExit(1)
+        return
     folder = words.folder.expanduser().absolute()
     match words.verb:
         case "status":

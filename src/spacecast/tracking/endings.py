@@ -1,17 +1,27 @@
 """The end of a run whose process can no longer say so."""
 
 import logging
+from pathlib import Path
 
-from spacecast.tracking.store import ensure_store, load_mlflow
+from spacecast.tracking.delivery import connect, find_run, reason
+from spacecast.tracking.journal import PATTERN, read_story
+from spacecast.tracking.places import read_place
+from spacecast.tracking.store import sqlite_path
 
 log = logging.getLogger(__name__)
 
 
-def mark_killed(tracking_uri: str, run_id: str) -> None:
-    """Close a run that is still RUNNING as KILLED. A store that does not answer costs a warning."""
-    try:
-        client = load_mlflow().MlflowClient(ensure_store(tracking_uri))
-        if client.get_run(run_id).info.status == "RUNNING":
-            client.set_terminated(run_id, "KILLED")
-    except Exception as error:  # noqa: BLE001 - whatever the store does, the command goes on
-        log.warning("tracking: run %s could not be closed: %s", run_id, error)
+def close_dead(run_dir: Path) -> None:
+    """Close runs in their stores whose process is gone, without delivering anything; a failure costs a warning."""
+    for path in sorted(run_dir.glob(PATTERN)):
+        try:
+            story = read_story(path)
+            known = sqlite_path(story.store)
+            if known is not None and not known.exists():
+                continue
+            client, uri = connect(story.store)
+            run = find_run(client, story.run, [read_place(path, uri)[0]])
+            if run is not None and run.info.status == "RUNNING":
+                client.set_terminated(run.info.run_id, story.ended or "KILLED", story.last)
+        except Exception as error:  # noqa: BLE001 - whatever the store does, the command goes on
+            log.warning("tracking: the run of %s could not be closed: %s", run_dir, reason(error))

@@ -2,39 +2,50 @@
 
 import logging
 import math
-import time
+import os
+import socket
+import uuid
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from spacecast.tracking.courier import Courier
+from spacecast.tracking.delivery import Delivery
+from spacecast.tracking.journal import Journal, Story, story_of
+from spacecast.tracking.machine import PREFIX, MachineMonitor
 from spacecast.tracking.names import MAX_VALUE, Point, Score, choose_params, clean, score_points
-from spacecast.tracking.outbox import Outbox, Record
-from spacecast.tracking.store import check_uri, ensure_experiment, ensure_store, load_mlflow
+from spacecast.tracking.places import exclusive, public
+from spacecast.tracking.store import check_uri
 
 log = logging.getLogger(__name__)
 
-_BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # the most that one call of MLflow takes
-_HOPELESS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
+START_SECONDS = 30.0  # the most that a start waits for the store,
+END_SECONDS = {"FINISHED": 60.0, "FAILED": 60.0, "KILLED": 15.0}  # and an end; who kills is impatient
+LOCK_SECONDS = 60.0
 
 
 class RunLogger(Logger):
     """One MLflow run.
 
-    Nothing here raises because of the store: what cannot be delivered waits in memory, a warning says so once. Only
-    rank 0 of a distributed training writes.
+    A record goes into the journal in the run folder, which takes microseconds; a thread carries it to the store. So
+    nothing here waits for the store or raises because of it, and what it does not take outlives the process. Only rank
+    0 of a distributed training writes.
 
     Args:
         tracking_uri: `sqlite:////path/mlflow.db`, a server or a database; see `store.check_uri`.
         experiment: name of the experiment, made if absent.
         run_name: says what differs from other runs.
         tags: plain text.
-        run_id: a run of that store to continue.
+        run_id: a run of that store to continue; a journal knows its own.
         system_metrics_seconds: sampling interval of CPU, memory, disk, network and GPU use; 0 turns it off.
+        journal: file that keeps every record; a run that has one goes on. None: what is not delivered when the process
+            ends is lost.
         retry_seconds: pause after the store has failed.
 
     Raises:
@@ -50,21 +61,24 @@ class RunLogger(Logger):
         tags: Mapping[str, Any] | None = None,
         run_id: str | None = None,
         system_metrics_seconds: float = 10.0,
+        journal: str | Path | None = None,
         retry_seconds: float = 30.0,
     ) -> None:
         super().__init__()
         self.tracking_uri = check_uri(tracking_uri)
-        self.run_id = run_id
+        self.path = Path(journal).absolute() if journal else None
         self._experiment_name = experiment
         self._run_name = run_name
         self._tags = {clean(name): str(value) for name, value in (tags or {}).items()}
+        self._run_id = run_id
         self._system_metrics_seconds = system_metrics_seconds
-        self._outbox = Outbox(self._deliver, _hopeless, retry_seconds)
-        self._client: Any = None
-        self._monitor: Any = None
+        self._retry_seconds = retry_seconds
+        self._identity = ""
+        self._logged: dict[str, int] = {}  # last step of each metric in earlier processes
+        self._journal: Journal | None = None
+        self._courier: Courier | None = None
+        self._monitor: MachineMonitor | None = None
         self._tracked = False
-        self._params: dict[str, str] = {}
-        self._resumed_at: dict[str, int] = {}
 
     @property
     def name(self) -> str:
@@ -72,54 +86,61 @@ class RunLogger(Logger):
         return self._experiment_name
 
     @property
-    def version(self) -> str | None:
+    def run_id(self) -> str | None:
         """Identifier of the run, None until the store has given one."""
+        return (self._courier.run_id if self._courier else "") or self._run_id
+
+    @property
+    def version(self) -> str | None:
+        """The same."""
         return self.run_id
 
     @rank_zero_only
     def start(self) -> None:
-        """Open the run now instead of at the first record."""
-        self._outbox.send(Record("log_batch", {}))
+        """Open the run now instead of at the first record, and give the store some time to answer."""
+        self._open()
+        self.wait(START_SECONDS)
+
+    def wait(self, seconds: float = END_SECONDS["FINISHED"]) -> bool:
+        """Wait until the store has everything; False when it does not take it."""
+        return self._courier is None or self._courier.wait(seconds)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log scalars at a training step; a resumed run skips the steps that it has logged before."""
+        """Log scalars at a training step; a run that goes on skips the steps that it has logged before."""
+        self._open()
         points = [Point(clean(name), float(value), int(step or 0)) for name, value in metrics.items()]
-        self.log_points([point for point in points if point.step > self._resumed_at.get(point.name, -1)])
+        self.log_points([point for point in points if point.step > self._logged.get(point.name, -1)])
 
     @rank_zero_only
     def log_points(self, points: Iterable[Point]) -> None:
-        """Log values with steps of their own in as few calls as possible."""
-        now = int(time.time() * 1000)
-        finite = [point for point in points if not math.isinf(point.value)]
-        self._send_batch("metrics", [(point.name, point.value, now, point.step) for point in finite])
+        """Log values with steps of their own; MLflow has no infinity, so they are left out."""
+        rows = [(name, None if math.isnan(value) else float(value), int(step)) for name, value, step in points]
+        if finite := [row for row in rows if row[1] not in (math.inf, -math.inf)]:
+            self._open().append(metrics=finite)
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *_: Any, **__: Any) -> None:
         """Log parameters; MLflow never changes one, so a changed value becomes the tag `resume/<name>`."""
         values = vars(params) if isinstance(params, Namespace) else params
-        texts = {clean(str(name)): str(value)[:MAX_VALUE] for name, value in values.items()}
-        changed = {name: text for name, text in texts.items() if self._params.get(name, text) != text}
-        fresh = {name: text for name, text in texts.items() if name not in self._params}
-        self._params |= fresh
-        self._send_batch("params", list(fresh.items()))
-        self.log_tags({f"resume/{name}": text for name, text in changed.items()})
+        self._open().append(params={clean(str(name)): str(value)[:MAX_VALUE] for name, value in values.items()})
 
     @rank_zero_only
     def log_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags, replacing those of the same name."""
-        self._send_batch("tags", [(clean(name), str(value)[:5000]) for name, value in tags.items()])
+        self._open().append(tags={clean(name): str(value)[:5000] for name, value in tags.items()})
 
     @rank_zero_only
     def log_file(self, path: Path, folder: str = "") -> None:
         """Upload a file, or everything in a folder, as artifacts."""
-        method, key = ("log_artifacts", "local_dir") if path.is_dir() else ("log_artifact", "local_path")
-        self._outbox.send(Record(method, {key: str(path), "artifact_path": folder or None}))
+        path, home = path.absolute(), self.path.parent if self.path else Path()
+        name = path.relative_to(home) if path.is_relative_to(home) else path
+        self._open().append(file={"path": str(name), "folder": folder})
 
     @rank_zero_only
     def log_text(self, text: str, name: str) -> None:
         """Store a text as an artifact."""
-        self._outbox.send(Record("log_text", {"text": text, "artifact_file": name}))
+        self._open().append(text={"text": text, "name": name})
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -129,86 +150,57 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def end(self, status: str) -> None:
-        """Close the run as FINISHED, FAILED or KILLED and try a last time to deliver what waits."""
+        """Close the run as FINISHED, FAILED or KILLED; what the store does not take now waits in the journal."""
+        journal = self._open()
         if self._monitor is not None:
-            self._monitor.finish()
-            self._monitor = None
-        self._outbox.send(Record("set_terminated", {"status": status}))
-        if not self._outbox.flush():
-            count = len(self._outbox.waiting)
-            log.warning("tracking: %d records of this run were not delivered to %s", count, self.tracking_uri)
+            self._monitor.stop()
+        journal.append(end=status)
+        assert self._courier is not None
+        waiting = self._courier.close(END_SECONDS[status])
+        self._run_id = self.run_id
+        self._journal = self._courier = self._monitor = None
+        if waiting and self.path:
+            text = "tracking: %d records of this run wait in %s; spacecast-sweep sync %s delivers them"
+            log.warning(text, waiting, self.path.name, self.path.parent)
+        elif waiting:
+            log.warning("tracking: %d records of this run were not delivered to %s", waiting, public(self.tracking_uri))
 
-    def _send_batch(self, kind: str, rows: list[Any]) -> None:
-        """Send parameters, tags or metrics in pieces of the size that MLflow takes."""
-        size = _BATCH[kind]
-        for start in range(0, len(rows), size):
-            self._outbox.send(Record("log_batch", {kind: rows[start : start + size]}))
+    def _open(self) -> Journal:
+        """The journal. At first, and after an end, the run begins or goes on."""
+        if self._journal is not None:
+            return self._journal
+        journal = self._journal = Journal(self.path)
+        before = story_of(journal)
+        if not self._identity:
+            self._logged = {name: step for name, (step, _, _) in before.latest.items()}
+        self._identity = before.run or self._identity or uuid.uuid4().hex
+        run = {"run": self._identity, "experiment": self._experiment_name, "name": self._run_name, "tags": self._tags}
+        process = {"host": socket.gethostname(), "pid": os.getpid(), "job": _job(os.environ)}
+        journal.append(start={**run, "store": self.tracking_uri, **process})
+        open_run = partial(self._open_run, story_of(journal))
+        self._courier = Courier(journal, self.tracking_uri, open_run, self._retry_seconds)
+        if self._system_metrics_seconds > 0:
+            first = 1 + max((step for name, step in self._logged.items() if name.startswith(PREFIX)), default=-1)
+            self._monitor = MachineMonitor(self.log_metrics, self._system_metrics_seconds, first)
+        return journal
 
-    def _deliver(self, record: Record) -> None:
-        """Hand one record to MLflow; raises what MLflow raises."""
-        if self._client is None:
-            self._open()
-        arguments = dict(record.arguments)
-        if record.method == "log_batch":
-            from mlflow.entities import Metric, Param, RunTag
-
-            kinds = {"metrics": Metric, "params": Param, "tags": RunTag}
-            arguments = {kind: [kinds[kind](*row) for row in rows] for kind, rows in arguments.items()}
-            if not arguments:
-                return
-        getattr(self._client, record.method)(self.run_id, **arguments)
-
-    def _open(self) -> None:
-        """Create the run, or set the one to be continued RUNNING again."""
-        uri = ensure_store(self.tracking_uri)
-        client = load_mlflow().MlflowClient(uri)
-        experiment = ensure_experiment(client, uri, self._experiment_name)
-        resumed = self._resume(client) if self.run_id else False
-        if not resumed:
-            self.run_id = client.create_run(experiment, run_name=self._run_name, tags=self._tags).info.run_id
-        self._client = client
-        if self._system_metrics_seconds > 0 and self._monitor is None:
-            self._monitor = _start_monitor(str(self.run_id), uri, self._system_metrics_seconds, resumed)
-
-    def _resume(self, client: Any) -> bool:
-        """Reopen a run; False when the store does not have it."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            run = client.get_run(self.run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            run = None
-        if run is None or run.info.lifecycle_stage == "deleted":
-            log.warning("tracking: %s has no run %s to continue; a new run is made", self.tracking_uri, self.run_id)
-            return False
-        client.update_run(self.run_id, status="RUNNING")
-        for name, value in self._tags.items():
-            client.set_tag(self.run_id, name, value)
-        self._params = dict(run.data.params) | self._params
-        for name in run.data.metrics:
-            if not name.startswith("system/"):
-                self._resumed_at[name] = max(metric.step for metric in client.get_metric_history(self.run_id, name))
-        return True
+    def _open_run(self, story: Story, hint: str, *, anew: bool) -> Delivery:
+        """Find or make the run in the store, one process at a time."""
+        with exclusive(self.path, LOCK_SECONDS):
+            folder = self.path.parent if self.path else None
+            return Delivery(self.tracking_uri, story, (hint, self._run_id or ""), folder, anew=anew)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel to another process without the connection and the monitor thread."""
-        return {**self.__dict__, "_client": None, "_monitor": None}
+        """Travel to another process without files, connections and threads."""
+        return {**self.__dict__, "_journal": None, "_courier": None, "_monitor": None}
 
 
-def _hopeless(error: Exception) -> bool:
-    """True for a record that MLflow would refuse for ever."""
-    return getattr(error, "error_code", "") in _HOPELESS or isinstance(error, FileNotFoundError)
-
-
-def _start_monitor(run_id: str, uri: str, seconds: float, resumed: bool) -> Any:
-    """Sample the machine in a thread of MLflow's."""
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    monitor = SystemMetricsMonitor(run_id, sampling_interval=seconds, resume_logging=resumed, tracking_uri=uri)
-    monitor.start()
-    return monitor
+def _job(environment: Mapping[str, str]) -> str | None:
+    """Number of the job of Slurm that this is, as squeue writes it."""
+    names = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
+    if all(name in environment for name in names):
+        return "_".join(environment[name] for name in names)
+    return environment.get("SLURM_JOB_ID")
 
 
 def make_logger(
@@ -218,8 +210,9 @@ def make_logger(
     tags: Mapping[str, Any] | None = None,
     run_id: str | None = None,
     system_metrics_seconds: float = 10.0,
+    journal: str | Path | None = None,
 ) -> RunLogger:
-    """Open an MLflow run, or continue `run_id`; see `RunLogger`.
+    """Open an MLflow run, or continue the one of the journal or of `run_id`; see `RunLogger`.
 
     Returns:
         The logger, also when the store is out of reach: then it warns and tries again later.
@@ -228,7 +221,7 @@ def make_logger(
         UserError: when the tracking URI is one that MLflow does not accept.
 
     """
-    logger = RunLogger(tracking_uri, experiment, run_name, tags, run_id, system_metrics_seconds)
+    logger = RunLogger(tracking_uri, experiment, run_name, tags, run_id, system_metrics_seconds, journal)
     logger.start()
     return logger
 

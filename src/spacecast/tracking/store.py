@@ -35,8 +35,8 @@ def load_mlflow() -> Any:
     return mlflow
 
 
-def check_uri(uri: str | os.PathLike[str]) -> str:
-    """Return a tracking URI as MLflow takes it, a relative sqlite path made absolute.
+def check_uri(uri: str | os.PathLike[str], key: str = "logger.tracking_uri") -> str:
+    """Return a tracking URI as MLflow takes it, a relative sqlite path made absolute; `key` is what a user typed.
 
     Raises:
         UserError: for MLflow's file store, a plain folder, an in-memory database or an unknown scheme.
@@ -49,17 +49,16 @@ def check_uri(uri: str | os.PathLike[str]) -> str:
     if scheme == "sqlite":
         path = sqlite_path(text)
         if path is None:
-            raise UserError(f"logger.tracking_uri={text} names no file; type sqlite:////absolute/path/mlflow.db")
+            raise UserError(f"{key}={text} names no file; type sqlite:////absolute/path/mlflow.db")
         query = text.partition("?")[2]
         return f"sqlite:///{path}" + (f"?{query}" if query else "")
     if scheme == "file" or not colon:
         path = Path((rest if colon else text).removeprefix("//")).expanduser().absolute() / "mlflow.db"
         raise UserError(
-            f"logger.tracking_uri={text}: MLflow no longer writes folders of files; "
-            f"type logger.tracking_uri=sqlite:///{path}"
+            f"{key}={text}: MLflow no longer writes folders of files; type {key}=sqlite:///{path}"
         )
     raise UserError(
-        f"logger.tracking_uri={text}: unknown scheme {scheme!r}; type sqlite:////path/mlflow.db or http://host:port"
+        f"{key}={text}: unknown scheme {scheme!r}; type sqlite:////path/mlflow.db or http://host:port"
     )
 
 

@@ -1,0 +1,202 @@
+"""From the journal of a run to a run in an MLflow store: found by its identity or made, filled, closed."""
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from spacecast.tracking.journal import Record, Story
+from spacecast.tracking.places import public
+from spacecast.tracking.store import ensure_experiment, ensure_store, load_mlflow
+
+log = logging.getLogger(__name__)
+
+IDENTITY = "spacecast.run"  # the tag by which a run is found in any store
+_BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # the most that one call of MLflow takes
+_HOPELESS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
+
+
+class DeletedError(RuntimeError):
+    """The run was deleted in the store, so nobody wants it there."""
+
+
+class Delivery:
+    """One run in one store.
+
+    Every record may be sent twice: a store keeps one point of a metric with the same step, time and value, parameters
+    and tags are compared with what is there, and artifacts replace each other.
+
+    Args:
+        uri: the store; see `store.check_uri`.
+        story: whose run.
+        hints: identifiers that the run may have there; the tag is searched for when none of them is known.
+        folder: where the files of the journal lie.
+        anew: make another run where it was deleted.
+
+    `sent` counts points, parameters, tags and files that the store has taken, `refused` what it never will, `held`
+    artifacts that it did not take now although it answers.
+
+    Raises:
+        UserError, OSError, MlflowException: the store cannot be used now.
+        DeletedError: the run was deleted there.
+
+    """
+
+    def __init__(
+        self, uri: str, story: Story, hints: Sequence[str] = (), folder: Path | None = None, *, anew: bool = False
+    ) -> None:
+        self.client, uri = connect(uri)
+        run = find_run(self.client, story.run, hints)
+        if run is not None and run.info.lifecycle_stage == "deleted":
+            if not anew:
+                raise DeletedError(f"run {run.info.run_id} was deleted in the store")
+            run = None
+        self.created = run is None
+        if run is None:
+            for hint in [hint for hint in hints if hint][:1]:
+                log.warning("tracking: %s has no run %s to continue; a new run is made", public(uri), hint)
+            tags = {IDENTITY: story.run}
+            experiment = ensure_experiment(self.client, uri, story.experiment)
+            run = self.client.create_run(experiment, start_time=story.began, run_name=story.name, tags=tags)
+        self.run_id = str(run.info.run_id)
+        self.status = str(run.info.status)
+        self.metrics = dict(run.data.metrics)
+        self.sent = self.refused = self.held = 0
+        self._folder = folder or Path()
+        self._params = dict(run.data.params)
+        self._tags = dict(run.data.tags)
+        self._seen: dict[str, set[tuple[int, int]]] = {}
+        if self._tags.get(IDENTITY) != story.run:
+            self.client.set_tag(self.run_id, IDENTITY, story.run)
+
+    def send(self, records: Iterable[Record], *, compare: bool = False) -> None:
+        """Hand records over, in order, in as few calls as possible; raises what MLflow raises.
+
+        Args:
+            records: starts and ends change nothing but tags here, see `set_status`.
+            compare: leave out points that the store has already; without that the store does.
+
+        """
+        points: list[tuple[str, float, int, int]] = []
+        params: dict[str, str] = {}
+        tags: dict[str, str] = {}
+        files: list[Record] = []
+        for record in records:
+            time = record["time"]
+            for name, value, step in record.get("metrics", ()):
+                points.append((name, math.nan if value is None else value, time, step))
+            for name, text in record.get("params", {}).items():
+                if (self._params | params).get(name, text) != text:
+                    tags[f"resume/{name}"] = text  # MLflow never changes a parameter
+                elif name not in self._params:
+                    params[name] = text
+            tags |= record.get("tags", {}) | record.get("start", {}).get("tags", {})
+            files += [record] if "file" in record or "text" in record else []
+        self._batches("params", list(params.items()))
+        self._params |= params
+        self._batches("tags", [(name, text) for name, text in tags.items() if self._tags.get(name) != text])
+        self._tags |= tags
+        self._batches("metrics", [point for point in points if not (compare and self._has(*point))])
+        for record in files:
+            self._artifact(record)
+
+    def set_status(self, status: str, time: int | None = None) -> None:
+        """Set how the run stands; what is no longer RUNNING has an end [ms]."""
+        if status == self.status:
+            return
+        if status == "RUNNING":
+            self.client.update_run(self.run_id, status=status)
+        else:
+            self.client.set_terminated(self.run_id, status, time)
+        self.status = status
+
+    def _has(self, name: str, _: float, time: int, step: int) -> bool:
+        """Whether the store has a point."""
+        if name not in self._seen:
+            history = [] if self.created else self.client.get_metric_history(self.run_id, name)
+            self._seen[name] = {(point.step, point.timestamp) for point in history}
+        return (step, time) in self._seen[name]
+
+    def _batches(self, kind: str, rows: Sequence[Any]) -> None:
+        """Send points, parameters or tags in pieces of the size that MLflow takes."""
+        for start in range(0, len(rows), _BATCH[kind]):
+            self._batch(kind, rows[start : start + _BATCH[kind]])
+
+    def _batch(self, kind: str, rows: Sequence[Any]) -> None:
+        """One call; what is refused is found by halving and dropped with a warning."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        entity = {"metrics": Metric, "params": Param, "tags": RunTag}[kind]
+        try:
+            self.client.log_batch(self.run_id, **{kind: [entity(*row) for row in rows]})
+        except Exception as error:
+            if getattr(error, "error_code", "") not in _HOPELESS:
+                raise
+            self._check()
+            if len(rows) == 1:
+                self._refuse(f"{kind.removesuffix('s')} {rows[0][0]}", error)
+            else:
+                self._batch(kind, rows[: len(rows) // 2])
+                self._batch(kind, rows[len(rows) // 2 :])
+        else:
+            self.sent += len(rows)
+
+    def _artifact(self, record: Record) -> None:
+        """Upload a file, a folder or a text."""
+        text, file = record.get("text", {}), record.get("file", {})
+        name, folder = text.get("name") or file["path"], file.get("folder") or None
+        path = self._folder / name
+        if file and not path.exists():
+            self._refuse(f"artifact {name}", "there is no such file")
+            return
+        try:
+            if text:
+                self.client.log_text(self.run_id, text["text"], name)
+            elif path.is_dir():
+                self.client.log_artifacts(self.run_id, str(path), folder)
+            else:
+                self.client.log_artifact(self.run_id, str(path), folder)
+        except Exception as error:  # noqa: BLE001 - artifacts lie elsewhere than the rest, and must not hold it up
+            self._check()  # raises when it is the store itself that does not answer
+            log.warning("tracking: artifact %s was not taken: %s", name, reason(error))
+            self.held += 1
+        else:
+            self.sent += 1
+
+    def _check(self) -> None:
+        """Raise when the store does not answer or the run was deleted."""
+        if self.client.get_run(self.run_id).info.lifecycle_stage == "deleted":
+            raise DeletedError(f"run {self.run_id} was deleted in the store")
+
+    def _refuse(self, what: str, why: object) -> None:
+        """Tell what will never arrive."""
+        log.warning("tracking: the store refused %s: %s", what, reason(why))
+        self.refused += 1
+
+
+def connect(uri: str) -> tuple[Any, str]:
+    """A client for a store that is made if absent, and the address as MLflow takes it."""
+    uri = ensure_store(uri)
+    return load_mlflow().MlflowClient(uri), uri
+
+
+def find_run(client: Any, identity: str, hints: Iterable[str] = ()) -> Any:
+    """The run with one of these identifiers, or with this identity as its tag; None where there is none."""
+    from mlflow.entities import ViewType
+    from mlflow.exceptions import MlflowException
+
+    for hint in filter(None, hints):
+        try:
+            return client.get_run(hint)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    experiments = [each.experiment_id for each in client.search_experiments(view_type=ViewType.ALL)]
+    found = client.search_runs(experiments, f"tags.`{IDENTITY}` = '{identity}'", ViewType.ALL)
+    return min(found, key=lambda run: run.info.lifecycle_stage == "deleted", default=None)
+
+
+def reason(error: object) -> str:
+    """One line of an error."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
