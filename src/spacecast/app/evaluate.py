@@ -39,6 +39,7 @@ def evaluate(plain: Plain) -> "Scores":
     """
     from spacecast.app.assemble import build, build_model, open_data, open_graph
     from spacecast.app.datacheck import check_evaluation
+    from spacecast.app.memory import keep_memory
     from spacecast.app.quiet import quiet
     from spacecast.app.report import score
     from spacecast.tracking.logger import log_artifact, log_params, log_tags, tracked
@@ -46,6 +47,7 @@ def evaluate(plain: Plain) -> "Scores":
     from spacecast.training.checkpoint import load_checkpoint, model_weights
 
     quiet()
+    keep_memory()
     checkpoint = load_checkpoint(Path(plain["checkpoint"]))
     trained, datastore = checkpoint["spacecast"], open_data(plain)
     spec = trained_spec(trained, datastore.spec)

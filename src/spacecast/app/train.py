@@ -47,9 +47,11 @@ def train(plain: Plain) -> "Scores | None":
     from spacecast.app.assemble import assemble, open_data
     from spacecast.app.datacheck import check_evaluation, check_foreseen, check_training, check_without_data
     from spacecast.app.dryrun import dry_run
+    from spacecast.app.memory import keep_memory
     from spacecast.app.quiet import quiet
 
     quiet()
+    keep_memory()
     if is_finished(plain) and not plain["dry_run"]:
         log.info("this run is finished: %s", Path(plain["paths"]["run_dir"]) / "scores.csv")
         return None

@@ -1,0 +1,33 @@
+"""Memory of tensors stays with the process."""
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource, sys, torch
+from spacecast.app.memory import keep_memory
+
+if sys.argv[1] == "kept" and not keep_memory():
+    sys.exit(3)
+for _ in range(2):
+    torch.ones(2**25)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(8):
+    torch.ones(2**25)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(kind: str) -> int:
+    """Page faults of eight tensors of 128 MB, one after the other, in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT, kind], capture_output=True, text=True, check=False)
+    if done.returncode == 3:
+        pytest.skip("this C library has no mallopt")
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def test_large_tensors_are_not_mapped_anew_each_time():
+    assert page_faults("kept") < page_faults("as it is") / 20
