@@ -1,6 +1,9 @@
 """Small objects that every test may use."""
 
 import os
+import sys
+import types
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,6 +32,21 @@ def reference_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference results at {folder}; set SPACECAST_REFERENCE")
     return folder
+
+
+@pytest.fixture
+def foreign() -> Iterator[types.ModuleType]:
+    """Classes of the reference's package, importable while a checkpoint is written and not when it is read."""
+    package, config = "neural_lam", "neural_lam.config"
+    module = types.ModuleType(config)
+    names = "NeuralLAMConfig TrainingConfig OutputClamping ManualStateFeatureWeighting UniformFeatureWeighting"
+    for name in (*names.split(), "DatastoreSelection"):
+        methods = {"__module__": config, "__init__": lambda self, **keywords: vars(self).update(keywords)}
+        setattr(module, name, type(name, (), methods))
+    sys.modules[package], sys.modules[config] = types.ModuleType(package), module
+    yield module
+    for name in (package, config):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="session")

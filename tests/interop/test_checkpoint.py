@@ -7,7 +7,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import types
 import zipfile
 from collections import OrderedDict
 
@@ -19,20 +18,6 @@ from spacecast.core.errors import UserError
 from spacecast.interop.checkpoint import is_reference_checkpoint, read_reference_checkpoint
 
 CONFIG = "neural_lam.config"
-CLASSES = ("NeuralLAMConfig", "TrainingConfig", "OutputClamping", "ManualStateFeatureWeighting", "DatastoreSelection")
-
-
-@pytest.fixture
-def foreign():
-    """Classes of the reference's package, importable while a checkpoint is written and not when it is read."""
-    module = types.ModuleType(CONFIG)
-    for name in CLASSES:
-        methods = {"__module__": CONFIG, "__init__": lambda self, **keywords: vars(self).update(keywords)}
-        setattr(module, name, type(name, (), methods))
-    sys.modules["neural_lam"], sys.modules[CONFIG] = types.ModuleType("neural_lam"), module
-    yield module
-    for name in ("neural_lam", CONFIG):
-        sys.modules.pop(name, None)
 
 
 def write(path, foreign, model="graphcast", state_dict=None, **arguments):

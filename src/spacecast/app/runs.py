@@ -72,7 +72,7 @@ def discard_run(run_dir: Path) -> None:
     for file in files:
         file.unlink()
     for folder in (run_dir, *run_dir.parents[:2]):
-        if not folder.is_dir() or any(folder.iterdir()):
+        if not folder.is_dir() or any(folder.iterdir()) or folder == Path.cwd():
             break
         folder.rmdir()
 

@@ -1,6 +1,7 @@
 """Checkpoints that can be used without the data, hold plain types only and are written in one piece."""
 
 import platform
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     path = find_checkpoint(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch thinks of the pickle
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"checkpoint {path} cannot be read: {_first_line(error)}; use another one") from error
     except Exception as error:
