@@ -3,7 +3,8 @@
 A process of its own: orders come as JSON lines on stdin, answers go out as JSON lines. An order holds `words` for
 spacecast-train, `log` for the output, `direct` to leave out the command line, and `hits`: each an event to wait for,
 the seconds to wait after it and the signal to send, to the last of several processes. Events are lines that the first
-process writes into a pipe: `batch N`, `save`, `validate`, `data`, `score`.
+process writes into a pipe: `batch N`, `save`, `validate`, `data`, `score`. An order with `together`, a list of words
+for several commands, has them run at the same time.
 """
 
 import json
@@ -112,6 +113,16 @@ def start(order: dict[str, Any]) -> dict[str, Any]:
     return {"code": codes[0], "codes": codes, "events": events}
 
 
+def together(order: dict[str, Any]) -> dict[str, Any]:
+    """Run several commands at the same time and wait for their ends."""
+    plains, pids = [composed(tuple(words)) for words in order["together"]], []
+    for plain in plains:
+        pids.append(os.fork())
+        if pids[-1] == 0:
+            child(order, plain, os.open(os.devnull, os.O_WRONLY))
+    return {"codes": [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]}
+
+
 def join(rank: int, devices: int, port: int) -> None:
     """Be one of several processes, as a launcher would have it."""
     from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -134,7 +145,8 @@ def main() -> None:
     torch.set_num_threads(1)
     ensure_store(f"sqlite:///{Path.cwd()}/mlflow.db")
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(start(json.loads(line))) + "\n")
+        order = json.loads(line)
+        sys.stdout.write(json.dumps(together(order) if "together" in order else start(order)) + "\n")
         sys.stdout.flush()
 
 

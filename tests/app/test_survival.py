@@ -24,8 +24,8 @@ def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, str(script), str(folder)], **options) as process:
 
-        def start(words: list[str], hits: Any = (), *, direct: bool = False) -> dict[str, Any]:
-            order = {"words": words, "hits": list(hits), "direct": direct, "log": str(folder / "log")}
+        def start(words: list[str], hits: Any = (), *, direct: bool = False, **more: Any) -> dict[str, Any]:
+            order = {"words": words, "hits": list(hits), "direct": direct, "log": str(folder / "log"), **more}
             process.stdin.write(json.dumps(order) + "\n")
             process.stdin.flush()
             answer = json.loads(process.stdout.readline())
@@ -143,6 +143,17 @@ def test_signals_save_and_end_with_75_and_the_same_command_goes_on(starter, smal
     assert "this run is finished" in result["log"]
     rescored = starter([*words, "evaluation.steps=1"])
     assert (rescored["code"], rescored["events"]) == (0, ["data", "score"]), rescored["log"]
+
+
+@pytest.mark.slow
+def test_eight_runs_at_once_on_a_fresh_store_lose_nothing(starter, small):
+    words = [*tracked_words(small, "x", epochs=1), "logger.tracking_uri=sqlite:///fresh/mlflow.db"]
+    result = starter([], together=[[*words, f"seed={seed}", f"paths.run_dir=fresh{seed}"] for seed in range(8)])
+    assert result["codes"] == [0] * 8, result["log"]
+    for seed in range(8):
+        run, steps = tracked_run(result["folder"], f"fresh{seed}")
+        assert (run.info.status, run.data.params["seed"]) == ("FINISHED", str(seed))
+        assert sorted(steps) == list(range(BATCHES))
 
 
 @pytest.mark.slow

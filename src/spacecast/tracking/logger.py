@@ -170,15 +170,15 @@ class RunLogger(Logger):
         if self._journal is not None:
             return self._journal
         journal = self._journal = Journal(self.path)
-        before = story_of(journal)
+        story, place = story_of(journal), journal.size
         if not self._identity:
-            self._logged = {name: step for name, (step, _, _) in before.latest.items()}
-        self._identity = before.run or self._identity or uuid.uuid4().hex
+            self._logged = {name: step for name, (step, _, _) in story.latest.items()}
+        self._identity = story.run or self._identity or uuid.uuid4().hex
         run = {"run": self._identity, "experiment": self._experiment_name, "name": self._run_name, "tags": self._tags}
         process = {"host": socket.gethostname(), "pid": os.getpid(), "job": _job(os.environ)}
         journal.append(start={**run, "store": self.tracking_uri, **process})
-        open_run = partial(self._open_run, story_of(journal))
-        self._courier = Courier(journal, self.tracking_uri, open_run, self._retry_seconds)
+        story.add(journal.read(place)[0])
+        self._courier = Courier(journal, self.tracking_uri, partial(self._open_run, story), self._retry_seconds)
         if self._system_metrics_seconds > 0:
             first = 1 + max((step for name, step in self._logged.items() if name.startswith(PREFIX)), default=-1)
             self._monitor = MachineMonitor(self.log_metrics, self._system_metrics_seconds, first)
