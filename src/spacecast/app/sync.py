@@ -73,9 +73,9 @@ class Living:
             if (run_dir.parent / FILE).is_file() and (run := self._sweep(run_dir.parent).get(run_dir.name)):
                 return run.active
             process = story.process
-            if process["host"] == socket.gethostname():
+            if process.get("host") == socket.gethostname():
                 return _exists(process["pid"], process["time"] / 1000)
-            return not process["job"] or process["job"] in self._queue()
+            return not process.get("job") or process["job"] in self._queue()
         except UserError:
             return True
 
@@ -136,7 +136,8 @@ def _exists(pid: int, since: float) -> bool:
 
 def _told(outcome: "Outcome") -> str:
     """One line."""
-    did = f"{outcome.sent} records delivered to" if outcome.sent or outcome.changed else "already complete in"
+    count = f"{outcome.sent} record{'s' if outcome.sent != 1 else ''}"
+    did = f"{count} delivered to" if outcome.sent or outcome.changed else "already complete in"
     rest = f", {outcome.refused} refused" if outcome.refused else ""
     text = f"{did} {outcome.store}, {outcome.status}{rest}"
     if outcome.held:
