@@ -7,7 +7,7 @@ from typing import Protocol
 
 from spacecast.tracking.delivery import DeletedError, Delivery, reason
 from spacecast.tracking.journal import Journal
-from spacecast.tracking.places import note_place, read_place
+from spacecast.tracking.places import note_place, public, read_place
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +103,8 @@ class Courier:
                 self._pause = min(2 * self._pause, LONGEST_PAUSE)
             else:
                 kept = "" if self._journal.path is None else f", records are kept in {self._journal.path}"
-                text = "tracking: the store is not reachable (%s); training goes on%s"
-                log.warning(text, reason(error), kept)
+                text = "tracking: the store %s is not reachable (%s); training goes on%s"
+                log.warning(text, public(self._store), reason(error), kept)
             self._down = True
         else:
             if self._down and not self._gone:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -198,5 +199,10 @@ def find_run(client: Any, identity: str, hints: Iterable[str] = ()) -> Any:
 
 
 def reason(error: object) -> str:
-    """One line of an error."""
+    """One line of an error: what the system said, where that is behind it."""
+    inner = error
+    while isinstance(inner, BaseException) and (inner.__cause__ or inner.__context__):
+        inner = inner.__cause__ or inner.__context__
+    if isinstance(inner, OSError | sqlite3.Error) and str(inner):
+        error = inner
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -179,8 +179,9 @@ class Story:
                 self.process = {"time": self.last, **{key: start.get(key) for key in ("host", "pid", "job")}}
             self.ended = record.get("end", "")
             for name, value, step in record.get("metrics", ()):
-                point = (step, self.last, math.nan if value is None else value)
-                self.latest[name] = max(self.latest.get(name, point), point, key=lambda each: each[:2])
+                known = self.latest.get(name)
+                if known is None or (step, self.last) >= known[:2]:
+                    self.latest[name] = (step, self.last, math.nan if value is None else value)
 
 
 def story_of(journal: Journal) -> Story:
