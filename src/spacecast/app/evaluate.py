@@ -173,14 +173,14 @@ COMMAND = Command(
     rewrite=rewrite,
     complete=complete,
     summary="scores a checkpoint; everything that shaped the model comes from it, except for what is typed.",
-    usage=["spacecast-evaluate checkpoint=FILE_OR_RUN_FOLDER [key=value ...]"],
+    usage=[
+        "spacecast-evaluate checkpoint=FILE_OR_RUN_FOLDER [key=value ...]",
+        "spacecast-evaluate checkpoint=PUBLISHED datastore=vlasiator datastore.root=DIR graph=stored graph.path=DIR/graph/NAME",
+    ],
     examples={
         "spacecast-evaluate checkpoint=runs/DATE/RUN": "the best checkpoint of a run, on its test split",
         "spacecast-evaluate checkpoint=RUN evaluation.examples=2": "with two forecasts as zarr and as maps",
         "spacecast-evaluate checkpoint=RUN datastore.root=OTHER": "on other data of the same grid",
-        "... checkpoint=PUBLISHED datastore=vlasiator datastore.root=DIR graph=stored graph.path=DIR/graph/simple": (
-            "published weights"
-        ),
     },
     keys={
         "checkpoint": "a .ckpt file, ours or the reference's, or a run folder (then its best)",
