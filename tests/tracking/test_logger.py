@@ -9,8 +9,10 @@ import pytest
 
 from spacecast.core.errors import UserError
 from spacecast.tracking import logger as module
+from spacecast.tracking.endings import close_dead
 from spacecast.tracking.logger import RunLogger, log_artifact, log_params, log_scores, log_tags, make_logger, tracked
 from spacecast.tracking.store import load_mlflow
+from spacecast.tracking.sync import sync
 
 
 class Row(NamedTuple):
@@ -292,6 +294,20 @@ def test_a_missing_picture_is_told_and_the_rest_goes_on(uri, tmp_path, caplog):
     logger.log_metrics({"train/loss": 1.0}, 1)
     assert _history(logger, "train/loss") == [(1, 1.0)]
     assert "absent.png" in caplog.text
+
+
+def test_without_a_store_everything_stays_in_the_journal(tmp_path, uri, caplog):
+    logger = make_logger(None, "tests", "a-run", journal=tmp_path / "tracking.jsonl", system_metrics_seconds=0)
+    with tracked(logger):
+        logger.log_metrics({"train/loss": 1.0}, 1)
+    assert (logger.run_id, logger.wait(), caplog.messages) == (None, True, [])
+    with pytest.raises(ValueError, match="told no store; give one with --to"):
+        sync(logger.path)
+    close_dead(tmp_path)
+    logger.tracking_uri, logger._run_id = uri, sync(logger.path, uri).run_id
+    assert (_run(logger).info.status, _history(logger, "train/loss")) == ("FINISHED", [(1, 1.0)])
+    with pytest.raises(UserError, match="give one of them, or logger=none"):
+        make_logger(None)
 
 
 def test_the_file_store_is_refused_at_once():

@@ -42,7 +42,7 @@ def sync(folders: Sequence[Path], to: str | None) -> bool:
         try:
             story = read_story(path)
             uri = store or story.store
-            if uri in silent:
+            if uri and uri in silent:
                 raise UnreachableError(f"{public(uri)} does not answer")
             text = _told(sync(path, store, alive=living(path.parent, story)))
         except UnreachableError as error:

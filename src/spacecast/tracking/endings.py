@@ -17,7 +17,7 @@ def close_dead(run_dir: Path) -> None:
         try:
             story = read_story(path)
             known = sqlite_path(story.store)
-            if known is not None and not known.exists():
+            if not story.store or (known is not None and not known.exists()):
                 continue
             client, uri = connect(story.store)
             run = find_run(client, story.run, [read_place(path, uri)[0]])

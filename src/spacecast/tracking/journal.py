@@ -149,7 +149,7 @@ class Story:
     Args:
         run: identity, made by the process that began it.
         experiment, name: where it belongs and what it is called, as first given.
-        store: address of the store that the last process was told to use.
+        store: address of the store that the last process was told to use; empty when none.
         began, last: time of the first and of the last record.
         process: `host`, `pid`, `job` and start `time` of the last process.
         ended: how that ended; empty when it has not said so.
@@ -175,7 +175,7 @@ class Story:
                 if not self.run:
                     self.run, self.experiment, self.name = start["run"], start["experiment"], start["name"]
                     self.began = self.last
-                self.store = start["store"]
+                self.store = start["store"] or ""
                 self.process = {"time": self.last, **{key: start.get(key) for key in ("host", "pid", "job")}}
             self.ended = record.get("end", "")
             for name, value, step in record.get("metrics", ()):

@@ -15,12 +15,13 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from spacecast.core.errors import UserError
 from spacecast.tracking.courier import Courier
 from spacecast.tracking.delivery import Delivery
 from spacecast.tracking.journal import Journal, Story, story_of
 from spacecast.tracking.machine import PREFIX, MachineMonitor
 from spacecast.tracking.names import MAX_VALUE, Point, Score, choose_params, clean, score_points
-from spacecast.tracking.places import exclusive, public
+from spacecast.tracking.places import exclusive
 from spacecast.tracking.store import check_uri
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ class RunLogger(Logger):
     0 of a distributed training writes.
 
     Args:
-        tracking_uri: `sqlite:////path/mlflow.db`, a server or a database; see `store.check_uri`.
+        tracking_uri: `sqlite:////path/mlflow.db`, a server or a database; see `store.check_uri`. None: no store, and
+            everything stays in the journal.
         experiment: name of the experiment, made if absent.
         run_name: says what differs from other runs.
         tags: plain text.
@@ -49,13 +51,13 @@ class RunLogger(Logger):
         retry_seconds: pause after the store has failed.
 
     Raises:
-        UserError: when the tracking URI is one that MLflow does not accept.
+        UserError: when the tracking URI is one that MLflow does not accept, or there is neither store nor journal.
 
     """
 
     def __init__(
         self,
-        tracking_uri: str,
+        tracking_uri: str | None,
         experiment: str = "spacecast",
         run_name: str | None = None,
         tags: Mapping[str, Any] | None = None,
@@ -65,7 +67,9 @@ class RunLogger(Logger):
         retry_seconds: float = 30.0,
     ) -> None:
         super().__init__()
-        self.tracking_uri = check_uri(tracking_uri)
+        if not tracking_uri and not journal:
+            raise UserError("logger.tracking_uri and logger.journal are both null; give one of them, or logger=none")
+        self.tracking_uri = check_uri(tracking_uri) if tracking_uri else None
         self.path = Path(journal).absolute() if journal else None
         self._experiment_name = experiment
         self._run_name = run_name
@@ -155,15 +159,16 @@ class RunLogger(Logger):
         if self._monitor is not None:
             self._monitor.stop()
         journal.append(end=status)
-        assert self._courier is not None
-        waiting = self._courier.close(END_SECONDS[status])
-        self._run_id = self.run_id
+        self._run_id, courier = self.run_id, self._courier
         self._journal = self._courier = self._monitor = None
-        if waiting and self.path:
+        if courier is None:
+            journal.close()
+            log.info("tracking: recorded in %s; spacecast-sweep sync --to URI delivers it", self.path)
+        elif (waiting := courier.close(END_SECONDS[status])) and self.path:
             text = "tracking: %d records of this run wait in %s; spacecast-sweep sync %s delivers them"
             log.warning(text, waiting, self.path.name, self.path.parent)
         elif waiting:
-            log.warning("tracking: %d records of this run were not delivered to %s", waiting, public(self.tracking_uri))
+            log.warning("tracking: %d records of this run were not delivered and are lost", waiting)
 
     def _open(self) -> Journal:
         """The journal. At first, and after an end, the run begins or goes on."""
@@ -178,17 +183,19 @@ class RunLogger(Logger):
         process = {"host": socket.gethostname(), "pid": os.getpid(), "job": _job(os.environ)}
         journal.append(start={**run, "store": self.tracking_uri, **process})
         story.add(journal.read(place)[0])
-        self._courier = Courier(journal, self.tracking_uri, partial(self._open_run, story), self._retry_seconds)
+        if self.tracking_uri:
+            open_run = partial(self._open_run, self.tracking_uri, story)
+            self._courier = Courier(journal, self.tracking_uri, open_run, self._retry_seconds)
         if self._system_metrics_seconds > 0:
             first = 1 + max((step for name, step in self._logged.items() if name.startswith(PREFIX)), default=-1)
             self._monitor = MachineMonitor(self.log_metrics, self._system_metrics_seconds, first)
         return journal
 
-    def _open_run(self, story: Story, hint: str, *, anew: bool) -> Delivery:
+    def _open_run(self, uri: str, story: Story, hint: str, *, anew: bool) -> Delivery:
         """Find or make the run in the store, one process at a time."""
         with exclusive(self.path, LOCK_SECONDS):
             folder = self.path.parent if self.path else None
-            return Delivery(self.tracking_uri, story, (hint, self._run_id or ""), folder, anew=anew)
+            return Delivery(uri, story, (hint, self._run_id or ""), folder, anew=anew)
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel to another process without files, connections and threads."""
@@ -204,7 +211,7 @@ def _job(environment: Mapping[str, str]) -> str | None:
 
 
 def make_logger(
-    tracking_uri: str,
+    tracking_uri: str | None,
     experiment: str = "spacecast",
     run_name: str | None = None,
     tags: Mapping[str, Any] | None = None,
@@ -218,7 +225,7 @@ def make_logger(
         The logger, also when the store is out of reach: then it warns and tries again later.
 
     Raises:
-        UserError: when the tracking URI is one that MLflow does not accept.
+        UserError: when the tracking URI is one that MLflow does not accept, or there is neither store nor journal.
 
     """
     logger = RunLogger(tracking_uri, experiment, run_name, tags, run_id, system_metrics_seconds, journal)

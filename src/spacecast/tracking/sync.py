@@ -64,6 +64,8 @@ def sync(path: Path, store: str | None = None, *, alive: bool = False) -> Outcom
         story = story_of(journal)
         if not story.run:
             raise ValueError(f"{path} does not say whose run it is")
+        if not store and not story.store:
+            raise ValueError("the run was told no store; give one with --to")
         uri = check_uri(store or story.store)
         hint, noted = read_place(path, uri)
         delivery = _open(uri, story, hint, path.parent)
