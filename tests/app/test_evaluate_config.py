@@ -57,6 +57,13 @@ def test_a_typed_member_wins_as_a_whole_and_brings_its_own_way_to_make_data():
     assert "simulation" not in merged
 
 
+def test_data_that_were_not_simulated_are_not_simulated_now(tmp_path, monkeypatch):
+    stored = {name: section for name, section in STORED.items() if name != "simulation"}
+    monkeypatch.setattr(evaluate, "_stored_config", lambda source, modified: (tmp_path, stored))
+    assert complete(COMPOSED, [])["simulation"] is None
+    assert complete(COMPOSED, ["datastore=magnetosphere"])["simulation"] == COMPOSED["simulation"]
+
+
 def test_deleted_and_added_keys():
     assert "split" not in complete({**COMPOSED, "evaluation": {}}, ["~evaluation.split"])["evaluation"]
     assert complete(COMPOSED, ["++model.new=1"])["model"] == {**STORED["model"], "new": 1}

@@ -76,7 +76,7 @@ def test_the_scores_of_the_reference(run, workplace, reference_dir, kind):
     words += [f"graph.path=data/graph/{kind}", "evaluation.split=test", *QUICK]
     result = run("spacecast-evaluate", f"checkpoint=trained/graph_fm_{kind}/last.ckpt", *words, "paths.run_dir=run")
     assert (result.code, result.err) == (0, "")
-    assert "weights of the reference implementation, epoch 1" in result.out
+    assert "weights of the reference implementation, trained for 2 epochs" in result.out
     found = read(workplace / "run", ("rmse", "mae"))
     for name, values in found.items():
         theirs = expected(reference_dir / "trained" / f"graph_fm_{kind}", name)
@@ -504,7 +504,7 @@ def test_a_conversion_never_overwrites_by_accident(run, workplace, reference_dir
     assert (result.code, result.line.endswith("exists; give overwrite=true, or another file")) == (2, True)
     assert path.read_bytes() == b"precious"
     assert run("spacecast-data", *words, "overwrite=true").code == 0
-    assert load_checkpoint(path)["spacecast"]["reference"]["epoch"] == 1
+    assert load_checkpoint(path)["spacecast"]["reference"]["epochs"] == 2
 
 
 @pytest.mark.slow
@@ -546,6 +546,10 @@ def test_training_starts_from_its_weights(run, workplace, reference_dir, publish
     trained = load_checkpoint(workplace / "run")["state_dict"]
     for name, weight in load_checkpoint(original)["state_dict"].items():
         torch.testing.assert_close(trained[name], weight)
+    words = ["checkpoint=run", *QUICK, "paths.run_dir=again"]  # the data of this training are not simulated anew
+    assert run("spacecast-evaluate", *words).code == 0
+    folder = reference_dir / "trained" / "graph_fm_simple"
+    np.testing.assert_allclose(read(workplace / "again", ["mae"])["mae"], expected(folder, "mae"), rtol=1e-5)
 
 
 @pytest.mark.parametrize("as_it_is", [True, False], ids=["original", "converted"])

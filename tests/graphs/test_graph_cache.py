@@ -10,6 +10,7 @@ from spacecast.core.grid import Grid
 from spacecast.graphs.builders import MeshGraphBuilder
 from spacecast.graphs.cache import cache_key, graph_from_dict, graph_to_dict, load_or_build
 from spacecast.graphs.reference import ReferenceGraph
+from spacecast.graphs.stored import StoredGraph
 
 
 class Counting(MeshGraphBuilder):
@@ -117,3 +118,9 @@ def test_processes_at_once_agree(tmp_path):
         worker.join()
     assert len(hashes) == 1
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_graph_of_files_is_not_copied(tmp_path, reference_dir, reference_grid):
+    builder = StoredGraph(reference_dir / "data" / "graph" / "simple")
+    assert load_or_build(builder, reference_grid, tmp_path).recipe == builder.recipe
+    assert list(tmp_path.iterdir()) == []

@@ -48,13 +48,15 @@ def test_everything_is_inferred_from_the_file(tmp_path, foreign):
     assert is_reference_checkpoint(path)
     found = read_reference_checkpoint(path)
     assert found["model"] == "graphcast"
-    assert found["epoch"] == 7
+    assert found["epochs"] == 8
     assert found["variable_weights"] == {"Bx": 1.0, "rho": 2.0}
     keywords = found["hyper_parameters"]
     assert keywords["lower"] == {"rho": 0.0, "vz": -60.0}
     assert keywords["upper"] == {"vz": 90.5}
     assert (keywords["hidden_dim"], keywords["processor_layers"], keywords["hidden_layers"]) == (4, 2, 1)
     assert (keywords["vertical"], keywords["aggregation"]) == ("interaction", "mean")
+    assert (found["graph"], found["loss"]["variable_weights"]) == ("multiscale", {"Bx": 1.0, "rho": 2.0})
+    assert found["datastore"] == {"statistics": "stored", "forcing_past": 0, "forcing_future": 0}
     torch.testing.assert_close(found["state_dict"]["output.2.bias"], torch.arange(3.0))
     torch.testing.assert_close(found["state_dict"]["encoder.edge_mlp.0.weight"], torch.eye(4))
     assert "neural_lam" not in sys.modules

@@ -6,7 +6,7 @@ import torch
 
 from spacecast.core.errors import UserError
 from spacecast.forecast.rollout import rollout
-from spacecast.interop.reference import map_hyper_parameters, map_state_dict
+from spacecast.interop.reference import map_data, map_hyper_parameters, map_loss, map_state_dict
 
 FILES = [
     "graphcast_simple",
@@ -108,3 +108,17 @@ def test_unknown_models_and_parameters_are_named():
         map_state_dict("graphcast", {"nonsense.0.weight": torch.zeros(1)})
     with pytest.raises(UserError, match="lacks the grid embedders"):
         map_state_dict("graph_efm", {})
+
+
+def test_what_it_was_trained_to_minimise_and_on_which_forcing():
+    flags = {"model": "graph_efm", "kl_beta": 0.5, "crps_weight": 1e6, "div_weight": 1e7, "num_past_forcing_steps": 2}
+    section = map_loss(flags | {"grad_checkpointing": True}, {"Bx": 2.0})
+    assert section["_target_"].endswith("ElboObjective")
+    assert (section["kl_weight"], section["crps_weight"], section["div_weight"]) == (0.5, 1e6, 1e7)
+    assert (section["reduction"], section["recompute"]) == ("reference", True)
+    assert section["variable_weights"] == {"Bx": 2.0}
+    assert map_data(flags) == {"statistics": "stored", "forcing_past": 2, "forcing_future": 0}
+    plain = map_loss({"model": "graph_fm", "loss": "nll"})
+    assert plain["_target_"].endswith("ForecastObjective")
+    assert plain["loss"] == "nll"
+    assert "kl_weight" not in plain

@@ -175,7 +175,7 @@ COMMAND = Command(
     summary="scores a checkpoint; everything that shaped the model comes from it, except for what is typed.",
     usage=[
         "spacecast-evaluate checkpoint=FILE_OR_RUN_FOLDER [key=value ...]",
-        "spacecast-evaluate checkpoint=PUBLISHED datastore=vlasiator datastore.root=DIR graph=stored graph.path=DIR/graph/NAME",
+        "spacecast-evaluate checkpoint=PUBLISHED datastore=vlasiator datastore.root=DIR graph=stored graph.path=DIR",
     ],
     examples={
         "spacecast-evaluate checkpoint=runs/DATE/RUN": "the best checkpoint of a run, on its test split",

@@ -80,7 +80,8 @@ def trained_spec(trained: Mapping[str, Any], given: "DataSpec") -> "DataSpec":
 
     if trained["data_spec"] is not None:
         return DataSpec.from_dict(trained["data_spec"])
-    log.info("weights of the reference implementation, epoch %s", trained["reference"]["epoch"])
+    epochs = trained["reference"]["epochs"]
+    log.info("weights of the reference implementation%s", "" if epochs is None else f", trained for {epochs} epochs")
     return given
 
 

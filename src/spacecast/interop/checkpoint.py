@@ -127,7 +127,7 @@ def read_reference_checkpoint(path: str | Path) -> dict[str, Any]:
         datastore: keywords of our datastore that it was trained with.
         graph: name of its graph.
         arguments: the reference's command line, plain types.
-        epoch: epochs trained, None when it is not said.
+        epochs: how many it was trained for, None when that is not said.
 
     Raises:
         UserError: when the file is damaged, holds anything that would have to be executed, or is of an unknown model.
@@ -162,7 +162,7 @@ def read_reference_checkpoint(path: str | Path) -> dict[str, Any]:
         "datastore": datastore,
         "graph": str(arguments.get("graph", DEFAULTS["graph"])),
         "arguments": arguments,
-        "epoch": epoch if isinstance(epoch, int) else None,
+        "epochs": epoch + 1 if isinstance(epoch, int) else None,
     }
 
 

@@ -115,17 +115,16 @@ def from_reference(path: Path) -> dict[str, Any]:
     """A checkpoint of the published reference implementation in the form of ours.
 
     It says nothing of data and graph, so `data_spec` and `graph` are None and `config` holds `model` and `loss` alone.
-    Its entry `reference` holds `graph`, the graph's name, `epoch`, and `datastore`, what it was trained with by way of
-    keywords of the datastore.
+    Its entry `reference` holds `graph`, the graph's name, `epochs`, how many it was trained for, and `datastore`, the
+    keywords of our datastore that it was trained with.
 
     Raises:
         UserError: when it is damaged, holds anything that would have to be executed, or is of an unknown model.
     """
     found = read_reference_checkpoint(path)
     model = {"_target_": found["target"], "_partial_": True, **found["hyper_parameters"]}
-    facts = {name: found[name] for name in ("graph", "epoch", "datastore")}
+    facts = {name: found[name] for name in ("graph", "epochs", "datastore")}
     return {
-        "epoch": found["epoch"],
         "state_dict": {f"{PREFIX}{name}": value for name, value in found["state_dict"].items()},
         KEY: describe({"model": model, "loss": found["loss"]}, None, None) | {"reference": facts},
     }
