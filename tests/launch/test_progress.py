@@ -24,7 +24,8 @@ def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     def tell(command: str, text: str | None) -> None:
         end = "exit 1" if text is None else "exit 0"
-        (tools / command).write_text(f"#!/bin/bash\necho \"$@\" >> {tmp_path}/{command}.log\ncat <<'X'\n{text or ''}\nX\n{end}\n")
+        lines = ["#!/bin/bash", f'echo "$@" >> {tmp_path}/{command}.log', "cat <<'X'", text or "", "X", end, ""]
+        (tools / command).write_text("\n".join(lines))
         (tools / command).chmod(stat.S_IRWXU)
 
     for command in ("squeue", "scontrol", "sacct", "scancel"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spacecast.core.graph import EdgeSet
-from spacecast.nn.edges import Edges, add_shared
+from spacecast.nn.edges import Edges, add_shared, distinct_rows
 
 
 def edge_set(senders, receivers, num_senders, num_receivers):
@@ -63,3 +63,28 @@ def test_an_index_made_in_inference_mode_serves_training():
     index = edges.index(2)
     index.mean(nodes.index_select(0, index.senders)).square().sum().backward()
     assert torch.isfinite(nodes.grad).all()
+
+
+def test_edges_of_one_length_and_direction_share_a_row():
+    features = torch.tensor([[1.0, 0.0, 1.0], [1.0, 0.0, -1.0], [0.5, 0.25, 0.0]])
+    kinds = torch.tensor([2, 0, 1, 1, 0, 2, 0])
+    rows, found = distinct_rows(features[kinds])
+    assert len(rows) == 3
+    assert torch.equal(rows[found], features[kinds])
+    assert distinct_rows(torch.randn(7, 3)) is None
+    assert distinct_rows(torch.zeros(0, 3)) is None
+
+
+def test_what_follows_from_the_kind_is_added_to_each_edge():
+    senders, receivers = [0, 2, 1, 0, 2, 2], [0, 0, 1, 1, 2, 2]
+    kinds = torch.tensor([1, 0, 0, 1, 1, 1])
+    features = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    edges = Edges(EdgeSet(torch.tensor(senders), torch.tensor(receivers), features[kinds], 3, 3))
+    assert len(edges.features) == 2
+    own, double = torch.randn(12, 3), 2 * features[kinds]
+    index = edges.index(2)
+    torch.testing.assert_close(index.add_static(2 * edges.features, own), own + double.repeat(2, 1))
+    torch.testing.assert_close(index.add_static(double, own), own + double.repeat(2, 1))
+    torch.testing.assert_close(index.add_static(own, own), 2 * own)
+    nodes = torch.randn(6, 3)
+    torch.testing.assert_close(index.add_receivers(own, nodes), own + nodes[index.receivers])

@@ -4,12 +4,17 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from spacecast.core.graph import EdgeSet, MeshGraph
 from spacecast.nn.stack import Stack
 
 MOST_BATCH_SIZES = 4
 """Static parts (1), training, its last batch, and validation or an ensemble alternate: no more indices are kept."""
+
+
+HASH = 0x9E3779B97F4A7C15 >> 1 | 1
+"""An odd factor, the golden ratio in 63 bits, that spreads keys."""
 
 
 def add_shared(shared: Tensor, own: Tensor) -> Tensor:
@@ -19,6 +24,23 @@ def add_shared(shared: Tensor, own: Tensor) -> Tensor:
     return (shared + own.view(-1, *shared.shape)).view_as(own)
 
 
+def distinct_rows(features: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Rows that differ, (kind, feature), and which of them each row is, (row,); None where half of them or more do.
+
+    On a regular mesh thousands of edges have one length and direction, so that a few dozen rows stand for all of them.
+    """
+    key = torch.zeros(len(features), dtype=torch.int64, device=features.device)
+    for column in features.view(torch.int32).unbind(dim=1):
+        key = key * HASH + column
+    _, kinds = torch.unique(key, return_inverse=True)
+    number = int(kinds.max()) + 1 if kinds.numel() else 0
+    if not 0 < 2 * number <= len(features):
+        return None
+    rows = features.new_empty(number, features.shape[1])
+    rows[kinds] = features
+    return (rows, kinds) if torch.equal(rows[kinds], features) else None  # unequal: two kinds have the same key
+
+
 class EdgeIndex(NamedTuple):
     """Senders and receivers of a batch of identical graphs laid side by side, sorted by receiver.
 
@@ -26,6 +48,8 @@ class EdgeIndex(NamedTuple):
     num_receivers: batch * receivers.
     degree: the common in-degree, or None when it differs.
     inverse_degree: 1 / in-degree of each receiver (1 where there is no edge), shape (batch * receiver, 1).
+    kinds: row of the static features of each edge, shape (batch * edge,), or None where each edge has its own.
+    num_kinds: number of these rows, at most half as many as a graph has edges.
     """
 
     senders: Tensor
@@ -33,6 +57,25 @@ class EdgeIndex(NamedTuple):
     num_receivers: int
     degree: int | None
     inverse_degree: Tensor
+    kinds: Tensor | None = None
+    num_kinds: int = 0
+
+    def add_static(self, static: Tensor, own: Tensor) -> Tensor:
+        """Add to edges (batch * edge, hidden) what follows from their static features.
+
+        Args:
+            static: a row for each kind of edge, each edge of one graph, or each edge of all graphs.
+            own: rows of the edges.
+        """
+        if self.kinds is not None and len(static) == self.num_kinds:
+            return functional.embedding(self.kinds, static) + own
+        return add_shared(static, own)
+
+    def add_receivers(self, messages: Tensor, receivers: Tensor) -> Tensor:
+        """Add to each edge (batch * edge, hidden) the row of its receiver, (batch * receiver, hidden)."""
+        if self.degree:
+            return (messages.view(self.num_receivers, self.degree, -1) + receivers[:, None]).view_as(messages)
+        return messages + receivers.index_select(0, self.receivers)
 
     def sum(self, messages: Tensor) -> Tensor:
         """Sum of the messages that end at each receiver: (batch * edge, hidden) to (batch * receiver, hidden)."""
@@ -50,21 +93,25 @@ class Edges(nn.Module):
     """One edge set as buffers that follow the model to its device; nothing of it is saved.
 
     Attributes:
-        features: static edge features, shape (edge, 3).
+        features: static edge features, shape (kind, 3): a row for each kind of edge, see `distinct_rows`, or for each
+            edge.
     """
 
     senders: Tensor
     receivers: Tensor
     features: Tensor
     inverse_degree: Tensor
+    kinds: Tensor | None
 
     def __init__(self, edges: EdgeSet) -> None:
         super().__init__()
         self.num_senders, self.num_receivers = edges.num_senders, edges.num_receivers
         self.degree = edges.uniform_in_degree
         inverse = 1.0 / edges.in_degree.clamp(min=1).to(torch.float32)[:, None]
-        for name, tensor in (("senders", edges.senders), ("receivers", edges.receivers), ("features", edges.features)):
+        features, kinds = distinct_rows(edges.features) or (edges.features, None)
+        for name, tensor in (("senders", edges.senders), ("receivers", edges.receivers), ("features", features)):
             self.register_buffer(name, tensor, persistent=False)
+        self.register_buffer("kinds", kinds, persistent=False)
         self.register_buffer("inverse_degree", inverse, persistent=False)
         self._folded: dict[tuple[int, torch.device], EdgeIndex] = {}
 
@@ -82,6 +129,8 @@ class Edges(nn.Module):
                     num_receivers=batch * self.num_receivers,
                     degree=self.degree,
                     inverse_degree=self.inverse_degree.repeat(batch, 1),
+                    kinds=None if self.kinds is None else self.kinds.repeat(batch),
+                    num_kinds=0 if self.kinds is None else len(self.features),
                 )
         return self._folded[key]
 

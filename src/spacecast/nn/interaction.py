@@ -16,8 +16,8 @@ MessageKind = Literal["interaction", "propagation"]
 class Prepared(NamedTuple):
     """Static edges and what the first layer of the edge network makes of them before any state is known.
 
-    edges: static edge vectors, shape (edge, dim).
-    bias: their part of the first layer (and that of the receivers, if they are static), shape (edge, dim).
+    edges: static edge vectors, a row for each kind of edge or for each edge.
+    bias: their part of the first layer, alike; with that of static receivers in it, shape (edge, dim).
     receivers_included: whether the receivers' part is in it.
     """
 
@@ -69,17 +69,18 @@ class InteractionNet(nn.Module):
         self.mean = self.propagation or aggregation == "mean"
 
     def prepare(self, edges: Tensor, receivers: Tensor | None = None, index: EdgeIndex | None = None) -> Prepared:
-        """Apply the first layer to static edges, shape (edge, dim), and static receivers, shape (receiver, dim).
+        """Apply the first layer to static edges and static receivers, shape (receiver, dim).
 
         Args:
-            edges: static edge vectors.
+            edges: static edge vectors, a row for each kind of edge (`Edges.features`) or for each edge.
             receivers: static receiver vectors, if they are.
             index: the edges of a single graph; needed with `receivers`.
         """
         weight, bias = self.edge_mlp.first.weight, self.edge_mlp.first.bias
         first = functional.linear(edges, weight[:, : self.dim], bias)
         if receivers is not None and index is not None:
-            first = first + functional.linear(receivers, weight[:, 2 * self.dim :]).index_select(0, index.receivers)
+            own = functional.linear(receivers, weight[:, 2 * self.dim :]).index_select(0, index.receivers)
+            first = index.add_static(first, own)
         return Prepared(edges, first, receivers is not None)
 
     def forward(
@@ -93,15 +94,15 @@ class InteractionNet(nn.Module):
         gathered = index.mean(messages) if self.mean else index.sum(messages)
         change = self._update(receivers, gathered)
         new_receivers = gathered + change if self.propagation else add_shared(receivers, change)
-        return new_receivers, add_shared(prepared.edges, messages) if self.update_edges else None
+        return new_receivers, index.add_static(prepared.edges, messages) if self.update_edges else None
 
     def _messages(self, senders: Tensor, receivers: Tensor, prepared: Prepared, index: EdgeIndex) -> Tensor:
         """The edge network, its first layer applied part by part."""
         weight, dim = self.edge_mlp.first.weight, self.dim
         hidden = functional.linear(senders, weight[:, dim : 2 * dim]).index_select(0, index.senders)
         if not prepared.receivers_included:
-            hidden = hidden + functional.linear(receivers, weight[:, 2 * dim :]).index_select(0, index.receivers)
-        return self.edge_mlp.after_first(add_shared(prepared.bias, hidden))
+            hidden = index.add_receivers(hidden, functional.linear(receivers, weight[:, 2 * dim :]))
+        return self.edge_mlp.after_first(index.add_static(prepared.bias, hidden))
 
     def _update(self, receivers: Tensor, gathered: Tensor) -> Tensor:
         """The node network without building the concatenation of its two inputs."""
