@@ -116,7 +116,7 @@ def find_start(plain: Plain) -> Start:
         found = (path, read_whole(path)) if path.is_file() else newest(path / "checkpoints") or newest(path)
         if found is None:
             raise UserError(f"resume={path}: no checkpoint there; give a .ckpt file or the folder of a run")
-        if "optimizer_states" not in found[1]:
+        if "reference" in found[1]["spacecast"]:  # began as published weights
             raise UserError(f"resume={path} holds weights, not a training to go on with; use init_from={path}")
         return _start(*found, own=False)
     if plain["init_from"]:
