@@ -67,9 +67,9 @@ def test_runs_sweeps_and_days_are_found_and_told(workplace, uri, capsys):
     code, lines, err = call(capsys, "runs", "runs/day/one", "--to", uri)
     assert (code, err) == (0, "")
     assert lines == [
-        f"[1/3] runs/day/one: 1 record delivered to {uri}, FINISHED",
-        f"[2/3] runs/day/two_sweep/0: 1 record delivered to {uri}, FINISHED",
-        f"[3/3] runs/day/two_sweep/1: 1 record delivered to {uri}, FINISHED",
+        f"[1/3] runs/day/one: 1 value delivered to {uri}, FINISHED",
+        f"[2/3] runs/day/two_sweep/0: 1 value delivered to {uri}, FINISHED",
+        f"[3/3] runs/day/two_sweep/1: 1 value delivered to {uri}, FINISHED",
     ]
     assert set(runs_in(uri)) == {"one", "0", "1"}
     assert call(capsys, "runs/day/one", "--to", "sqlite:///mlflow.db")[1] == [
@@ -151,6 +151,19 @@ def test_what_has_ended_without_a_word_is_killed_and_what_goes_on_is_not(workpla
     }  # fmt: skip
 
 
+def test_the_status_command_closes_dead_runs(workplace, uri, capsys):
+    made = Sweep(workplace / "grid", "spacecast.app.train:COMMAND", tuple(name_runs([["seed=1"]])))
+    made.write()
+    journal(workplace / "grid" / "0", end="", pid=os.getpid(), store=uri)
+    write_status(workplace / "grid" / "0", state="running", host=socket.gethostname(), pid=os.getpid())
+    assert call(capsys, "grid")[0] == 0
+    assert runs_in(uri)["0"].info.status == "RUNNING"
+    write_status(workplace / "grid" / "0", pid=2**22 + 1)
+    with pytest.raises(SystemExit):
+        sweep.main(["status", "grid"])
+    assert runs_in(uri)["0"].info.status == "KILLED"
+
+
 def test_a_number_that_another_process_has_now_is_not_the_run(tmp_path):
     here = {"host": socket.gethostname(), "pid": os.getpid(), "job": None}
     assert Living()(tmp_path, Story(process={**here, "time": 1e15}))
@@ -217,4 +230,4 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 record delivered" in done.stdout
+    assert "1 value delivered" in done.stdout

@@ -102,6 +102,15 @@ def test_a_place_that_cannot_be_written_costs_a_warning(tmp_path, caplog):
     assert len(caplog.records) == 1
 
 
+def test_what_comes_after_the_close_goes_nowhere(tmp_path):
+    journal = Journal(tmp_path / "tracking.jsonl")
+    journal.close()
+    with (tmp_path / "other").open("w") as other:
+        journal.append(tags={"a": "b"})
+        assert other.tell() == 0
+    assert (tmp_path / "other").read_text() == (tmp_path / "tracking.jsonl").read_text() == ""
+
+
 def test_an_unfinished_line_is_skipped_and_the_next_process_begins_a_new_one(tmp_path):
     path = tmp_path / "tracking.jsonl"
     with Journal(path) as journal:

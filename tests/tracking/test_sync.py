@@ -335,6 +335,19 @@ def test_dead_runs_are_closed_and_ended_ones_get_their_status(tmp_path, store, c
     assert "could not be closed" in caplog.text
 
 
+def test_a_run_is_found_among_many_experiments(tmp_path, store, monkeypatch):
+    from mlflow.tracking import MlflowClient
+
+    uri, journal, search = f"sqlite:///{store}", record(tmp_path, steps=1), MlflowClient.search_experiments
+    number = sync(journal, uri).run_id
+    for name in "abcde":
+        client_of(uri).create_experiment(name)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "search_experiments", lambda *words, **more: search(*words, **more, max_results=2))
+        (tmp_path / "tracking.json").unlink()
+        assert sync(journal, uri).run_id == number
+
+
 def test_a_wrong_note_of_another_run_is_not_believed(tmp_path, store):
     uri, journal = f"sqlite:///{store}", record(tmp_path)
     note_place(journal, uri, "0" * 32, journal.stat().st_size)

@@ -136,7 +136,7 @@ def _exists(pid: int, since: float) -> bool:
 
 def _told(outcome: "Outcome") -> str:
     """One line."""
-    count = f"{outcome.sent} record{'s' if outcome.sent != 1 else ''}"
+    count = f"{outcome.sent} value{'s' if outcome.sent != 1 else ''}"
     did = f"{count} delivered to" if outcome.sent or outcome.changed else "already complete in"
     rest = f", {outcome.refused} refused" if outcome.refused else ""
     text = f"{did} {outcome.store}, {outcome.status}{rest}"

@@ -193,8 +193,12 @@ def find_run(client: Any, identity: str, hints: Iterable[str] = ()) -> Any:
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-    experiments = [each.experiment_id for each in client.search_experiments(view_type=ViewType.ALL)]
-    found = client.search_runs(experiments, f"tags.`{IDENTITY}` = '{identity}'", ViewType.ALL)
+    page = client.search_experiments(view_type=ViewType.ALL)
+    found = []
+    while page:
+        numbers = [experiment.experiment_id for experiment in page]
+        found += client.search_runs(numbers, f"tags.`{IDENTITY}` = '{identity}'", ViewType.ALL)
+        page = client.search_experiments(view_type=ViewType.ALL, page_token=page.token) if page.token else []
     return min(found, key=lambda run: run.info.lifecycle_stage == "deleted", default=None)
 
 

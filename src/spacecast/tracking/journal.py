@@ -106,6 +106,7 @@ class Journal:
                 if error.errno != errno.EINVAL:  # no file at all
                     self._warn(error)
             os.close(self._file)
+            self._file = -1  # whoever comes too late must not meet another file of this number
 
     def _write(self) -> None:
         """Give the file what it has not taken yet."""
