@@ -131,7 +131,7 @@ class Courier:
         """Find or make the run, which is RUNNING from now on."""
         delivery = self._open_run(self.run_id, anew=not self._opened)
         if delivery.run_id != self.run_id:
-            self.run_id, self._delivered = delivery.run_id, 0
+            self.run_id, self._delivered, self._held = delivery.run_id, 0, None
         self._note()
         delivery.set_status("RUNNING")
         self._compare = not delivery.created
