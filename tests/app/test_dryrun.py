@@ -8,19 +8,20 @@ from spacecast.training.schedule import GraphEFMSchedule
 
 
 class TwoStages:
-    """Three epochs of one step, then two of four."""
+    """Two epochs and a half of one term, then one more, and roll-outs of four from epoch 3 on."""
 
     def at(self, epoch):
-        return Stage(lr_factor=1 - epoch / 10) if epoch < 3 else Stage(lr_factor=0.1, rollout_steps=4, div=0.0)
+        return Stage(1 - epoch / 10, rollout_steps=1 if epoch < 3 else 4, crps=float(epoch >= 2.5), div=0.0)
 
 
 def test_the_table_has_a_line_per_stage():
     lines = [line.split() for line in schedule_table(TwoStages(), 5)[1:]]
     assert lines == [
-        ["1", "to", "3", "1", "1", "to", "0.8", "1", "1", "1"],
-        ["4", "to", "5", "4", "0.1", "to", "0.1", "1", "1", "0"],
+        ["0", "to", "2.5", "1", "1", "to", "0.75", "1", "0", "0"],
+        ["2.5", "to", "3", "1", "0.75", "to", "0.7", "1", "1", "0"],
+        ["3", "to", "5", "4", "0.7", "to", "0.5", "1", "1", "0"],
     ]
-    assert schedule_table(TwoStages(), 1)[1].split() == ["1", "1", "1", "1", "1", "1"]
+    assert schedule_table(TwoStages(), 1)[1].split() == ["0", "to", "1", "1", "1", "to", "0.9", "1", "0", "0"]
 
 
 def test_seconds_per_step_grow_evenly_with_the_rollout():

@@ -26,6 +26,13 @@ def test_published_stages_of_the_latent_model():
     assert [stage.rollout_steps for stage in stages.values()] == [1, 1, 1, 2, 4, 4, 4, 4]
 
 
+def test_terms_may_come_in_within_an_epoch_and_roll_outs_do_not():
+    schedule = GraphEFMSchedule(5, switches=(0, 0.55, 0.9, 0.95), rollout_steps=4)
+    stages = [schedule.at(epoch) for epoch in (2.99, 3, 4, 4.49, 4.5, 4.75)]
+    assert [stage.rollout_steps for stage in stages] == [1, 3, 4, 4, 4, 4]
+    assert [(stage.crps, stage.div) for stage in stages] == [(0, 0)] * 4 + [(1, 0), (1, 1)]
+
+
 def test_the_ramp_grows_from_the_switch_on_in_equal_shares():
     lengths = [GraphFMSchedule(12, switches=(3, 12), rollout_steps=4).at(epoch).rollout_steps for epoch in range(12)]
     assert lengths == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
@@ -69,5 +76,6 @@ def test_cosine_falls_smoothly_from_the_full_rate():
 
 def test_switch_points_in_epochs_or_shares():
     assert switch_epochs([0.5, 80], 100) == [50, 80]
+    assert switch_epochs([0.55, 0.905, 95.5], 100) == [55, 90.5, 95.5]
     with pytest.raises(UserError, match="do not ascend"):
         switch_epochs([0.9, 0.5], 100)

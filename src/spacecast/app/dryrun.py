@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 REPEATS, PATIENCE = 6, 10.0  # of the measurement: passes at most, seconds that are enough
 AUTOCAST = {"bf16": torch.bfloat16, "bf16-mixed": torch.bfloat16, "16": torch.float16, "16-mixed": torch.float16}
-
+QUARTERS = (0.0, 0.25, 0.5, 0.75)  # of an epoch: a stage may begin within it
 
 Terms = tuple[bool, bool, bool]
 
@@ -78,31 +78,35 @@ def _terms(stage: Stage) -> Terms:
 
 def _measured(schedule: "Schedule", epochs: int) -> list[Stage]:
     """For each set of terms the stages of the longest and of the shortest roll-out, the longest of all first."""
-    stages = {(_terms(stage), stage.rollout_steps): stage for stage in map(schedule.at, range(epochs))}
+    stages = {(_terms(stage), stage.rollout_steps): stage for stage in map(schedule.at, _moments(epochs))}
     lengths = {terms: [length for other, length in stages if other == terms] for terms, _ in stages}
     ends = {(terms, pick(each)) for terms, each in lengths.items() for pick in (min, max)}
     return [stages[end] for end in sorted(ends, key=lambda end: (-end[1], end[0]))]
 
 
+def _moments(epochs: int) -> list[float]:
+    """Every quarter of every epoch."""
+    return [epoch + quarter for epoch in range(epochs) for quarter in QUARTERS]
+
+
 def schedule_table(schedule: "Schedule", epochs: int) -> list[str]:
-    """One line per stretch of epochs in which the stage is the same but for the learning rate."""
-    lines = [f"  {'epochs':>11}  {'roll-out':>8}  {'lr factor':>16}  {'kl':>6}  {'crps':>6}  {'div':>6}"]
+    """One line per stretch of the run in which the stage is the same but for the learning rate."""
+    lines = [f"  {'epochs done':>12}  {'roll-out':>8}  {'lr factor':>16}  {'kl':>6}  {'crps':>6}  {'div':>6}"]
     for first, last, stage in _stretches(schedule, epochs):
-        several = first != last
-        rates = f"{stage.lr_factor:.3g}" + (f" to {schedule.at(last).lr_factor:.3g}" if several else "")
-        span = f"{first + 1}" + (f" to {last + 1}" if several else "")
+        rates = f"{stage.lr_factor:.3g} to {schedule.at(last).lr_factor:.3g}"
         weights = f"{stage.kl:>6.3g}  {stage.crps:>6.3g}  {stage.div:>6.3g}"
-        lines.append(f"  {span:>11}  {stage.rollout_steps:>8}  {rates:>16}  {weights}")
+        lines.append(f"  {f'{first:g} to {last:g}':>12}  {stage.rollout_steps:>8}  {rates:>16}  {weights}")
     return lines
 
 
-def _stretches(schedule: "Schedule", epochs: int) -> Iterator[tuple[int, int, Stage]]:
-    """First and last epoch and first stage of each stretch."""
-    first = 0
-    for epoch in range(1, epochs + 1):
-        if epoch == epochs or _key(schedule.at(epoch - 1)) != _key(schedule.at(epoch)):
-            yield first, epoch - 1, schedule.at(first)
-            first = epoch
+def _stretches(schedule: "Schedule", epochs: int) -> Iterator[tuple[float, float, Stage]]:
+    """Begin, end and first stage of each stretch."""
+    first = 0.0
+    for moment in [*_moments(epochs)[1:], float(epochs)]:
+        stage = schedule.at(first)
+        if moment == epochs or _key(schedule.at(moment)) != _key(stage):
+            yield first, moment, stage
+            first = moment
 
 
 def _key(stage: Stage) -> tuple[float, ...]:
@@ -188,7 +192,8 @@ def _total_seconds(plain: Mapping[str, Any], parts: Parts, cost: Cost, steps: li
     total = 0.0
     for epoch, number in enumerate(steps):
         done = min(number, left)
-        total += done * cost.step(parts.schedule.at(epoch)) + (validation if done == number else 0.0)
+        seconds = [cost.step(parts.schedule.at(epoch + quarter)) for quarter in QUARTERS]
+        total += done * float(np.mean(seconds)) + (validation if done == number else 0.0)
         left -= done
         if left <= 0:
             break

@@ -70,17 +70,21 @@ class ForecastModule(pl.LightningModule):
         return optimizer
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
-        """Set the learning rate of this step, whose first batch counts where several are accumulated."""
-        first = batch_idx // self.trainer.accumulate_grad_batches * self.trainer.accumulate_grad_batches
-        progress = self.current_epoch + first / max(int(self.trainer.num_training_batches), 1)
-        factor = self.schedule.at(progress).lr_factor
+        """Set the learning rate of this step."""
+        factor = self.schedule.at(self.progress(batch_idx)).lr_factor
         for group, rate in zip(self.trainer.optimizers[0].param_groups, self._base_rates, strict=True):
             group["lr"] = rate * factor
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
+    def progress(self, batch_idx: int) -> float:
+        """Epochs done at the beginning of an optimiser step; where batches are accumulated, its first one counts."""
+        first = batch_idx // self.trainer.accumulate_grad_batches * self.trainer.accumulate_grad_batches
+        return self.current_epoch + first / max(int(self.trainer.num_training_batches), 1)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch in physical units."""
         objective: Objective = self.objective
-        total, terms = objective(self.step_model, self.standardizer.batch(batch), self.schedule.at(self.current_epoch))
+        stage = self.schedule.at(self.progress(batch_idx))
+        total, terms = objective(self.step_model, self.standardizer.batch(batch), stage)
         size = batch.initial.shape[0]
         self.log("train/loss", total, prog_bar=True, on_step=True, on_epoch=False, batch_size=size)
         if len(terms) > 1:

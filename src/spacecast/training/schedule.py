@@ -17,24 +17,25 @@ class Schedule(Protocol):
     def at(self, epoch: float) -> Stage:
         """What holds in an epoch, counted from 0.
 
-        A fraction is allowed: the learning rate follows it smoothly, the rest changes from one epoch to the next.
+        A fraction is allowed: the learning rate follows it smoothly and terms of the loss may come in within an epoch;
+        the roll-out length changes from one epoch to the next.
         """
 
 
-def switch_epochs(points: Sequence[float], epochs: int) -> list[int]:
-    """Switch points as epochs: whole numbers above 1 are epochs, numbers up to 1 are shares of the run.
+def switch_epochs(points: Sequence[float], epochs: int) -> list[float]:
+    """Switch points as epochs, of which they may be fractions: numbers up to 1 are shares of the run.
 
     Raises:
         UserError: when they do not ascend.
     """
-    switches = [round(point * epochs) if point <= 1 else round(point) for point in points]
+    switches = [round(point * epochs if point <= 1 else point, 9) for point in points]
     if switches != sorted(switches) or any(point < 0 for point in points):
         raise UserError(f"schedule switch points {list(points)} of a run of {epochs} epochs do not ascend")
     return switches
 
 
-def ramp(epoch: int, start: int, end: int, steps: int) -> int:
-    """Roll-out length of an epoch: 1 before `start`, then 2 to `steps` for equally long, `steps` from `end` on."""
+def ramp(epoch: int, start: int, end: float, steps: int) -> int:
+    """Roll-out length of an epoch: 1 before `start`, then 2 to `steps` for equally long, `steps` at `end`."""
     if epoch < start:
         return 1
     share = min((epoch - start + 1) / max(end - start, 1), 1.0)
@@ -87,7 +88,8 @@ class GraphFMSchedule:
 
     Args:
         epochs: length of the run.
-        switches: where the roll-out ramp and the divergence penalty begin, as epochs or as shares of the run.
+        switches: where the roll-out ramp and the divergence penalty begin, as epochs or as shares of the run; the ramp
+            begins with the nearest whole epoch.
         rollout_steps: length that the roll-out grows to; it has it when the divergence penalty begins.
         rollout_lr_factor: multiplies the learning rate from the first switch on.
         decay: `cosine` lets the learning rate fall to `rollout_lr_factor` until the first switch, and on to
@@ -108,7 +110,8 @@ class GraphFMSchedule:
         if len(switches) != 2:
             raise UserError(f"schedule needs 2 switch points (roll-out, divergence), found {len(switches)}")
         self.epochs, self.rollout_steps = epochs, rollout_steps
-        self.ramp_start, self.div_start = switch_epochs(switches, epochs)
+        ramp_start, self.div_start = switch_epochs(switches, epochs)
+        self.ramp_start = round(ramp_start)
         self.lr = TwoRates(epochs, self.ramp_start, rollout_lr_factor, decay, final_lr_factor)
 
     def at(self, epoch: float) -> Stage:
@@ -116,7 +119,7 @@ class GraphFMSchedule:
         return Stage(
             lr_factor=self.lr.at(epoch),
             rollout_steps=ramp(int(epoch), self.ramp_start, self.div_start, self.rollout_steps),
-            div=float(int(epoch) >= self.div_start),
+            div=float(epoch >= self.div_start),
         )
 
 
@@ -129,7 +132,8 @@ class GraphEFMSchedule:
 
     Args:
         epochs: length of the run.
-        switches: where KL, roll-out ramp, CRPS and divergence penalty begin, as epochs or as shares of the run.
+        switches: where KL, roll-out ramp, CRPS and divergence penalty begin, as epochs or as shares of the run; the ramp
+            begins with the nearest whole epoch.
         rollout_steps: length that the roll-out grows to.
         rollout_lr_factor: multiplies the learning rate from the second switch on.
         decay, final_lr_factor: as in `GraphFMSchedule`, with the second switch.
@@ -148,18 +152,18 @@ class GraphEFMSchedule:
         if len(switches) != 4:
             raise UserError(f"schedule needs 4 switch points (KL, roll-out, CRPS, divergence), found {len(switches)}")
         self.epochs, self.rollout_steps = epochs, rollout_steps
-        self.kl_start, self.ramp_start, self.crps_start, self.div_start = switch_epochs(switches, epochs)
+        self.kl_start, ramp_start, self.crps_start, self.div_start = switch_epochs(switches, epochs)
+        self.ramp_start = round(ramp_start)
         self.lr = TwoRates(epochs, self.ramp_start, rollout_lr_factor, decay, final_lr_factor)
 
     def at(self, epoch: float) -> Stage:
         """See `Schedule`."""
-        whole = int(epoch)
         return Stage(
             lr_factor=self.lr.at(epoch),
-            rollout_steps=ramp(whole, self.ramp_start, self.crps_start, self.rollout_steps),
-            kl=float(whole >= self.kl_start),
-            crps=float(whole >= self.crps_start),
-            div=float(whole >= self.div_start),
+            rollout_steps=ramp(int(epoch), self.ramp_start, self.crps_start, self.rollout_steps),
+            kl=float(epoch >= self.kl_start),
+            crps=float(epoch >= self.crps_start),
+            div=float(epoch >= self.div_start),
         )
 
 
