@@ -21,6 +21,7 @@ OPTIONS = {
     "graph_fm": [
         {"predict_std": True},
         {"inputs": "increments", "trend": 0.5},
+        {"inputs": "stencil"},
         {"vertical": "interaction", "aggregation": "mean", "hidden_layers": 2},
         {"processor_layers": 1},
         {"lower": {"rho": -1000.0}, "upper": {"T": 1000.0}},
@@ -28,6 +29,7 @@ OPTIONS = {
     "graph_efm": [
         {"predict_std": True},
         {"inputs": "increments", "trend": 0.5},
+        {"inputs": "stencil"},
         {"prior": "constant", "hidden_layers": 2},
         {"prior_distribution": "diagonal", "prior_layers": 0, "encoder_layers": 2},
         {"processor_layers": 0, "prior_layers": 0, "encoder_layers": 0},

@@ -92,18 +92,26 @@ class Grid:
         return field.reshape(*nodes.shape[:-1], *self.shape)
 
     @cached_property
+    def neighbours(self) -> np.ndarray:
+        """Nodes next to each node at +x, -x, +z and -z, the node itself where there is none, shape (4, node)."""
+        own = np.arange(self.num_nodes)
+        number = np.full(self.shape, -1)
+        number.ravel()[self.cells] = own
+        number = np.pad(number, 1, constant_values=-1)
+        inner, low, high = slice(1, -1), slice(None, -2), slice(2, None)
+        sides = [(high, inner), (low, inner), (inner, high), (inner, low)]
+        four = np.stack([self.to_nodes(number[side]) for side in sides])
+        return np.where(four < 0, own, four)
+
+    @cached_property
     def stencil(self) -> np.ndarray:
         """Nodes with all four neighbours: (centre, +x, -x, +z, -z) node numbers, shape (5, inner).
 
         Cells next to Earth or to the edge of the plane have no central difference and are left out, whatever the
         cell size is (a fixed radius is too tight on coarse grids).
         """
-        number = np.full(self.shape, -1)
-        number.ravel()[self.cells] = np.arange(self.num_nodes)
-        inner, low, high = slice(1, -1), slice(None, -2), slice(2, None)
-        around = [(inner, inner), (high, inner), (low, inner), (inner, high), (inner, low)]
-        five = np.stack([number[where] for where in around]).reshape(5, -1)
-        return five[:, (five >= 0).all(axis=0)]
+        centre = np.arange(self.num_nodes)
+        return np.vstack([centre, self.neighbours])[:, (self.neighbours != centre).all(axis=0)]
 
     def divergence(self, bx: Tensor, bz: Tensor) -> Tensor:
         """Central-difference divergence dBx/dx + dBz/dz of node values.

@@ -132,8 +132,8 @@ class GraphEFMSchedule:
 
     Args:
         epochs: length of the run.
-        switches: where KL, roll-out ramp, CRPS and divergence penalty begin, as epochs or as shares of the run; the ramp
-            begins with the nearest whole epoch.
+        switches: where KL, roll-out ramp, CRPS and divergence penalty begin, as epochs or as shares of the run; the
+            ramp begins with the nearest whole epoch.
         rollout_steps: length that the roll-out grows to.
         rollout_lr_factor: multiplies the learning rate from the second switch on.
         decay, final_lr_factor: as in `GraphFMSchedule`, with the second switch.
