@@ -32,12 +32,13 @@ class ValidationSums:
             truth, present: the target and persistence, shape (window, node, variable).
         """
         many = len(members) > 1
+        mean = members.mean(dim=0)
         entries = (
             mean_squared_error_of_mean(members, truth),
             (present - truth).square(),
             crps_ensemble(members, truth) if many else (members[0] - truth).abs(),
             (present - truth).abs(),
-            members.var(dim=0) if many else torch.zeros_like(truth),
+            (members - mean).square_().sum(dim=0) / max(len(members) - 1, 1),  # faster than members.var
         )
         self.sums[:, lead] += torch.stack([each.float().mean(dim=1).sum(dim=0) for each in entries]).double().cpu()
         self.windows += len(truth) if lead == 0 else 0
