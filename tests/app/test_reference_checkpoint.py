@@ -17,6 +17,7 @@ import torch
 import xarray as xr
 import yaml
 
+from spacecast.app.compose import conf_dir
 from spacecast.data.datastore import RunDatastore
 from spacecast.evaluation.evaluator import evaluate
 from spacecast.evaluation.scores import Scores
@@ -125,7 +126,8 @@ def test_an_ensemble_unless_something_else_is_typed(run, workplace, reference_di
     words = [*published(), *quick, "evaluation.windows=1"]
     assert run("spacecast-evaluate", checkpoint, *words, "paths.run_dir=a").code == 0
     section = yaml.safe_load((workplace / "a" / "config.yaml").read_text())["evaluation"]
-    assert (section["members"], section["estimator"]) == (10, "fair")
+    ensemble = yaml.safe_load((conf_dir() / "evaluation" / "ensemble.yaml").read_text())
+    assert (section["members"], section["estimator"]) == (ensemble["members"], ensemble["estimator"])
     assert {"crps", "spread", "spread_skill_ratio"} <= set(Scores.read_csv(workplace / "a" / "scores.csv").metrics)
     result = run("spacecast-evaluate", checkpoint, "evaluation=deterministic", *words, "paths.run_dir=b")
     assert result.code == 0, result.err
