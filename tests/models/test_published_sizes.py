@@ -12,7 +12,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("name", "levels", "layers", "expected"), PUBLISHED)
 def test_parameters_at_published_size(name, levels, layers, expected, build_model, tiny_spec, tiny_grid, graph_factory):
-    sizes = {"hidden_dim": 256, "decode_dim": 128, "processor_layers": layers, "hidden_layers": 1}
+    sizes = {"hidden_dim": 256, "decode_dim": 128, "processor_layers": layers, "hidden_layers": 1, "inputs": "states"}
     if name == "graph_efm":
         sizes |= {"prior": "learned", "latent_dim": None, "encoder_layers": 1, "prior_layers": 1}
     model = build_model(name, tiny_spec, graph_factory(tiny_grid, levels), **sizes)
