@@ -1,5 +1,6 @@
 """Small objects that every test may use."""
 
+import logging
 import os
 import sys
 import types
@@ -23,6 +24,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _log_level():
+    """What a command sets does not reach the next test."""
+    logger = logging.getLogger("spacecast")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 @pytest.fixture(scope="session")
