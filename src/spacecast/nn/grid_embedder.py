@@ -52,7 +52,8 @@ class GridEmbedder(nn.Module):
         self.mlp = MLP([self.num_varying + len(spec.static)] + [dim] * (hidden_layers + 1))
         self.register_buffer("static", torch.as_tensor(spec.static_standardized), persistent=False)
         self.register_buffer("diff_std", torch.as_tensor(spec.increment_statistics[1]), persistent=False)
-        self.register_buffer("neighbours", torch.as_tensor(spec.grid.neighbours), persistent=False)
+        if inputs == "stencil":
+            self.register_buffer("neighbours", torch.as_tensor(spec.grid.neighbours), persistent=False)
 
     def prepare(self) -> Tensor:
         """Static features through the first layer, bias included, shape (node, dim)."""
