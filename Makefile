@@ -25,9 +25,10 @@ $(BIN)/python:
 
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing spacecast into $(VENV) (once, some minutes)"
+	$(PIP) install -qq --no-compile --constraint constraints.txt --upgrade pip # the one of an older Python takes twice as long
 	$(PIP) install -qq --no-compile --constraint constraints.txt hatchling setuptools # what builds spacecast, and antlr4, which comes as source only
 	$(PIP) install -qq --no-compile --no-build-isolation --constraint constraints.txt --editable '.[dev]'
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # on all cores, which pip does not; some packages carry templates
+	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true # on all cores, which pip does not; some packages carry templates
 	@touch $@
 
 .PHONY: venv
