@@ -126,9 +126,7 @@ def _draw_degrees(axes: "Axes", sets: dict[str, EdgeSet], title: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def _draw_piece(
-    axes: "Axes", graph: MeshGraph, grid: Grid, cells: np.ndarray, nodes: np.ndarray, title: str
-) -> None:
+def _draw_piece(axes: "Axes", graph: MeshGraph, grid: Grid, cells: np.ndarray, nodes: np.ndarray, title: str) -> None:
     """A few mesh spacings on the day side of Earth; `cells` and `nodes` are the ends of each edge, (edge, 2)."""
     first, second = edge_classes(graph)[0]
     half = ZOOM / 2 * float(np.median(np.abs(second - first).max(axis=1)))

@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from spacecast.core.spec import DataSpec
-from spacecast.plots.canvas import Colours, aspect, colourbar, colours, draw_plane, label, name_axes, new_figure, save
-
-PANE = 1.75  # height of a plane in inches
+from spacecast.plots.canvas import Colours, colours, draw_plane, label, new_lattice, save
 
 
 def draw_fields(
@@ -35,20 +33,14 @@ def draw_fields(
     names = list(spec.state.names if variables is None else variables)
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    with new_figure(columns * (PANE * aspect(spec.grid) + 0.7), rows * (PANE + 0.35) + 0.5) as figure:
-        panes = figure.subplots(rows, columns, squeeze=False)
-        for number, pane in enumerate(panes.flat):
-            if number >= len(names):
-                pane.set_visible(False)
-                continue
-            index = spec.state.index(names[number])
-            image = draw_plane(pane, spec, state[:, index], colours(state[:, index]))
-            pane.set_title(label(names[number], spec.state.units[index]))
-            colourbar(figure, image, pane)
-        name_axes(panes)
-        if title:
-            figure.suptitle(title)
-        return save(figure, path)
+    with new_lattice(spec.grid, rows, columns, range(columns), title) as lattice:
+        for number, name in enumerate(names):
+            row, column = divmod(number, columns)
+            pane = lattice.plane(row, column, labelled=(number + columns >= len(names), column == 0))
+            index = spec.state.index(name)
+            lattice.colourbar(draw_plane(pane, spec, state[:, index], colours(state[:, index])), row, column)
+            pane.set_title(label(name, spec.state.units[index]))
+        return save(lattice.figure, path)
 
 
 def draw_maps(
@@ -112,28 +104,28 @@ def _draw_columns(
     names = list(spec.state.names if variables is None else variables)
     groups = 1 if len(names) <= 4 else 2
     rows = -(-len(names) // groups)
-    width = groups * (3 * PANE * aspect(spec.grid) + 1.2)
-    with new_figure(width, rows * (PANE + 0.15) + 0.7) as figure:
-        panes = figure.subplots(rows, 3 * groups, squeeze=False)
-        for pane in panes.flat:
-            pane.set_visible(False)
+    bars = [column for column in range(3 * groups) if column % 3]
+    with new_lattice(spec.grid, rows, 3 * groups, bars, title) as lattice:
         for number, name in enumerate(names):
-            row, group = number % rows, number // rows
-            trio = panes[row, 3 * group : 3 * group + 3]
+            group, row = divmod(number, rows)
+            lowest = row == rows - 1 or number == len(names) - 1
             index = spec.state.index(name)
             fields = [field[:, index] for field in columns.values()]
             shared, own = colours(fields[0], fields[1]), _own_colours(fields[2])
-            for pane, field, heading in zip(trio, fields, columns, strict=True):
-                pane.set_visible(True)
-                image = draw_plane(pane, spec, field, own if pane is trio[2] else shared)
-                pane.set_title(f"{label(name)}, {heading}" if pane is trio[0] else heading)
-                if pane is not trio[0]:
-                    colourbar(figure, image, trio[:2].tolist() if pane is trio[1] else pane)
-            trio[2].set_title(f"{list(columns)[2]} [{label('', spec.state.units[index]).strip(' []')}]")
-        name_axes(panes)
-        if title:
-            figure.suptitle(title)
-        return save(figure, path)
+            headings = list(columns)
+            headings = [
+                f"{label(name)}, {headings[0]}",
+                headings[1],
+                f"{headings[2]}{label('', spec.state.units[index])}",
+            ]
+            for place, (field, heading) in enumerate(zip(fields, headings, strict=True)):
+                column = 3 * group + place
+                pane = lattice.plane(row, column, labelled=(lowest, column == 0))
+                image = draw_plane(pane, spec, field, own if place == 2 else shared)
+                pane.set_title(heading)
+                if place:
+                    lattice.colourbar(image, row, column)
+        return save(lattice.figure, path)
 
 
 def _own_colours(field: np.ndarray) -> Colours:
