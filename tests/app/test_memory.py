@@ -21,7 +21,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def page_faults(kind: str) -> int:
-    """Page faults of eight tensors of 32 MB, one after the other, in a process of its own that had some of them before."""
+    """Page faults of eight tensors of 32 MB, one after the other, in a process that had some of them before."""
     done = subprocess.run([sys.executable, "-c", SCRIPT, kind], capture_output=True, text=True, check=False)
     if done.returncode == 3:
         pytest.skip("this C library has no mallopt")
