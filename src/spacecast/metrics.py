@@ -6,15 +6,14 @@ takes them after averaging over windows: the root of a mean is not the mean of r
 """
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
+from spacecast.losses import latent
+from spacecast.losses.latent import Estimator
 
-Estimator = Literal["fair", "almost_fair", "ecdf"]
 LARGE = 2**24  # numbers of an ensemble beyond which it is sorted variable by variable
 
 
@@ -78,21 +77,13 @@ def crps_entries(
     members: Tensor, truth: Tensor, axis: int, estimator: Estimator = "fair", alpha: float = 0.95
 ) -> Tensor:
     """Ensemble CRPS of every entry, shape of `truth`; see `crps_ensemble`."""
-    count = members.shape[axis]
-    if members.numel() > LARGE and members.shape[-1] > 1:
-        axis = axis % members.ndim
+    members = members.movedim(axis, 0)
+    if len(members) == 1:
+        return (members[0] - truth).abs()
+    if members.numel() > LARGE:
         parts = zip(members.split(1, dim=-1), truth.split(1, dim=-1), strict=True)
-        return torch.cat([crps_entries(member, value, axis, estimator, alpha) for member, value in parts], dim=-1)
-    shares = {"fair": 1.0, "ecdf": 1 - 1 / count, "almost_fair": 1 - (1 - alpha) / count}
-    if estimator not in shares:
-        raise UserError(f"CRPS estimator {estimator!r} is unknown; valid: {', '.join(shares)}")
-    errors = members - truth.unsqueeze(axis)
-    skill = errors.abs().mean(dim=axis)
-    if count == 1:
-        return skill
-    weights = torch.arange(1 - count, count, 2, dtype=errors.dtype, device=errors.device) / (count * (count - 1))
-    ordered = errors.movedim(axis, -1).sort(dim=-1).values
-    return skill - shares[estimator] * (ordered @ weights)
+        return torch.cat([latent.crps_ensemble(*part, estimator=estimator, alpha=alpha) for part in parts], dim=-1)
+    return latent.crps_ensemble(members, truth, estimator=estimator, alpha=alpha)
 
 
 def crps_ensemble(
@@ -105,16 +96,13 @@ def crps_ensemble(
 ) -> Tensor:
     """Continuous ranked probability score of an ensemble of any size M >= 1.
 
-    mean_j |x_j - y| - c / (2 M (M - 1)) sum_jk |x_j - x_k|, the double sum from sorted members in O(M log M):
-    sum_jk |x_j - x_k| = 2 sum_i (2 i - M - 1) x_(i). One member leaves the absolute error.
+    See `losses.latent.crps_ensemble` for its definition. One member leaves the absolute error.
 
     Args:
         members: shape (..., member, ..., node, variable).
         truth: the same without the axis of members.
         axis: which axis counts the members.
-        estimator: `fair`, c = 1, unbiased for the distribution that the members are drawn from (Ferro 2014);
-            `ecdf`, c = 1 - 1 / M, the score of the empirical distribution (Zamo & Naveau 2018);
-            `almost_fair`, c = 1 - (1 - alpha) / M, the mixture of the two (Lang et al. 2024, AIFS-CRPS, eq. 4).
+        estimator: `fair`, `almost_fair` or `ecdf`.
         alpha: share of the fair estimator in `almost_fair`.
         mask: nodes that count.
 
@@ -124,9 +112,7 @@ def crps_ensemble(
 
 def ensemble_variance(members: Tensor, axis: int, mask: Tensor | None = None) -> Tensor:
     """Unbiased variance over members, averaged over nodes; its root is the spread. Zero for one member."""
-    if members.shape[axis] == 1:
-        return node_mean(torch.zeros_like(members.select(axis, 0)), mask)
-    return node_mean(members.var(dim=axis), mask)
+    return node_mean(latent.member_variance(members.movedim(axis, 0)), mask)
 
 
 def spread(members: Tensor, axis: int, mask: Tensor | None = None) -> Tensor:

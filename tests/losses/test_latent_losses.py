@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from spacecast.core.errors import UserError
-from spacecast.losses.latent import crps_ensemble, kl_gauss, mean_squared_error_of_mean
+from spacecast.losses.latent import crps_ensemble, kl_gauss, mean_squared_error_of_mean, member_variance
 
 
 def test_kl_is_that_of_torch_and_vanishes_for_equal_distributions():
@@ -95,3 +95,9 @@ def test_error_of_the_mean_of_two_members_is_the_product_of_their_errors():
     members, truth = torch.randn(2, 50), torch.randn(50)
     product = (members[0] - truth) * (members[1] - truth)
     torch.testing.assert_close(mean_squared_error_of_mean(members, truth), product)
+
+
+def test_variance_of_members_is_the_unbiased_one():
+    members = torch.randn(5, 40, dtype=torch.float64)
+    torch.testing.assert_close(member_variance(members), members.var(dim=0))
+    assert not member_variance(members[:1]).any()

@@ -18,7 +18,7 @@ from spacecast.evaluation.accumulator import Accumulator
 from spacecast.evaluation.examples import ExampleWriter
 from spacecast.evaluation.forecaster import Forecaster
 from spacecast.evaluation.scores import Scores
-from spacecast.metrics import Estimator
+from spacecast.losses.latent import Estimator
 
 
 def evaluate(

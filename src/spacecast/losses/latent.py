@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spacecast.core.errors import UserError, nearest
 
-Estimator = Literal["fair", "almost_fair"]
+Estimator = Literal["fair", "almost_fair", "ecdf"]
 
 
 def kl_gauss(mean: Tensor, std: Tensor, prior_mean: Tensor, prior_std: Tensor) -> Tensor:
@@ -23,14 +23,16 @@ def kl_gauss(mean: Tensor, std: Tensor, prior_mean: Tensor, prior_std: Tensor) -
 def crps_ensemble(members: Tensor, truth: Tensor, *, estimator: Estimator = "fair", alpha: float = 0.95) -> Tensor:
     """Continuous ranked probability score of an ensemble, entry by entry.
 
-    mean_j |x_j - y| - c / (2 M (M - 1)) sum_jk |x_j - x_k| for M members, with the double sum from sorted members.
+    mean_j |x_j - y| - c / (2 M (M - 1)) sum_jk |x_j - x_k| for M members, the double sum from sorted members in
+    O(M log M): sum_jk |x_j - x_k| = 2 sum_i (2 i - M - 1) x_(i).
 
     Args:
         members: shape (member, ...), two or more.
         truth: shape (...).
         estimator: `fair`, c = 1, is unbiased for the distribution that the members are drawn from (Ferro 2014). It
             cannot tell apart ensembles of which one member is off as long as another one is right; `almost_fair`,
-            c = 1 - (1 - alpha) / M, can (Lang et al. 2024, equation 4).
+            c = 1 - (1 - alpha) / M, can (Lang et al. 2024, AIFS-CRPS, equation 4). `ecdf`, c = 1 - 1 / M, is the score
+            of the empirical distribution (Zamo & Naveau 2018).
         alpha: share of the fair score in `almost_fair`.
 
     Raises:
@@ -42,13 +44,22 @@ def crps_ensemble(members: Tensor, truth: Tensor, *, estimator: Estimator = "fai
     count = len(members)
     if count < 2:
         raise UserError(f"the CRPS of an ensemble needs 2 members or more, found {count}")
-    share = 1.0 if estimator == "fair" else 1 - (1 - alpha) / count
-    skill = (members - truth).abs().mean(dim=0)
+    share = {"fair": 1.0, "almost_fair": 1 - (1 - alpha) / count, "ecdf": 1 - 1 / count}[estimator]
+    errors = members - truth
+    skill = errors.abs().mean(dim=0)
     if count == 2:
-        return skill - 0.5 * share * (members[0] - members[1]).abs()
-    weights = torch.arange(1 - count, count, 2, dtype=members.dtype, device=members.device)
-    ordered = members.movedim(0, -1).sort(dim=-1).values
+        return skill - 0.5 * share * (errors[0] - errors[1]).abs()
+    weights = torch.arange(1 - count, count, 2, dtype=errors.dtype, device=errors.device)
+    ordered = errors.movedim(0, -1).sort(dim=-1).values
     return skill - share * (ordered @ weights) / (count * (count - 1))
+
+
+def member_variance(members: Tensor) -> Tensor:
+    """Unbiased variance over members, shape (member, ...), entry by entry; zero of one member.
+
+    Tensor.var along a leading axis takes three times as long.
+    """
+    return (members - members.mean(dim=0)).square().sum(dim=0) / max(len(members) - 1, 1)
 
 
 def mean_squared_error_of_mean(members: Tensor, truth: Tensor) -> Tensor:
@@ -63,4 +74,4 @@ def mean_squared_error_of_mean(members: Tensor, truth: Tensor) -> Tensor:
         truth: shape (...).
     """
     squared = (members.mean(dim=0) - truth).square()
-    return squared if len(members) == 1 else squared - members.var(dim=0) / len(members)
+    return squared if len(members) == 1 else squared - member_variance(members) / len(members)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from spacecast.losses.latent import crps_ensemble, mean_squared_error_of_mean
+from spacecast.losses.latent import crps_ensemble, mean_squared_error_of_mean, member_variance
 
 SCORES = ("mse", "persistence_mse", "crps", "persistence_mae", "variance")
 
@@ -32,13 +32,12 @@ class ValidationSums:
             truth, present: the target and persistence, shape (window, node, variable).
         """
         many = len(members) > 1
-        mean = members.mean(dim=0)
         entries = (
             mean_squared_error_of_mean(members, truth),
             (present - truth).square(),
             crps_ensemble(members, truth) if many else (members[0] - truth).abs(),
             (present - truth).abs(),
-            (members - mean).square_().sum(dim=0) / max(len(members) - 1, 1),  # faster than members.var
+            member_variance(members),
         )
         self.sums[:, lead] += torch.stack([each.float().mean(dim=1).sum(dim=0) for each in entries]).double().cpu()
         self.windows += len(truth) if lead == 0 else 0
