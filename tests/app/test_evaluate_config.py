@@ -38,8 +38,19 @@ def test_what_shaped_the_model_comes_from_the_checkpoint(tmp_path):
     merged = complete(COMPOSED, [])
     assert merged["model"] == STORED["model"]
     assert merged["evaluation"]["steps"] == 10
-    assert (merged["seed"], merged["logger"], merged["paths"]) == (5, COMPOSED["logger"], COMPOSED["paths"])
+    assert (merged["seed"], merged["logger"]["_target_"], merged["paths"]) == (5, "New", COMPOSED["paths"])
     assert merged["checkpoint"] == str(tmp_path / "best.ckpt")
+
+
+def test_the_tracked_run_is_named_after_the_training_that_is_scored(monkeypatch, tmp_path):
+    """Not after the default model, which has nothing to do with it."""
+    assert complete(COMPOSED, [])["logger"]["run_name"] == "Model-evaluate"
+    stored = {**STORED, "logger": {"_target_": "Old", "run_name": "graph_efm-simple"}}
+    monkeypatch.setattr(evaluate, "_stored_config", lambda source, modified: (tmp_path / "best.ckpt", stored))
+    assert complete(COMPOSED, [])["logger"]["run_name"] == "graph_efm-simple-evaluate"
+    typed = {**COMPOSED, "logger": {"_target_": "New", "run_name": "mine"}}
+    assert complete(typed, ["logger.run_name=mine"])["logger"]["run_name"] == "mine"
+    assert complete({**COMPOSED, "logger": None}, [])["logger"] is None
 
 
 def test_typed_values_win_one_by_one():

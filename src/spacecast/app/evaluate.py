@@ -123,7 +123,16 @@ def complete(plain: Plain, typed: Sequence[str]) -> Plain:
         section, *rest = key.split(".")
         if section in STORED and section not in keys and rest:
             merged[section] = _replaced(merged[section], rest, plain[section])
+    if isinstance(plain.get("logger"), Mapping) and "logger.run_name" not in keys:
+        merged["logger"] = {**plain["logger"], "run_name": f"{_tracked_name(stored)}-evaluate"}
     return merged
+
+
+def _tracked_name(stored: Plain) -> str:
+    """How the training was called in the tracking store, or else its kind of model."""
+    logger = stored.get("logger")
+    name = logger.get("run_name") if isinstance(logger, Mapping) else None
+    return name or str(stored["model"]["_target_"]).rpartition(".")[2]
 
 
 @lru_cache(maxsize=4)
