@@ -61,6 +61,16 @@ FAST = {  # refused before anything of the data is touched
     "split of data to come": (["evaluation.split=tset"], "did you mean 'test'?"),
     "bound of a boundary to come": (["datastore.boundary={x_mni: 3}"], "did you mean 'x_min'?"),
     "bound of a region to come": (["evaluation.regions={tail: {xmax: 0}}"], "did you mean 'x_max'?"),
+    "not a number in a mapping": (["loss.variable_weights={rho: nan}"], "loss.variable_weights.rho: expected a finite"),
+    "not a number in a list": (["schedule.switches=[nan,1.0]"], "schedule.switches[0]: expected a finite number"),
+    "half precision with a fused optimiser": (["trainer.precision=16-mixed"], "give optimizer.fused=false"),
+    "no accumulation": (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches: expected at least 1"),
+    "never validated": (["trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch: expected at least 1"),
+    "negative clipping": (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val: expected at least 0"),
+    "negative cache": (["datastore.cache_gb=-1"], "datastore.cache_gb: expected at least 0"),
+    "no run to score": (["evaluation.runs=[]"], "evaluation.runs: the list is empty"),
+    "region called all": (["evaluation.regions={all: {x_max: 0}}"], "region 'all' is the whole domain"),
+    "members without chance": (["evaluation=ensemble"], "evaluation.members=6: EncodeProcessDecode has no latent"),
     "unknown parameter of the simulation": (["+simulation.cadense=3"], "cadense"),
 }
 
@@ -121,6 +131,9 @@ OTHERS = {
     "nothing to prepare": ("spacecast-data", ["prepare", "datastore.root=nowhere"], "does not exist"),
     "nothing to inspect": ("spacecast-data", ["inspect", "datastore.root=nowhere"], "does not exist"),
     "picture that is a number": ("spacecast-graph", ["picture=3"], "picture: expected text or null, found 3"),
+    "picture without a format": ("spacecast-graph", ["picture=p.xyz"], "picture=p.xyz: the suffix names no format"),
+    "picture below a file": ("spacecast-graph", ["picture=/dev/null/p.png"], "/dev/null is a file"),
+    "checkpoint that is a number": ("spacecast-evaluate", ["checkpoint=3"], "no checkpoint at"),
     "key of another command": ("spacecast-graph", ["model.hidden_dim=3"], "unknown key 'model.hidden_dim'"),
 }
 

@@ -252,6 +252,26 @@ def test_folder_without_write_permission(raw_root):
         raw_root.chmod(0o755)
 
 
+def test_what_is_in_the_way_is_named_and_left_alone(raw_root):
+    """A file where a store goes, a folder where the lock goes, bytes where a text goes, a file for the data folder."""
+    target = raw_root / "vlasiator_run_1.zarr"
+    shutil.rmtree(target, ignore_errors=True)
+    target.write_text("mine")
+    with pytest.raises(UserError, match=r"vlasiator_run_1.zarr is a file where the prepared store goes; move it away"):
+        prepare(raw_root)
+    assert target.read_text() == "mine"
+    with pytest.raises(UserError, match="is a file; give a folder"):
+        prepare(target)
+    target.unlink()
+    (raw_root / "vlasiator_run_1.yaml").write_bytes(b"\xd8\x00")
+    with pytest.raises(UserError, match="is no mllam-data-prep configuration"):
+        prepare(raw_root)
+    (raw_root / ".prepare.lock").unlink(missing_ok=True)
+    (raw_root / ".prepare.lock").mkdir()
+    with pytest.raises(UserError, match=r"\.prepare\.lock is a folder where a lock file goes"):
+        prepare(raw_root)
+
+
 def test_empty_folder_and_bad_fractions(tmp_path, raw_root):
     with pytest.raises(UserError, match="holds no run to prepare"):
         prepare(tmp_path)

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import math
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -17,7 +17,8 @@ DIRECTIVES = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 LEAST = {
     "dim": 1, "size": 1, "levels": 1, "members": 1, "windows": 1, "epochs": 1, "nodes": 1, "devices": 1,
     "rollout_steps": 1, "max_steps": 1, "steps": 0, "layers": 0, "workers": 0, "weight": 0, "examples": 0,
-    "lr": 0, "decay": 0, "seed": 0, "radius": 0, "factor": 0,
+    "lr": 0, "decay": 0, "seed": 0, "radius": 0, "factor": 0, "cache_gb": 0, "gradient_clip_val": 0,
+    "accumulate_grad_batches": 1, "check_val_every_n_epoch": 1,
 }  # fmt: skip
 UNLIMITED = ("max_epochs", "max_steps", "devices")  # where Lightning reads -1 as "no limit" or "all"
 
@@ -150,9 +151,21 @@ def check_value(value: Any, annotation: Any, key: str) -> None:
             _check_range(value, bounds.least, bounds.most, key)
     if not fits(value, annotation):
         raise UserError(f"{key}: expected {describe(annotation)}, found {value!r}{_choice_hint(value, annotation)}")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        _check_number(value, key)
+    for place, number in _numbers(value, key):
+        _check_number(number, place)
     return None
+
+
+def _numbers(value: Any, key: str) -> Iterator[tuple[str, float]]:
+    """All numbers in a plain value, each with its dotted key; sections with a target are checked on their own."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield key, value
+    elif isinstance(value, Mapping) and "_target_" not in value:
+        for name, entry in value.items():
+            yield from _numbers(entry, f"{key}.{name}")
+    elif isinstance(value, (list, tuple)):
+        for number, entry in enumerate(value):
+            yield from _numbers(entry, f"{key}[{number}]")
 
 
 def _choice_hint(value: Any, annotation: Any) -> str:

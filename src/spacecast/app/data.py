@@ -46,7 +46,10 @@ def inspect(plain: Plain) -> None:
     """
     from spacecast.app.progress import Progress
     from spacecast.data.inspection import inspect as look
+    from spacecast.plots.canvas import require_picture
 
+    if plain["picture"] is not None:
+        require_picture(Path(plain["picture"]))
     with Progress("reading") as progress:
         report = look(plain["datastore"]["root"], plain["datastore"].get("runs"), progress=progress)
     for line in report.lines:
@@ -67,7 +70,6 @@ def _draw_frame(plain: Plain, picture: Path) -> Path:
     run = datastore.train_runs[0]
     frame = datastore.num_frames(run, "all") // 2
     state = datastore.read_state(run, "all", frame, frame + 1)[0]
-    picture.parent.mkdir(parents=True, exist_ok=True)
     return draw_fields(datastore.spec, state, picture, title=f"run {run}, {datastore.times(run, 'all')[frame]}")
 
 

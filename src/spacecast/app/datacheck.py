@@ -12,6 +12,7 @@ from spacecast.app.foresee import foresee
 from spacecast.app.quiet import hushed
 from spacecast.app.schema import own_part
 from spacecast.core.errors import UserError
+from spacecast.core.protocols import LatentStepModel
 from spacecast.data.datastore import RunDatastore
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.evaluator import select_runs
@@ -35,15 +36,32 @@ def check_without_data(plain: Plain) -> None:
     build(plain["graph"])
     schedule = build(plain["schedule"])
     longest_rollout(schedule, epochs_of(plain))
-    try:
-        build(plain["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
-    except (TypeError, ValueError) as error:
-        raise UserError(f"optimizer: {error}") from error
+    check_optimizer(plain)
     if plain["logger"].get("tracking_uri"):
         check_uri(plain["logger"]["tracking_uri"])
     own = own_part(plain["trainer"], "trainer")
     sizes = {"batch_size": plain["data"]["batch_size"], "global_batch": own["global_batch"]}
     make_trainer(build(lightning_keywords(plain["trainer"])), Path(plain["paths"]["run_dir"]), None, [], **sizes)
+
+
+def check_optimizer(plain: Plain) -> None:
+    """Build the optimiser for one number, and hold it against how the trainer treats gradients.
+
+    Raises:
+        UserError: a value is out of range, or the optimiser cannot do what the trainer asks for.
+
+    """
+    try:
+        build(plain["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optimizer: {error}") from error
+    trainer = plain["trainer"]
+    scaled = trainer.get("precision") in ("16-mixed", 16, "16") and trainer.get("gradient_clip_val")
+    if scaled and plain["optimizer"].get("fused"):
+        raise UserError(
+            f"trainer.precision={trainer['precision']}: a fused optimiser cannot clip scaled gradients; "
+            "give optimizer.fused=false as well, or trainer.precision=bf16-mixed"
+        )
 
 
 def check_foreseen(plain: Plain) -> None:
@@ -62,12 +80,13 @@ def check_foreseen(plain: Plain) -> None:
 
 
 def check_training(plain: Plain, parts: Parts) -> None:
-    """Every roll-out of training and validation must fit into its split.
+    """Every roll-out of training and validation must fit into its split, the evaluation must suit the model.
 
     Raises:
         UserError: it does not; the key to change is named.
 
     """
+    check_members(plain, parts.model)
     longest = longest_rollout(parts.schedule, epochs_of(plain))
     needs = (("train", longest, "schedule.rollout_steps"), ("val", plain["data"]["val_steps"], "data.val_steps"))
     for split, steps, key in needs:
@@ -89,6 +108,21 @@ def check_evaluation(plain: Plain, datastore: RunDatastore) -> None:
         raise UserError(f"evaluation.split={wanted['split']}: {error}") from error
     _need_windows(datastore, runs, wanted["split"], wanted["steps"], "evaluation.steps")
     region_masks(datastore.spec, wanted.get("regions"))
+
+
+def check_members(plain: Plain, model: torch.nn.Module) -> None:
+    """Members of an ensemble must differ.
+
+    Raises:
+        UserError: the evaluation asks for several members of a model that draws nothing.
+
+    """
+    members = plain["evaluation"].get("members", 1)
+    if members > 1 and not isinstance(model, LatentStepModel):
+        raise UserError(
+            f"evaluation.members={members}: {type(model).__name__} has no latent variable, all its members would be "
+            "one forecast; give evaluation=deterministic or evaluation.members=1, or train model=graph_efm"
+        )
 
 
 def _need_windows(datastore: RunDatastore, runs: tuple[str, ...], split: str, steps: int, key: str) -> None:

@@ -16,16 +16,17 @@ def graph(plain: Plain) -> None:
     from spacecast.app.assemble import open_data, open_graph
     from spacecast.app.quiet import quiet
     from spacecast.graphs.summary import format_summary
+    from spacecast.plots.canvas import require_picture
     from spacecast.plots.graph import draw_graph
 
     quiet()
+    if plain["picture"] is not None:
+        require_picture(Path(plain["picture"]))
     spec = open_data(plain).spec
     mesh = open_graph(plain, spec)
     log.info("%s", format_summary(mesh))
     if plain["picture"] is not None:
-        picture = Path(plain["picture"])
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        log.info("picture: %s", draw_graph(mesh, spec.grid, picture))
+        log.info("picture: %s", draw_graph(mesh, spec.grid, Path(plain["picture"])))
 
 
 COMMAND = Command(

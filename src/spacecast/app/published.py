@@ -145,7 +145,7 @@ def complete_import(plain: Plain, typed: Sequence[str]) -> Plain:
     for key, what in (("checkpoint", "a checkpoint of the reference"), ("output", "the file to write")):
         if not plain[key]:
             raise UserError(f"{key} has no value; give {key}=FILE, {what}")
-    source = find_checkpoint(Path(plain["checkpoint"]).expanduser()).absolute()
+    source = find_checkpoint(Path(str(plain["checkpoint"])).expanduser()).absolute()
     target = Path(plain["output"]).expanduser().absolute()
     if target.is_dir() or (target.exists() and not plain["overwrite"]):
         way = "name a file in it" if target.is_dir() else "give overwrite=true, or another file"

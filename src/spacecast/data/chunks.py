@@ -91,6 +91,8 @@ def writable(folder: Path) -> bool:
 def require_folder(root: Path, *, write: bool) -> None:
     """Raise a UserError unless the folder exists and, with `write`, can be written to."""
     if not root.is_dir():
+        if root.exists():
+            raise UserError(f"data folder {root} is a file; give a folder")
         raise UserError(f"data folder {root} does not exist; simulate, download or prepare data there first")
     if write and not writable(root):
         raise UserError(

@@ -141,13 +141,13 @@ def stale_config(root: Path, run: str) -> bool:
     try:
         span = yaml.safe_load(path.read_text(encoding="utf-8"))["output"]["coord_ranges"]["time"]
         return _is_ours(path) and span != _span(open_raw(raw, f"run {run}")["time"].values)
-    except (OSError, KeyError, TypeError, UserError, yaml.YAMLError):
+    except (OSError, KeyError, TypeError, UserError, UnicodeDecodeError, yaml.YAMLError):
         return False
 
 
 def _is_ours(path: Path) -> bool:
     """True when a configuration carries our first line."""
-    return path.read_text(encoding="utf-8").startswith(HEADER.splitlines()[0])
+    return path.read_text(encoding="utf-8", errors="replace").startswith(HEADER.splitlines()[0])
 
 
 def _span(times: np.ndarray) -> dict[str, str]:

@@ -91,7 +91,10 @@ def _lock(root: Path) -> Iterator[None]:
     if not writable(root):
         yield
         return
-    with (root / ".prepare.lock").open("w") as handle:
+    file = root / ".prepare.lock"
+    if file.is_dir():
+        raise UserError(f"{file} is a folder where a lock file goes; remove it")
+    with file.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         remove_leftovers(root)
         yield
@@ -101,6 +104,8 @@ def _job(root: Path, name: str, overwrite: bool) -> dict[str, Any] | None:
     """What is to be done for a run, None when its prepared store is up to date."""
     source, target = config_path(root, name), prepared_path(root, name)
     label = f"run {name}"
+    if target.is_file():
+        raise UserError(f"{label}: {target} is a file where the prepared store goes; move it away")
     if not source.exists():
         if target.exists():
             return None
@@ -137,7 +142,7 @@ def _read_config(path: Path, label: str) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         config["output"]["variables"], [entry["path"] for entry in config["inputs"].values()]
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, OSError, UnicodeDecodeError) as error:
         text = " ".join(str(error).split())[:160]
         raise UserError(
             f"{label}: {path} is no mllam-data-prep configuration ({type(error).__name__}: {text}); "

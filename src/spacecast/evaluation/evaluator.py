@@ -96,6 +96,8 @@ def select_runs(datastore: Datastore, runs: str | Sequence[str | int] | None) ->
             raise UserError(f"evaluation.runs={runs}: the data store has no such run; name some with datastore.holdout")
         return chosen
     names = tuple(str(run) for run in ([runs] if isinstance(runs, str) else runs))
+    if not names:
+        raise UserError("evaluation.runs: the list is empty; name runs, or train, holdout or all, or null")
     for name in names:
         if name not in groups["all"]:
             known = nearest(name, [*groups["all"], *groups])

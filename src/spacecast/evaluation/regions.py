@@ -27,6 +27,8 @@ def region_masks(spec: DataSpec, regions: Mapping[str, Mapping[str, float]] | No
     masks = {"all": spec.interior}
     places = {"x": spec.grid.positions[:, 0], "z": spec.grid.positions[:, 1], "r": spec.grid.radius}
     for name, bounds in (regions or {}).items():
+        if name in masks:
+            raise UserError(f"region {name!r} is the whole domain and always scored; give yours another name")
         mask = spec.interior.copy()
         for bound, limit in bounds.items():
             if bound not in BOUNDS:

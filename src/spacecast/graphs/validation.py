@@ -39,7 +39,7 @@ def validate(graph: MeshGraph, grid: Grid) -> None:
 
 
 def _check_reach(graph: MeshGraph) -> None:
-    """Every node takes part in all that it should."""
+    """Every node takes part in all that it should; a graph of another grid mostly fails here."""
     _need(_fed(graph.grid_to_mesh), "mesh nodes of level 0 get nothing from the grid")
     _need(_feeding(graph.grid_to_mesh), "cells feed no mesh node")
     _need(_fed(graph.mesh_to_grid), "cells are reached from no mesh node")
@@ -117,4 +117,7 @@ def _need(sound: Tensor, fault: str) -> None:
     if not bool(sound.all()):
         count = int((~sound).sum())
         first = int((~sound).nonzero()[0])
-        raise UserError(f"graph: {count} of {sound.numel()} {fault} (first number {first}); build the graph again")
+        raise UserError(
+            f"graph: {count} of {sound.numel()} {fault} (first number {first}); "
+            "it is damaged or was built for another grid: build it for this one"
+        )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec
 
@@ -91,6 +92,25 @@ def save(figure: "Figure", path: str | Path) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def require_picture(path: Path) -> None:
+    """Refuse a path that no picture can be written to, before the work that it is to show.
+
+    Raises:
+        UserError: it is a folder, lies below a file, or its suffix names no format.
+
+    """
+    from matplotlib.figure import Figure
+
+    formats = Figure().canvas.get_supported_filetypes()
+    if path.suffix.lstrip(".").lower() not in formats:
+        raise UserError(f"picture={path}: the suffix names no format; give one of {', '.join(sorted(formats))}")
+    if path.is_dir():
+        raise UserError(f"picture={path} is a folder; name a file in it")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise UserError(f"picture={path}: {above} is a file; choose another folder")
 
 
 def label(name: str, units: str | None = None) -> str:
