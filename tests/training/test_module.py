@@ -115,6 +115,8 @@ class Hostile:
     [
         (b"not a checkpoint", "cannot be read|refused"),
         ({"state_dict": {}}, "not a checkpoint of spacecast"),
+        ({"state_dict": {}, "spacecast": {}}, "not a checkpoint of spacecast"),
+        ({"state_dict": {}, "spacecast": 3}, "not a checkpoint of spacecast"),
         ({"state_dict": {}, "spacecast": {"format": 99, "versions": {"spacecast": "9.9"}}}, "upgrade"),
         ({"state_dict": {}, "spacecast": Hostile()}, "refused"),
     ],

@@ -151,8 +151,8 @@ def check_value(value: Any, annotation: Any, key: str) -> None:
             _check_range(value, bounds.least, bounds.most, key)
     if not fits(value, annotation):
         raise UserError(f"{key}: expected {describe(annotation)}, found {value!r}{_choice_hint(value, annotation)}")
-    for place, number in _numbers(value, key):
-        _check_number(number, place)
+    for place, found in _numbers(value, key):
+        _check_number(found, place)
     return None
 
 

@@ -38,7 +38,7 @@ def evaluate(plain: Plain) -> "Scores":
 
     """
     from spacecast.app.assemble import build, build_model, open_data, open_graph
-    from spacecast.app.datacheck import check_evaluation
+    from spacecast.app.datacheck import check_evaluation, check_members
     from spacecast.app.memory import keep_memory
     from spacecast.app.quiet import quiet
     from spacecast.app.report import score
@@ -55,6 +55,7 @@ def evaluate(plain: Plain) -> "Scores":
     graph = open_graph(plain, spec)
     warn_of_another_graph(trained, graph)
     model = build_model(plain, spec, graph)
+    check_members(plain, model)
     load_weights(model, model_weights(checkpoint), plain["checkpoint"])
     logger = build(of_its_own(plain["logger"]))
     with tracked(logger):
@@ -88,7 +89,11 @@ def _misfit(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     for name, value in ours.items():
         before, now = tuple(theirs[name].shape), tuple(value.shape)
         if before != now:
-            of_data = name.startswith(("grid_", "output.", "decoder.output."))
+            of_data = (
+                before[-1] != now[-1]
+                if name.startswith("grid_")
+                else name.startswith(("output.", "decoder.output.")) and before[0] != now[0]
+            )
             hint = " (other variables or static features)" if of_data else ""
             return f"{name} has shape {before}, here {now}{hint}"
     return ""
@@ -108,7 +113,7 @@ def complete(plain: Plain, typed: Sequence[str]) -> Plain:
         typed: the overrides.
 
     """
-    source = Path(plain["checkpoint"]).expanduser()
+    source = Path(str(plain["checkpoint"])).expanduser()  # a run folder may be called by a number
     file, stored = _stored_config(source, source.stat().st_mtime_ns if source.exists() else 0)
     keys = [word.lstrip("+~").partition("=")[0] for word in typed]
     plain = imply_evaluation(imply_data(plain, stored, keys), stored, keys)

@@ -63,11 +63,11 @@ def train(plain: Plain) -> "Scores | None":
     parts = assemble(plain, datastore)
     check_training(plain, parts)
     check_start(start, parts)
+    take_weights(start, parts)
     if plain["dry_run"]:
         dry_run(plain, parts)
         discard_run(Path(plain["paths"]["run_dir"]))
         return None
-    take_weights(start, parts)
     return fit_and_score(plain, parts, start)
 
 
@@ -113,7 +113,8 @@ def fit(plain: Plain, parts: "Parts", start: Start, logger: Any) -> bool:
     run_dir, section = Path(plain["paths"]["run_dir"]), plain["trainer"]
     own, interruption = own_part(section, "trainer"), current()
     limits = {"minutes": own["checkpoint_minutes"], "max_steps": section.get("max_steps", -1)}
-    keeper = Keeper(run_dir / "checkpoints", parts.module.monitor, interruption, **limits)
+    source = None if start.own else start.checkpoint
+    keeper = Keeper(run_dir / "checkpoints", parts.module.monitor, interruption, **limits, source=source)
     described = SelfDescription(plain, parts.spec, parts.graph, start.parent)
     trainer = make_trainer(
         build(lightning_keywords(section)),

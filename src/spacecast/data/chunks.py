@@ -1,5 +1,6 @@
 """What lies on disk: axis names and missing chunks of zarr arrays (formats 2 and 3), folders, temporary names."""
 
+import fcntl
 import itertools
 import math
 import os
@@ -121,6 +122,21 @@ def remove_leftovers(root: Path) -> None:
     for pattern in (".*.zarr.*.tmp", ".*.zarr.*.old"):
         for path in root.glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def held(root: Path) -> Iterator[None]:
+    """Hold the folder against other processes and remove what killed ones left; none for a folder that is read-only."""
+    if not writable(root):
+        yield
+        return
+    file = root / ".prepare.lock"
+    if file.is_dir():
+        raise UserError(f"{file} is a folder where a lock file goes; remove it")
+    with file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        remove_leftovers(root)
+        yield
 
 
 def write_text(target: Path, text: str) -> None:

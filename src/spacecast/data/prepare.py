@@ -1,7 +1,6 @@
 """Raw runs to training-ready ones with mllam-data-prep: quiet, atomic, only where something has changed."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -11,14 +10,14 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from spacecast.core.errors import UserError, nearest
-from spacecast.data.chunks import atomic_folder, chunk_files, remove_leftovers, require_folder, writable
+from spacecast.data.chunks import atomic_folder, chunk_files, held, require_folder
 from spacecast.data.configs import config_path, find_raw_runs, find_runs, prepared_path, stale_config, write_configs
 from spacecast.data.raw import check_input
 from spacecast.data.statistics import Progress
@@ -68,7 +67,7 @@ def prepare(
         not config_path(root, name).exists() and prepared_path(root, name).exists() for name in names
     ):
         return [prepared_path(root, name) for name in names]
-    with _lock(root):
+    with held(root):
         stale = [name for name in names if stale_config(root, name)]
         if stale:
             write_configs(root, stale)
@@ -83,21 +82,6 @@ def _all_runs(root: Path) -> tuple[str, ...]:
     """Runs that have a YAML, a prepared store or raw data, in this order of preference."""
     found = dict.fromkeys((*find_runs(root, "yaml"), *find_runs(root), *find_raw_runs(root)))
     return tuple(found)
-
-
-@contextlib.contextmanager
-def _lock(root: Path) -> Iterator[None]:
-    """Hold the folder against other processes and remove what killed ones left; none for a folder that is read-only."""
-    if not writable(root):
-        yield
-        return
-    file = root / ".prepare.lock"
-    if file.is_dir():
-        raise UserError(f"{file} is a folder where a lock file goes; remove it")
-    with file.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        remove_leftovers(root)
-        yield
 
 
 def _job(root: Path, name: str, overwrite: bool) -> dict[str, Any] | None:

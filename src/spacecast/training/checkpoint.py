@@ -20,6 +20,7 @@ from spacecast.interop.checkpoint import is_reference_checkpoint, read_reference
 FORMAT = 1
 KEY = "spacecast"
 PREFIX = "model."  # of the step model's weights
+DIRECTORY, FOREIGN = 0x10, 0x61  # bits of an entry of an archive: a folder; encrypted or a patch
 NAMES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "min_val_loss.ckpt", "last.ckpt")
 
 
@@ -82,8 +83,33 @@ def find_checkpoint(path: Path) -> Path:
     raise UserError(f"no checkpoint at {path}: give a .ckpt file or the folder of a run that has checkpoints/best.ckpt")
 
 
+def check_whole(path: Path) -> None:
+    """Hold every byte of a checkpoint against its check sums, which torch itself does not.
+
+    Raises:
+        UserError: when the file is damaged or no archive as `torch.save` writes it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            odd = [entry.filename for entry in archive.infolist() if not _as_written(entry)]
+            damaged = odd[0] if odd else archive.testzip()
+    except Exception as error:  # there is hardly anything that zipfile does not raise over a damaged directory
+        raise UserError(f"checkpoint {path} cannot be read: {_first_line(error)}; use another one") from error
+    if damaged is not None:
+        raise UserError(f"checkpoint {path} cannot be read: {damaged!r} in it is damaged; use another one")
+
+
+def _as_written(entry: zipfile.ZipInfo) -> bool:
+    """Whether the archive's directory, which has no check sum, describes an entry in the way of `torch.save`.
+
+    Torch takes an entry for a folder by one bit, and then leaves the memory of its tensor as it is.
+    """
+    plain = entry.compress_type == zipfile.ZIP_STORED and entry.file_size == entry.compress_size
+    return plain and not entry.external_attr & DIRECTORY and not entry.flag_bits & FOREIGN
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint, ours or the published reference's, without executing anything in it.
+    """Read a checkpoint, ours or the published reference's, without executing anything in it, after `check_whole`.
 
     Returns:
         The Lightning checkpoint; its entry `spacecast` holds `config`, `data_spec`, `graph`, `versions` and `parent`,
@@ -93,6 +119,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         UserError: when the file is damaged, no checkpoint of these, or of a newer format.
     """
     path = find_checkpoint(path)
+    check_whole(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch thinks of the pickle
@@ -103,8 +130,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if is_reference_checkpoint(path):
             return from_reference(path)
         raise UserError(f"checkpoint {path} holds more than tensors and plain values and is refused") from error
-    if not isinstance(content, dict) or KEY not in content or "state_dict" not in content:
-        raise UserError(f"{path} is not a checkpoint of spacecast")
+    own = content.get(KEY) if isinstance(content, dict) and isinstance(content.get("state_dict"), dict) else None
+    if not isinstance(own, dict) or not {"format", "versions"} <= own.keys():
+        raise UserError(f"{path} is not a checkpoint of spacecast; give a .ckpt file that a training wrote")
     if content[KEY]["format"] > FORMAT:
         written = content[KEY]["versions"]["spacecast"]
         raise UserError(f"checkpoint {path} was written by spacecast {written}, newer than this one: upgrade spacecast")

@@ -1,9 +1,9 @@
 """Writing and finding the checkpoint files of a run, so that a kill or a full disk never costs more than the newest."""
 
+import io
 import logging
 import os
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from spacecast.training.checkpoint import load_checkpoint
 log = logging.getLogger(__name__)
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+PROGRESS = "progress"  # the entry of a checkpoint that `Keeper` writes
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -23,31 +24,56 @@ class WholeFiles(TorchCheckpointIO):
 
     A checkpoint that cannot be written costs a warning, not the training; `written` tells. The options of
     `Trainer.save_checkpoint` may name `keep`, a path that the file replaced goes to, and `also`, a second name of the
-    new one.
+    new one. What could not be written under a second name waits in memory for `write_waiting`, for training goes on
+    and cannot make it again.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.written = True
+        self._waiting: dict[Path, bytes] = {}
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: dict[str, Path] | None = None
     ) -> None:
         """Write a checkpoint whole or not at all."""
-        try:
-            write_whole(checkpoint, Path(path), **(storage_options or {}))
-            self.written = True
-        except (OSError, RuntimeError) as error:
-            self.written = False
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            log.warning("checkpoint %s was not written (%s); the one before stays, training goes on", path, reason)
+        options = storage_options or {}
+        self.written = _attempt(checkpoint, Path(path), **options)
+        if "also" in options:
+            self._waiting.pop(options["also"], None)  # the new one takes its place
+            if not self.written:
+                self._waiting[options["also"]] = _in_memory(checkpoint)
+
+    def write_waiting(self, path: Path) -> bool:
+        """Try again what waits for a name; False while it waits."""
+        if path in self._waiting and _attempt(self._waiting[path], path):
+            del self._waiting[path]
+        return path not in self._waiting
+
+
+def _attempt(content: Any, path: Path, **options: Path) -> bool:
+    """Write a checkpoint, or warn that it cannot be written."""
+    try:
+        write_whole(content, path, **options)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        log.warning("checkpoint %s was not written (%s); the one before stays, training goes on", path, reason)
+        return False
+    return True
+
+
+def _in_memory(content: Any) -> bytes:
+    """The file that `torch.save` would write."""
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
 
 
 def write_whole(content: Any, path: Path, *, keep: Path | None = None, also: Path | None = None) -> None:
     """Write a checkpoint so that at every moment each name is absent or stands for a complete file.
 
     Args:
-        content: what `torch.save` takes.
+        content: what `torch.save` takes; bytes: the file as it is.
         path: where to; replaced.
         keep: the file that was at `path` goes here.
         also: second name of the new file, put in place first.
@@ -57,7 +83,10 @@ def write_whole(content: Any, path: Path, *, keep: Path | None = None, also: Pat
     partial = _sibling(path)
     try:
         with partial.open("wb") as stream:
-            torch.save(content, stream)
+            if isinstance(content, bytes):
+                stream.write(content)
+            else:
+                torch.save(content, stream)
             stream.flush()
             os.fsync(stream.fileno())
         if also is not None:
@@ -132,17 +161,33 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def read_whole(path: Path) -> dict[str, Any]:
-    """Read a checkpoint after holding every byte of it against its check sums, which torch itself does not.
+    """Read a checkpoint, which is held against its check sums.
 
     Raises:
         UserError: the file is damaged or no checkpoint of spacecast.
 
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"checkpoint {path} cannot be read: {error}") from error
-    if damaged is not None:
-        raise UserError(f"checkpoint {path} cannot be read: {damaged} in it is damaged")
     return load_checkpoint(path)
+
+
+def bring_best(source: Path, folder: Path, score: float) -> bool:
+    """Let the best checkpoint beside another run's checkpoint stand in a folder too, if it is of this score.
+
+    Args:
+        source: the checkpoint that a new run goes on from.
+        folder: checkpoints of the new run.
+        score: the best that `source` knows of.
+
+    """
+    found = source.parent / BEST
+    if not found.is_file():
+        return False
+    try:
+        if load_checkpoint(found).get(PROGRESS, {}).get("best") != score:
+            return False  # of an epoch that comes after `source`
+        folder.mkdir(parents=True, exist_ok=True)
+        _second_name(found, folder / BEST)
+    except (UserError, OSError) as error:
+        log.warning("%s is not taken over: %s", found, error)
+        return False
+    return True

@@ -10,11 +10,11 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import distributed
 
-from spacecast.training.files import BEST, LAST, PREVIOUS
+from spacecast.core.errors import UserError
+from spacecast.training.files import BEST, LAST, PREVIOUS, PROGRESS, bring_best
 from spacecast.training.interruption import Interrupted, Interruption
 from spacecast.training.random_state import random_state, restore_random_state
 
-KEY = "progress"
 _NOT_RUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
 
 
@@ -23,7 +23,10 @@ class Keeper(Callback):
 
     They are written at the end of each epoch, every so many minutes at the end of a batch, and when a signal asks.
     Besides what Lightning keeps (weights, optimiser, precision scaler, counters) they hold the random states of all
-    processes and the best score.
+    processes and the best score, which is never one whose file is missing.
+
+    What cannot be written is tried again at the end of the training, which fails without it: a run must not count as
+    finished whose weights are nowhere.
 
     Args:
         folder: where to.
@@ -32,6 +35,7 @@ class Keeper(Callback):
         minutes: between two checkpoints within an epoch; None: only at its end; 0: after every optimiser step.
         max_steps: end the training, with a validation, after so many optimiser steps; -1: no limit. Not left to
             Lightning, which loses count of the epochs when such a training is resumed.
+        source: checkpoint of another run that this one goes on from.
 
     """
 
@@ -43,10 +47,13 @@ class Keeper(Callback):
         *,
         minutes: float | None = 15.0,
         max_steps: int = -1,
+        source: Path | None = None,
     ) -> None:
         self.folder, self.monitor, self.interruption = folder, monitor, interruption
-        self.minutes, self.max_steps = minutes, max_steps
+        self.minutes, self.max_steps, self.source = minutes, max_steps, source
         self.best = math.inf
+        self._waiting = math.inf  # score of a best checkpoint that is not on the disk yet
+        self._written = True
         self.leaving = False
         self._random: list[dict[str, Any]] = []
         self._saved_at = time.monotonic()
@@ -54,13 +61,14 @@ class Keeper(Callback):
 
     def on_load_checkpoint(
         self,
-        trainer: pl.Trainer,  # noqa: ARG002
+        trainer: pl.Trainer,
         pl_module: pl.LightningModule,  # noqa: ARG002
         checkpoint: dict[str, Any],
     ) -> None:
-        """Take over best score and random states."""
-        progress = checkpoint.get(KEY, {})
-        self.best = progress.get("best", math.inf)
+        """Take over random states, and the best score with its file; without the file the next score is the best."""
+        progress = checkpoint.get(PROGRESS, {})
+        best = progress.get("best", math.inf)
+        self.best = best if trainer.strategy.broadcast(trainer.is_global_zero and self._has_best(best)) else math.inf
         self._random = progress.get("random", [])
 
     def on_save_checkpoint(
@@ -75,7 +83,7 @@ class Keeper(Callback):
             states = [None] * trainer.world_size  # type: ignore[list-item]
             distributed.all_gather_object(states, random_state(pl_module.device))
         run_id = getattr(trainer.logger, "run_id", None)
-        checkpoint[KEY] = {"best": self.best, "random": states, "run_id": run_id}
+        checkpoint[PROGRESS] = {"best": self.best, "random": states, "run_id": run_id}
         if self._before_validation:
             counters = checkpoint["loops"]["fit_loop"]
             batches = counters["epoch_loop.batch_progress"]
@@ -142,24 +150,53 @@ class Keeper(Callback):
         if self.leaving:
             trainer.should_stop = True
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Try once more what could not be written.
+
+        Raises:
+            UserError: it still cannot be. Not when a signal ends the training, which goes on later anyway.
+
+        """
+        if self._all_written():
+            return
+        self._save(trainer)
+        if not self._all_written() and not self.leaving:
+            raise UserError(
+                f"the training has come to its end, but its checkpoint cannot be written in {self.folder}: make room "
+                "there and give the same command again, which goes on from the last one that was written"
+            )
+
+    def _all_written(self) -> bool:
+        """Whether the newest and the best state are on the disk."""
+        return self._written and self._waiting == math.inf
+
+    def _has_best(self, score: float) -> bool:
+        """Whether the best checkpoint is in the folder; it is brought there when the run goes on from another one."""
+        if self.source is not None:
+            return bring_best(self.source, self.folder, score)
+        return (self.folder / BEST).is_file()
+
     def _keep_best(self, trainer: pl.Trainer) -> bool:
         """Save under both names if the validation score is the best; True if it is."""
         score = float(trainer.callback_metrics.get(self.monitor, math.nan))
-        if not score < self.best:
+        if not score < min(self.best, self._waiting):
             return False
-        before, self.best = self.best, score
+        before, self.best, self._waiting = self.best, score, math.inf
         if not self._save(trainer, also=self.folder / BEST):
-            self.best = before
+            self.best, self._waiting = before, score
         return True
 
     def _save(self, trainer: pl.Trainer, **options: Path) -> bool:
-        """Write `last.ckpt`; False when that failed, in all processes alike."""
+        """Write `last.ckpt`, after a best one that waits; False when that failed, in all processes alike."""
         self.interruption.save = False
+        files = trainer.strategy.checkpoint_io
+        if self._waiting < math.inf and trainer.strategy.broadcast(files.write_waiting(self.folder / BEST)):
+            self.best, self._waiting = self._waiting, math.inf
         options["keep"] = self.folder / PREVIOUS
         trainer.save_checkpoint(self.folder / LAST, storage_options=options)
         self._saved_at = time.monotonic()
-        written = getattr(trainer.strategy.checkpoint_io, "written", True)
-        return bool(trainer.strategy.broadcast(written))
+        self._written = bool(trainer.strategy.broadcast(getattr(files, "written", True)))
+        return self._written
 
     def _agree(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *, save: bool) -> tuple[bool, bool]:
         """Whether any process was asked, or finds it time, to save, and to leave."""
