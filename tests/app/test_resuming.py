@@ -1,5 +1,7 @@
 """Where a run starts, and when a folder is refused."""
 
+import shutil
+
 import pytest
 import torch
 import yaml
@@ -48,6 +50,17 @@ def test_only_harmless_settings_may_change(plain):
     with pytest.raises(UserError, match=r"model.other=None, here it is 1 and 1 more"):
         check_run_folder({**plain, "model": {"other": 1}})
     check_run_folder({**plain, "model": {}, "paths": {"run_dir": f"{plain['paths']['run_dir']}_new"}})
+
+
+@pytest.mark.parametrize("trace", ["tracking.jsonl", "elsewhere.jsonl", "run.json"])
+def test_a_run_that_died_before_its_first_checkpoint_goes_on_with_the_same_settings_only(plain, tmp_path, trace):
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    check_run_folder({**plain, "model": {"hidden_dim": 9}})  # nobody has been told of a run
+    plain["logger"]["journal"] = str(tmp_path / "run" / "elsewhere.jsonl")
+    (tmp_path / "run" / trace).write_text('{"mlflow_run_id": "told"}')
+    check_run_folder(plain)
+    with pytest.raises(UserError, match=r"holds a run with model.hidden_dim=8, here it is 9: .* remove that folder$"):
+        check_run_folder({**plain, "model": {"hidden_dim": 9}})
 
 
 def test_resume_takes_everything_and_init_from_the_weights(plain, tmp_path):

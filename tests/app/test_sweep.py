@@ -1,7 +1,12 @@
 """Sweeps: a grid becomes a folder, runs here or by submitit on this machine, is looked at, resumed and reported."""
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,25 +15,31 @@ import yaml
 
 from spacecast.app import multirun, sweep
 from spacecast.app.command import Command
+from spacecast.app.compose import conf_dir
 from spacecast.app.launching import align, read_config
 from spacecast.app.schema import Graph
 from spacecast.app.train import COMMAND as TRAIN
 from spacecast.core.errors import UserError
 from spacecast.evaluation.scores import Row, Scores
 from spacecast.launch.folder import Sweep, name_runs
+from spacecast.launch.queue import cancel_jobs
+from spacecast.launch.snapshot import snapshot
 from spacecast.launch.status import read_status, write_status
 
 
 @dataclass
 class Task:
-    """Remembers the run folders that it was called with, and fails in those of some numbers."""
+    """Remembers the run folders that it was called with; in those of some numbers it fails, or is told to stop."""
 
     fails: set[str] = field(default_factory=set)
+    stops: set[str] = field(default_factory=set)
     seen: list[str] = field(default_factory=list)
 
     def __call__(self, plain):
         number = Path(plain["paths"]["run_dir"]).name
         self.seen.append(number)
+        if number in self.stops:
+            os.kill(os.getpid(), signal.SIGTERM)
         if number in self.fails:
             raise ArithmeticError("it does\nnot converge")
 
@@ -122,6 +133,17 @@ def test_the_same_command_again_does_only_what_is_missing(run):
     assert run(command(task), *words).out == "every run has finished or is under way\n"
 
 
+def test_a_sweep_that_is_interrupted_names_its_own_folder(run, workplace):
+    words = ("-m", "picture=a.png,b.png,c.png")
+    result = run(command(Task(stops={"1"})), *words, "paths.run_dir=sweep")
+    again = f"paths.run_dir={workplace}/sweep"
+    wanted = f"interrupted by SIGTERM; the same command with {again} goes on"
+    assert (result.code, result.line) == (75, f"try: error: {wanted}")
+    task = Task()
+    assert run(command(task), *words, again).code == 0
+    assert task.seen == ["1", "2"]
+
+
 def test_another_sweep_does_not_mix_with_it(run, workplace):
     run(command(Task()), "-m", "picture=a.png,b.png", "paths.run_dir=sweep")
     result = run(command(Task()), "-m", "picture=a.png,c.png", "paths.run_dir=sweep")
@@ -212,6 +234,96 @@ def test_a_dead_process_is_seen(grid, capsys):
     out = call(capsys, "status", grid)[1]
     assert "1 running, 1 lost, 4 finished" in out
     assert read_status(grid / "1")["state"] == "lost"
+
+
+def test_every_run_that_has_ended_without_finishing_is_closed_in_its_store(grid, capsys, monkeypatch):
+    closed = []
+    monkeypatch.setattr("spacecast.tracking.endings.close_dead", lambda folder: closed.append(folder.name))
+    write_status(grid / "0", state="running", host="somewhere else", pid=1)
+    write_status(grid / "1", state="running", host=socket.gethostname(), pid=2**22 + 1)
+    write_status(grid / "2", state="failed", error="restarted 4 times, launcher.max_restarts=3")
+    write_status(grid / "3", state="interrupted")
+    call(capsys, "status", grid)
+    assert closed == ["1", "2", "3"]
+
+
+WAIT = '''
+import signal, time
+from pathlib import Path
+
+def wait(command, run_dir):
+    class Stop(SystemExit):
+        name = "SIGTERM"
+
+    def stop(*_):
+        (Path(run_dir) / "saved").touch()
+        raise Stop(75)
+
+    signal.signal(signal.SIGTERM, stop)
+    (Path(run_dir) / "began").touch()
+    time.sleep(100)
+'''
+
+SUBMIT = '''
+import sys
+from pathlib import Path
+from spacecast.app import launching
+from spacecast.launch.folder import Sweep
+
+launching.WORK = "work_to_do:wait"
+sweep = Sweep.read(Path("sweep").absolute())
+launching.submit(sweep, sweep.runs)
+'''
+
+
+@pytest.fixture
+def jobs(workplace, monkeypatch):
+    """A process that has submitted two runs on this machine, one after the other, the first of which is at work."""
+    (workplace / "work_to_do.py").write_text(WAIT)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(workplace), os.environ.get("PYTHONPATH", "")]))
+    made = Sweep(workplace / "sweep", TRAIN.path, tuple(name_runs([["seed=1"], ["seed=2"]])))
+    launcher = {"_target_": "spacecast.launch.launcher.Launcher", "cluster": "local", "parallel": 1}
+    for run in made.runs:
+        made.run_dir(run).mkdir(parents=True)
+        config = {"launcher": {**launcher, "signal_seconds": 30}, "trainer": {"devices": 1}}
+        (made.run_dir(run) / "config.yaml").write_text(yaml.safe_dump(config))
+    made.write()
+    snapshot(made.folder / "code", conf_dir(), {})
+    with subprocess.Popen([sys.executable, "-c", SUBMIT], cwd=workplace, stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 120
+        while not (made.folder / "0" / "began").exists() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.2)
+        yield process
+        process.kill()
+        left = Sweep.read(made.folder)
+        cancel_jobs("local", [left.job(run)[1] for run in left.runs if left.job(run)[1]])
+
+
+@pytest.mark.slow
+def test_jobs_on_this_machine_can_be_watched_and_cancelled(jobs, workplace, capsys):
+    assert "1 RUNNING, 1 missing" in call(capsys, "status", "sweep")[1]
+    assert call(capsys, "cancel", "sweep") == (0, "1 runs cancelled\n", "")
+    assert jobs.wait(timeout=30) == 0
+    assert "1 cancelled, 1 missing" in call(capsys, "status", "sweep")[1]
+    assert not (workplace / "sweep" / "1" / "began").exists()
+
+
+@pytest.mark.slow
+def test_jobs_on_this_machine_save_and_end_with_the_command(jobs, workplace, capsys):
+    jobs.terminate()
+    assert jobs.wait(timeout=60) == 75
+    assert (workplace / "sweep" / "0" / "saved").exists()
+    assert "RUNNING" not in call(capsys, "status", "sweep")[1]
+    assert not (workplace / "sweep" / "1" / "began").exists()
+
+
+@pytest.mark.slow
+def test_jobs_outlive_a_command_that_is_killed_and_can_be_cancelled(jobs, capsys):
+    jobs.kill()
+    jobs.wait(timeout=30)
+    assert "1 RUNNING, 1 missing" in call(capsys, "status", "sweep")[1]
+    assert call(capsys, "cancel", "sweep")[:2] == (0, "1 runs cancelled\n")
+    assert "1 cancelled, 1 missing" in call(capsys, "status", "sweep")[1]
 
 
 @pytest.mark.slow

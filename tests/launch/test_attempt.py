@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from spacecast.core.errors import UserError
-from spacecast.launch import start
+from spacecast.launch import attempt, start
 from spacecast.launch.attempt import Attempt
 from spacecast.launch.launcher import Launcher
 from spacecast.launch.snapshot import snapshot
@@ -46,9 +47,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def perform(folder: Path, work: str, most: int = 3, **keywords) -> dict:
-    attempt = Attempt(f"work_to_do:{work}", "command", str(folder / "run"), most)
+    work_to_do = Attempt(f"work_to_do:{work}", "command", str(folder / "run"), most)
     launcher = Launcher(cluster="local", **{"hours": 0.1, "signal_seconds": 20, "max_restarts": most, **keywords})
-    launcher.submit([attempt], 1, folder / "logs", snapshot(folder / "code", CONF, {}))
+    launcher.submit([work_to_do], 1, folder / "logs", snapshot(folder / "code", CONF, {}))
     return read_status(folder / "run")
 
 
@@ -87,6 +88,24 @@ def test_restarts_are_bounded(folder):
     status = perform(folder, "endless", most=0, hours=1 / 60, signal_seconds=45)
     assert calls(folder) == 1
     assert (status["state"], status["error"]) == ("failed", "restarted 1 times, launcher.max_restarts=0")
+
+
+def test_a_job_leaves_a_folder_alone_in_which_another_process_is_at_work(folder, monkeypatch):
+    place = SimpleNamespace(global_rank=0, job_id="2", cluster="slurm")
+    monkeypatch.setattr("submitit.JobEnvironment", lambda: place)
+    monkeypatch.setattr(attempt, "PATIENCE", 0.0)
+    write_status(folder / "run", state="running", job="1")
+    hold = "import sys; from pathlib import Path; from spacecast.launch.lock import locked\n"
+    hold += "with locked(Path(sys.argv[1])): print('here', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(folder / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "here\n"
+        with pytest.raises(UserError, match=f"is in use by process {other.pid}"):
+            Attempt("os.path:join", "command", str(folder / "run"), 3)()
+        other.kill()
+    assert read_status(folder / "run")["job"] == "1"
+    Attempt("os.path:join", "command", str(folder / "run"), 3)()
+    assert read_status(folder / "run")["job"] == "2"
 
 
 def test_a_signal_during_the_imports_waits(tmp_path):

@@ -93,6 +93,13 @@ def test_what_slurm_refuses_is_one_line_and_nothing_is_queued(sbatch, monkeypatc
     assert not (sbatch / "script").exists()
 
 
+def test_the_job_numbers_are_told_as_soon_as_there_are_any(sbatch):
+    (sbatch / "logs").mkdir()
+    told = []
+    Launcher().submit(attempts(2), 1, sbatch / "logs", sbatch / "code", told.append)
+    assert told == [["42_0", "42_1"]]
+
+
 def test_the_request_is_rehearsed_first(sbatch):
     submit(sbatch, partition="gpu")
     assert "#SBATCH --partition=gpu" in (sbatch / "rehearsal").read_text()

@@ -73,6 +73,14 @@ def test_without_a_job_the_file_counts(sweep, answer):
     assert [each.run.number for each in failures(states)] == [1, 2, 3]
 
 
+def test_interrupted_on_this_machine_is_no_loss(tmp_path, sweep):
+    here = sweep.submitted("local", {0: str(2**22 + 1)})
+    mark(here, 0, "interrupted")
+    write_status(here.run_dir(here.runs[0]), job=str(2**22 + 1), error="by SIGTERM")
+    first = progress(Sweep(here.folder, here.command, here.runs[:1], here.submissions))[0]
+    assert (first.state, first.active, first.why) == ("interrupted", False, "by SIGTERM")
+
+
 def test_accounting_answers_where_the_controller_has_forgotten(sweep, answer):
     answer("sacct", "OUT_OF_MEMORY|0:125")
     mark(sweep, 0, "running")

@@ -2,11 +2,13 @@ import json
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from spacecast.core.errors import UserError
+from spacecast.tracking import store as store_module
 from spacecast.tracking.store import (
     _replace,
     _revision,
@@ -90,6 +92,17 @@ def test_foreign_and_damaged_files_are_named(tmp_path, store):
         connection.execute("DELETE FROM alembic_version")
     with pytest.raises(UserError, match="damaged"):
         ensure_store(f"sqlite:///{store}")
+
+
+def test_a_store_that_is_only_locked_or_cannot_be_opened_is_to_be_left_where_it_is(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.1)
+    (tmp_path / "folder.db").mkdir()
+    with closing(sqlite3.connect(store)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        for path, why in ((store, "database is locked"), (tmp_path / "folder.db", "unable to open database file")):
+            with pytest.raises(UserError) as caught:
+                ensure_store(f"sqlite:///{path}")
+            assert str(caught.value) == f"MLflow store {path} is locked or cannot be opened ({why}); try again later"
 
 
 def test_a_store_of_a_newer_mlflow_is_refused_unchanged(store):

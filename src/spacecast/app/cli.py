@@ -11,7 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,6 +32,7 @@ from spacecast.app.launching import align
 from spacecast.app.multirun import run_many
 from spacecast.app.runs import discard_run, first_process, read_facts, write_config
 from spacecast.core.errors import UserError
+from spacecast.launch.lock import locked
 from spacecast.training.interruption import Interrupted, Interruption
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ def run_command(command: Command, arguments: Sequence[str] | None = None) -> NoR
     """Entry point of every console script; ends the process with one of the exit codes above."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _dispatch(command, words)
+        with Interruption().listening():  # until there is work to save, a signal ends it at once
+            _dispatch(command, words)
     except UserError as error:
         _end(command, str(error), USER)
     except KeyboardInterrupt:
@@ -115,14 +117,14 @@ def run_job(command: Command, cfg: DictConfig) -> Any:
     """One run: complete, check and record the configuration, then do the work. Called by Hydra or a launcher.
 
     Raises:
-        UserError: a mistake of the user; the folder of a run that never began is removed.
+        UserError: a mistake of the user; the folder of a run that never began is removed, one in use left alone.
         Exception: anything else, with its traceback in the log and the attribute `log_file`.
 
     """
     logging.captureWarnings(True)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     records = command.has_run_folder and first_process()
-    with interruptible(run_dir if command.has_run_folder else None):
+    with interruptible(run_dir if command.has_run_folder else None), locked(run_dir) if records else nullcontext():
         try:
             plain = completed(command, cfg)
             check_config(plain, command.schema)
@@ -147,7 +149,7 @@ def interruptible(run_dir: Path | None) -> Iterator[None]:
     """Around the work of a command: signals end it with exit code 75, or hand it over to the scheduler.
 
     Args:
-        run_dir: folder of the run, where there is one.
+        run_dir: what to give as `paths.run_dir` to go on, where there is something.
 
     """
     with Interruption().listening() as interruption:
@@ -159,7 +161,8 @@ def interruptible(run_dir: Path | None) -> Iterator[None]:
             where = "" if run_dir is None else f" with paths.run_dir={run_dir}"
             stop.explain(f"interrupted by {stop.name}; the same command{where} goes on")
             log.warning("%s", stop)
-            interruption.hand_over()
+            with suppress(Interrupted):  # where nobody but `run_command` listened before
+                interruption.hand_over()
             raise
 
 

@@ -4,7 +4,7 @@ import json
 import logging
 import logging.config
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from spacecast.app.command import Command, Plain
 from spacecast.app.compose import conf_dir
 from spacecast.app.runs import CONFIG_FILE, close_logs, first_process, read_facts
 from spacecast.core.errors import UserError
+from spacecast.launch.lock import locked
+from spacecast.training.interruption import Interrupted, Interruption
 
 if TYPE_CHECKING:
     from spacecast.launch.folder import Run, Sweep
@@ -113,25 +115,29 @@ def run_saved(command: Command, run_dir: Path) -> Any:
         run_dir: with `config.yaml`; everything of the run goes there, and it goes on from a checkpoint there.
 
     Raises:
+        UserError: another process is at work in the folder.
         Exception: whatever the work raises, with its traceback in the log and the attribute `log_file`.
 
     """
     from spacecast.app.cli import interruptible
+    from spacecast.launch.folder import FILE
 
-    start_logs(run_dir, command.config)
-    try:
-        with recorded(run_dir), interruptible(run_dir):
-            try:
-                return command.task(read_config(run_dir))
-            except UserError as error:
-                log.error("%s", error)
-                raise
-            except Exception as error:
-                log.exception("internal error")
-                error.log_file = f"traceback in {run_dir / command.config}.log"  # type: ignore[attr-defined]
-                raise
-    finally:
-        close_logs(run_dir)
+    again = run_dir.parent if (run_dir.parent / FILE).is_file() else run_dir  # a run of a sweep goes on with the sweep
+    with locked(run_dir) if first_process() else nullcontext():
+        start_logs(run_dir, command.config)
+        try:
+            with recorded(run_dir), interruptible(again):
+                try:
+                    return command.task(read_config(run_dir))
+                except UserError as error:
+                    log.error("%s", error)
+                    raise
+                except Exception as error:
+                    log.exception("internal error")
+                    error.log_file = f"traceback in {run_dir / command.config}.log"  # type: ignore[attr-defined]
+                    raise
+        finally:
+            close_logs(run_dir)
 
 
 def work(command: str, run_dir: str) -> None:
@@ -165,10 +171,11 @@ def submit(sweep: "Sweep", runs: Sequence["Run"], changes: Mapping[str, Any] | N
 
     Raises:
         UserError: the scheduler refuses.
+        Interrupted: a signal came while jobs ran on this machine; they have been ended.
 
     """
     from spacecast.launch.attempt import Attempt
-    from spacecast.launch.folder import CODE, LOGS
+    from spacecast.launch.folder import CODE, LOGS, STOP
 
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -177,11 +184,45 @@ def submit(sweep: "Sweep", runs: Sequence["Run"], changes: Mapping[str, Any] | N
         groups.setdefault(json.dumps(request, sort_keys=True), []).append(run)
     logs = sweep.folder / LOGS
     logs.mkdir(exist_ok=True)
+    (logs / STOP).unlink(missing_ok=True)  # of an earlier submission
     for text, members in groups.items():
         request = json.loads(text)
         launcher = launcher_of(request)
         assert launcher is not None
         attempts = [Attempt(WORK, sweep.command, str(sweep.run_dir(run)), launcher.max_restarts) for run in members]
-        jobs = launcher.submit(attempts, request["devices"], logs, sweep.folder / CODE)
-        sweep = sweep.submitted(launcher.cluster, {run.number: job for run, job in zip(members, jobs, strict=True)})
+        record = _Record(sweep, launcher.cluster, members)
+        with _told_how_to_go_on(sweep):
+            launcher.submit(attempts, request["devices"], logs, sweep.folder / CODE, record)
+        sweep = record.sweep
     return sweep
+
+
+class _Record:
+    """Keeps `sweep.json` up to date while jobs are submitted, so that they can be watched and cancelled.
+
+    Args:
+        sweep: as it was before.
+        cluster: where they go.
+        runs: what is submitted, in order.
+
+    """
+
+    def __init__(self, sweep: "Sweep", cluster: str, runs: Sequence["Run"]) -> None:
+        self.sweep = self._before = sweep
+        self._cluster, self._runs = cluster, runs
+
+    def __call__(self, jobs: Sequence[str]) -> None:
+        """These have been submitted so far."""
+        numbers = {run.number: job for run, job in zip(self._runs, jobs, strict=False)}
+        self.sweep = self._before.submitted(self._cluster, numbers)
+
+
+@contextmanager
+def _told_how_to_go_on(sweep: "Sweep") -> Iterator[None]:
+    """Say what to type after a signal."""
+    with Interruption().listening():
+        try:
+            yield
+        except Interrupted as stop:
+            stop.explain(f"interrupted by {stop.name}; spacecast-sweep resume {sweep.folder} goes on")
+            raise

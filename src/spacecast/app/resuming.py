@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 Plain = Mapping[str, Any]
 
+JOURNAL_FILE = "tracking.jsonl"
+
 # What may change when a run goes on: it leaves the numbers alone. The data are held against their hash instead.
 HARMLESS = (
     "paths", "logger", "evaluation", "launcher", "simulation", "dry_run", "resume", "init_from", "datastore.root",
@@ -54,7 +56,8 @@ def check_run_folder(plain: Plain) -> None:
     if plain["resume"] and plain["init_from"]:
         raise UserError("resume takes over everything, init_from only the weights: give one of them")
     run_dir = Path(plain["paths"]["run_dir"])
-    if not holds_run(run_dir) or not (run_dir / CONFIG_FILE).is_file():
+    begun = holds_run(run_dir)
+    if not (begun or is_tracked(plain)) or not (run_dir / CONFIG_FILE).is_file():
         return
     before = dict(_flat(yaml.safe_load((run_dir / CONFIG_FILE).read_text()) or {}))
     now = dict(_flat(plain))
@@ -63,9 +66,10 @@ def check_run_folder(plain: Plain) -> None:
     if changed:
         key, others = changed[0], len(changed) - 1
         rest = f" and {others} more" if others else ""
+        start = f", with init_from={run_dir} to start from its weights or resume={run_dir} to go on from it"
         raise UserError(
             f"{run_dir} holds a run with {key}={before.get(key)}, here it is {now.get(key)}{rest}: choose another "
-            f"paths.run_dir, with init_from={run_dir} to start from its weights or resume={run_dir} to go on from it"
+            f"paths.run_dir{start if begun else ', or remove that folder'}"
         )
 
 
@@ -73,6 +77,13 @@ def holds_run(run_dir: Path) -> bool:
     """Whether a run has got somewhere in this folder."""
     checkpoints = run_dir / "checkpoints"
     return any((checkpoints / name).is_file() for name in ("last.ckpt", "previous.ckpt"))
+
+
+def is_tracked(plain: Plain) -> bool:
+    """Whether a run in this folder has told a journal or a store its settings, also when it got no further."""
+    run_dir, logger = Path(plain["paths"]["run_dir"]), plain.get("logger") or {}
+    journals = [run_dir / JOURNAL_FILE, *filter(None, [logger.get("journal")])]
+    return any(Path(journal).is_file() for journal in journals) or "mlflow_run_id" in read_facts(run_dir)
 
 
 def is_finished(plain: Plain) -> bool:

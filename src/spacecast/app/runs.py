@@ -11,6 +11,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from spacecast.launch.lock import FILE as LOCK_FILE
+
 CONFIG_FILE, FACTS_FILE = "config.yaml", "run.json"
 
 
@@ -66,11 +68,11 @@ def of_its_own(logger: Mapping[str, Any]) -> dict[str, Any]:
 def discard_run(run_dir: Path) -> None:
     """Remove a run folder that holds nothing but its configuration and its log, and the empty folders above it."""
     files = list(run_dir.iterdir()) if run_dir.is_dir() else []
-    if any(file.name != CONFIG_FILE and file.suffix != ".log" for file in files):
+    if any(file.name not in (CONFIG_FILE, LOCK_FILE) and file.suffix != ".log" for file in files):
         return
     close_logs(run_dir)
     for file in files:
-        file.unlink()
+        file.unlink(missing_ok=True)
     for folder in (run_dir, *run_dir.parents[:2]):
         if not folder.is_dir() or any(folder.iterdir()) or folder == Path.cwd():
             break

@@ -15,6 +15,7 @@ from spacecast.app.binding import check_target
 from spacecast.app.launching import read_config
 from spacecast.app.multirun import resume, say
 from spacecast.core.errors import UserError
+from spacecast.training.interruption import Interrupted
 
 NAME = "spacecast-sweep"
 FIXED = ("nodes", "gpus_per_node", "cluster")  # part of the runs themselves
@@ -24,7 +25,7 @@ def status(folder: Path) -> None:
     """Print state, restarts, job and error of each run; runs that died without a word are closed in MLflow as well."""
     from spacecast.launch.folder import Sweep
     from spacecast.launch.progress import progress
-    from spacecast.launch.status import CANCELLED, LOST
+    from spacecast.launch.status import FINISHED
     from spacecast.tracking.endings import close_dead
 
     sweep = Sweep.read(folder)
@@ -33,7 +34,7 @@ def status(folder: Path) -> None:
     say(f"{sweep.folder}: {len(states)} runs, {', '.join(f'{count} {state}' for state, count in counts.items())}")
     rows = [("run", "state", "restarts", "job", "what", "why")]
     for each in states:
-        if each.state in (LOST, CANCELLED):
+        if not each.active and each.state != FINISHED:
             close_dead(sweep.run_dir(each.run))
         restarts = str(each.status.get("restarts", 0) or "")
         rows.append((str(each.run.number), each.state, restarts, each.job, each.run.name, each.why))
@@ -76,22 +77,25 @@ def _changes(words: Sequence[str]) -> dict[str, Any]:
 
 def cancel(folder: Path) -> None:
     """End what is queued or runs. What is done is kept, and `resume` goes on from there."""
-    from spacecast.launch.folder import Sweep
+    from spacecast.launch.folder import LOGS, STOP, Sweep
     from spacecast.launch.progress import progress
     from spacecast.launch.queue import cancel_jobs
-    from spacecast.launch.status import CANCELLED, write_status
+    from spacecast.launch.status import CANCELLED, FINISHED, read_status, write_status
     from spacecast.tracking.endings import close_dead
 
     sweep = Sweep.read(folder)
     active = [each for each in progress(sweep) if each.active]
     if here := [each.run.number for each in active if not each.job]:
         raise UserError(f"run {here[0]} is in no scheduler: press Ctrl-C where it runs")
+    if sweep.submissions and sweep.submissions[-1].cluster == "local":
+        (sweep.folder / LOGS / STOP).touch()  # the command that made the sweep would start what waits for its turn
     for cluster in {sweep.job(each.run)[0] for each in active}:
         cancel_jobs(cluster, [each.job for each in active if sweep.job(each.run)[0] == cluster])
-    for each in active:
+    ended = [each for each in active if read_status(sweep.run_dir(each.run)).get("state") != FINISHED]
+    for each in ended:
         write_status(sweep.run_dir(each.run), state=CANCELLED, error="by spacecast-sweep cancel", job=each.job)
         close_dead(sweep.run_dir(each.run))
-    say(f"{len(active)} runs cancelled")
+    say(f"{len(ended)} runs cancelled")
 
 
 def report(folder: Path, scores: Sequence[str]) -> None:
@@ -162,6 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code, line = 2, str(error)
     except KeyboardInterrupt:
         code, line = 130, "interrupted"
+    except Interrupted as stop:
+        code, line = int(stop.code or 0), str(stop)
     except Exception as error:  # noqa: BLE001 - the last resort
         if os.environ.get("SPACECAST_DEBUG"):
             traceback.print_exc()

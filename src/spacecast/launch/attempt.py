@@ -5,15 +5,18 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spacecast.launch.lock import locked
 from spacecast.launch.status import FAILED, FINISHED, RUNNING, here, read_status, write_status
 
 log = logging.getLogger(__name__)
 
 EXIT_CODE = 75  # of a run that a signal has ended and that goes on when it is started again
+PATIENCE = 120.0  # seconds; a file server may take as long to see that the node of the attempt before has died
 
 
 @dataclass(frozen=True)
@@ -52,17 +55,23 @@ class Attempt:
             raise RuntimeError(f"{folder}: {reason}")
         if environment.cluster == "local":
             _meet_locally(environment)
+        with locked(folder, PATIENCE) if first else nullcontext():
+            self._work(environment, folder, first, restarts)
+
+    def _work(self, environment: Any, folder: Path, first: bool, restarts: int) -> None:
+        """Do the work; `status.json` says that it runs, and why it broke where the work does not say so itself."""
         if first:
             began = {"state": RUNNING, "error": None, "exit_code": None, **here()}
             write_status(folder, job=environment.job_id, restarts=restarts, **began)
         try:
             locate(self.work)(self.command, self.run_dir)
         except SystemExit as leaving:
-            if environment.cluster == "local" and leaving.code == EXIT_CODE:
+            wanted = getattr(leaving, "name", "SIGUSR2") == "SIGUSR2"  # other signals come from whoever ends the sweep
+            if environment.cluster == "local" and leaving.code == EXIT_CODE and wanted:
                 environment._requeue(self.max_restarts - restarts)
             raise
         except Exception as error:
-            if first and read_status(folder).get("state") != FAILED:  # it broke before it could say so
+            if first and read_status(folder).get("state") != FAILED:
                 line = " ".join(f"{type(error).__name__}: {error}".split())
                 write_status(folder, state=FAILED, exit_code=1, error=line)
             raise

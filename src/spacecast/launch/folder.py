@@ -12,6 +12,7 @@ from spacecast.core.errors import UserError
 
 FILE = "sweep.json"
 CODE, LOGS = "code", "jobs"
+STOP = "stop"  # a file among the logs: the sweep was cancelled, nothing more is to be started
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
 from spacecast.core.errors import UserError
 from spacecast.launch.attempt import Attempt
+from spacecast.launch.folder import STOP
+from spacecast.launch.queue import end_controllers, is_controller
 
 MISREAD = ("bash", "interactive")  # job names that Lightning takes for a shell; it would train each task alone
 OURS = ("array", "error", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "signal", "time")
@@ -118,21 +122,31 @@ class Launcher:
         }
         return {name: value for name, value in wanted.items() if value is not None}
 
-    def submit(self, attempts: Sequence[Attempt], tasks_per_node: int, logs: Path, code: Path) -> list[str]:
+    def submit(
+        self,
+        attempts: Sequence[Attempt],
+        tasks_per_node: int,
+        logs: Path,
+        code: Path,
+        told: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> list[str]:
         """Hand runs to the scheduler, several as one array, and return their job numbers.
+
+        On this machine it returns when all have ended; an exception meanwhile, such as that of a signal, ends them.
 
         Args:
             attempts: one for each run.
             tasks_per_node: processes on each node.
             logs: folder of submitit's scripts and of what the jobs print.
             code: snapshot of the code.
+            told: called with the job numbers so far as soon as there are more of them.
 
         Raises:
             UserError: there is no scheduler, or it refuses; nothing is queued then.
 
         """
         if self.cluster == "local":
-            return self._run_locally(attempts, tasks_per_node, logs, code)
+            return self._run_locally(attempts, tasks_per_node, logs, code, told)
         if shutil.which("sbatch") is None or shutil.which("srun") is None:
             raise UserError("launcher: there is no sbatch here; submit from a login node, or use launcher=slurm_debug")
         from submitit import SlurmExecutor
@@ -147,7 +161,9 @@ class Launcher:
                     jobs = [executor.submit(attempt) for attempt in attempts]
             except FailedJobError as error:
                 raise UserError(f"launcher: Slurm refuses: {_reason(str(error))}") from error
-        return [str(job.job_id) for job in jobs]
+        numbers = [str(job.job_id) for job in jobs]
+        told(numbers)
+        return numbers
 
     def _rehearse(self, executor: Any) -> None:
         """Let Slurm judge the request without queueing it: some sites queue for ever what can never start."""
@@ -158,8 +174,18 @@ class Launcher:
         if done.returncode:
             raise UserError(f"launcher: Slurm refuses: {_reason(done.stderr)}")
 
-    def _run_locally(self, attempts: Sequence[Attempt], tasks_per_node: int, logs: Path, code: Path) -> list[str]:
-        """The same pickles and processes by submitit's local executor, at most `parallel` at a time."""
+    def _run_locally(
+        self,
+        attempts: Sequence[Attempt],
+        tasks_per_node: int,
+        logs: Path,
+        code: Path,
+        told: Callable[[Sequence[str]], None],
+    ) -> list[str]:
+        """The same pickles and processes by submitit's local executor, at most `parallel` at a time.
+
+        The rest is not started once the sweep has been cancelled.
+        """
         from submitit import LocalExecutor
 
         jobs: list[Any] = []
@@ -172,13 +198,33 @@ class Launcher:
                 signal_delay_s=self.signal_seconds,
                 setup=self.setup,
             )
-            for attempt in attempts:
-                while sum(not job.done() for job in jobs) >= self.parallel:
-                    time.sleep(0.5)
-                jobs.append(executor.submit(attempt))
-            while not all(job.done() for job in jobs):
-                time.sleep(0.5)
+            with _ended_with_us():
+                for attempt in attempts:
+                    _wait(jobs, self.parallel - 1)
+                    if (logs / STOP).exists():
+                        break
+                    jobs.append(executor.submit(attempt))
+                    told([str(job.job_id) for job in jobs])
+                _wait(jobs, 0)
         return [str(job.job_id) for job in jobs]
+
+
+def _wait(jobs: Sequence[Any], most: int) -> None:
+    """Wait until at most so many jobs run."""
+    while sum(not job.done() for job in jobs) > most:
+        time.sleep(0.5)
+
+
+@contextmanager
+def _ended_with_us() -> Iterator[None]:
+    """End the jobs that were started within the block when an exception ends it; they save first."""
+    before = set(psutil.Process().children())
+    try:
+        yield
+    except BaseException:
+        ours = set(psutil.Process().children(recursive=True)) - before
+        end_controllers([process for process in ours if is_controller(process)])
+        raise
 
 
 def _interpreter(code: Path) -> str:

@@ -73,7 +73,7 @@ def _one(sweep: Sweep, run: Run, queues: dict[str, dict[str, str]]) -> Progress:
     if not state or (job and status.get("job") != job):  # nothing, or only what an earlier submission left
         why = fate(cluster, job, sweep.folder / LOGS) if job else ""
         return Progress(run, LOST if job else state or MISSING, False, job, status, why)
-    if state == RUNNING or (state == INTERRUPTED and job):
+    if state == RUNNING or (state == INTERRUPTED and cluster == "slurm"):  # Slurm would have queued it again
         why = (fate(cluster, job, sweep.folder / LOGS) if job else "") or "it is gone without a word"
         state = CANCELLED if "CANCELLED" in why else LOST
         write_status(sweep.run_dir(run), state=state, error=why)

@@ -1,16 +1,20 @@
 """What a scheduler knows: which jobs it still has, why one is gone, and their end."""
 
 import getpass
-import os
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from spacecast.core.errors import UserError
+
+CONTROLLER = "submitit.local._local"  # module of what watches over a job on this machine
+SAVE_SECONDS, REPEAT_SECONDS, END_SECONDS = 30.0, 3.0, 10.0
 
 
 def active_jobs(cluster: str) -> dict[str, str]:
@@ -47,15 +51,16 @@ def fate(cluster: str, job: str, logs: Path) -> str:
 
 
 def cancel_jobs(cluster: str, jobs: Sequence[str]) -> None:
-    """End jobs, queued or running.
+    """End jobs, queued or running; those of this machine are gone when it returns.
 
     Raises:
         UserError: Slurm refuses.
 
     """
     if cluster != "slurm":
-        for job in jobs:
-            os.kill(int(job), signal.SIGINT)
+        controllers = [process for job in jobs for process in _controllers(int(job))]
+        _signal(controllers, signal.SIGINT)
+        _left(controllers, END_SECONDS)
         return
     done = _run(["scancel", *jobs])
     if done is None or done.returncode:
@@ -91,10 +96,56 @@ def _last_words(logs: Path, job: str) -> str:
     return " ".join([*lines][-1:])[-300:]
 
 
+def is_controller(process: psutil.Process) -> bool:
+    """Whether a process watches over a job of this machine."""
+    try:
+        return CONTROLLER in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def end_controllers(controllers: Sequence[psutil.Process]) -> None:
+    """End jobs of this machine, after they have saved.
+
+    The signal is repeated: one that comes while a job still imports is lost.
+    """
+    until = time.monotonic() + SAVE_SECONDS
+    while (controllers := _left(controllers, 0)) and time.monotonic() < until:
+        _signal(controllers, signal.SIGTERM)
+        _left(controllers, REPEAT_SECONDS)
+    _signal(controllers, signal.SIGINT)
+    _left(controllers, END_SECONDS)
+
+
+def _controllers(job: int) -> list[psutil.Process]:
+    """The process of a job, or the one below the shell that sets it up."""
+    try:
+        process = psutil.Process(job)
+        return [each for each in (process, *process.children(recursive=True)) if is_controller(each)]
+    except psutil.Error:
+        return []
+
+
+def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    """Send a signal to those that are still there."""
+    for process in processes:
+        with suppress(psutil.Error):
+            process.send_signal(number)
+
+
+def _left(controllers: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that are still there after at most so many seconds."""
+    until = time.monotonic() + seconds
+    while (left := [each for each in controllers if is_controller(each)]) and time.monotonic() < until:
+        time.sleep(0.1)
+    return left
+
+
 def _local_jobs() -> dict[str, str]:
-    """Controllers of submitit's local executor, by process number."""
+    """Controllers of submitit's local executor, or the shells around them, by process number."""
     jobs = {}
     for process in psutil.process_iter(["pid", "cmdline", "status"]):
-        if "submitit.local._local" in (process.info["cmdline"] or []) and process.info["status"] != "zombie":
+        known = any(CONTROLLER in word for word in process.info["cmdline"] or [])
+        if known and process.info["status"] != psutil.STATUS_ZOMBIE:
             jobs[str(process.info["pid"])] = "RUNNING"
     return jobs

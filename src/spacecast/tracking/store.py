@@ -15,7 +15,7 @@ from spacecast.core.errors import UserError
 
 log = logging.getLogger(__name__)
 
-LOCK_SECONDS = 300.0
+LOCK_SECONDS, BUSY_SECONDS = 300.0, 20.0
 _REMOTE = ("http", "https", "databricks", "databricks-uc", "postgresql", "mysql", "mssql")
 
 
@@ -82,7 +82,8 @@ def ensure_store(uri: str) -> str:
         The URI with an absolute path.
 
     Raises:
-        UserError: the address is not acceptable, or the file is no MLflow store of this or an older MLflow.
+        UserError: the address is not acceptable, or the file is no MLflow store of this or an older MLflow, or it is
+            locked or cannot be opened now.
         OSError: the folder cannot be written.
 
     """
@@ -128,10 +129,12 @@ def _revision(path: Path) -> str | None:
     if not path.exists() or path.stat().st_size == 0:
         return None
     try:
-        with closing(sqlite3.connect(path, timeout=20)) as connection:
+        with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             query = "SELECT version_num FROM alembic_version"
             rows = connection.execute(query).fetchall() if "alembic_version" in tables else []
+    except sqlite3.OperationalError as error:  # locked, no permission, failing disk: nothing is wrong with the store
+        raise UserError(f"MLflow store {path} is locked or cannot be opened ({error}); try again later") from error
     except sqlite3.DatabaseError as error:
         raise UserError(f"{path} is no MLflow store ({error}); move it away or set logger.tracking_uri") from error
     if not tables:
@@ -181,7 +184,7 @@ def _upgrade(path: Path, temporary: Path) -> None:
     """Copy a store and upgrade the copy; keep the old one beside it."""
     from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine
 
-    with closing(sqlite3.connect(path, timeout=20)) as source, closing(sqlite3.connect(temporary)) as target:
+    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as source, closing(sqlite3.connect(temporary)) as target:
         source.backup(target)
     engine = create_sqlalchemy_engine(f"sqlite:///{temporary}")
     try:
