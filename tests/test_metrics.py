@@ -124,6 +124,8 @@ def test_fair_crps_is_unbiased_in_the_number_of_members() -> None:
 def test_unknown_estimator_is_refused() -> None:
     with pytest.raises(UserError, match="unknown CRPS estimator 'unfair'; did you mean 'fair'"):
         metrics.crps_ensemble(torch.zeros(2, 1, 1), torch.zeros(1, 1), axis=0, estimator="unfair")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="unknown CRPS estimator"):
+        metrics.crps_ensemble(torch.zeros(1, 1, 1), torch.zeros(1, 1), axis=0, estimator="unfair")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("count", [2, 5, 20])

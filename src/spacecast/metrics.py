@@ -79,6 +79,7 @@ def crps_entries(
     """Ensemble CRPS of every entry, shape of `truth`; see `crps_ensemble`."""
     members = members.movedim(axis, 0)
     if len(members) == 1:
+        latent.check_estimator(estimator)
         return (members[0] - truth).abs()
     if members.numel() > LARGE:
         parts = zip(members.split(1, dim=-1), truth.split(1, dim=-1), strict=True)

@@ -159,6 +159,8 @@ def test_wrong_settings_are_refused(tiny_spec, tiny_graph, batch):
         ElboObjective(tiny_spec, members=1)
     with pytest.raises(UserError, match="unknown CRPS estimator"):
         ElboObjective(tiny_spec, estimator="biased")
+    with pytest.raises(UserError, match="unknown CRPS estimator 'ecdf'"):
+        ElboObjective(tiny_spec, estimator="ecdf")
     with pytest.raises(UserError, match="unknown reduction 'sum'"):
         ElboObjective(tiny_spec, reduction="sum")
     with pytest.raises(UserError, match="every weight of the loss is 0"):

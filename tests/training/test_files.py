@@ -10,7 +10,7 @@ import torch
 
 from spacecast.core.errors import UserError
 from spacecast.training.checkpoint import load_checkpoint
-from spacecast.training.files import WholeFiles, bring_best, newest, read_whole, remove_partial, write_whole
+from spacecast.training.files import WholeFiles, bring_best, newest, remove_partial, write_whole
 
 
 def content(number: int) -> dict:
@@ -96,7 +96,7 @@ def test_a_damaged_checkpoint_is_recognised_and_the_one_before_used(tmp_path, ki
     assert (path.name, found["number"]) == ("last.ckpt", 1)
     damage(tmp_path / "last.ckpt", kind)
     with pytest.raises(UserError, match="cannot be read"):
-        read_whole(tmp_path / "last.ckpt")
+        load_checkpoint(tmp_path / "last.ckpt")
     with caplog.at_level(logging.WARNING):
         path, found = newest(tmp_path)
     assert (path.name, found["number"]) == ("previous.ckpt", 0)

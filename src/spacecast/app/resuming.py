@@ -116,15 +116,15 @@ def find_start(plain: Plain) -> Start:
         UserError: a checkpoint that is asked for is absent or damaged.
 
     """
-    from spacecast.training.checkpoint import find_checkpoint
-    from spacecast.training.files import newest, read_whole
+    from spacecast.training.checkpoint import find_checkpoint, load_checkpoint
+    from spacecast.training.files import newest
 
     own = newest(Path(plain["paths"]["run_dir"]) / "checkpoints")
     if own is not None:
         return _start(*own, own=True)
     if plain["resume"]:
         path = Path(plain["resume"]).expanduser()
-        found = (path, read_whole(path)) if path.is_file() else newest(path / "checkpoints") or newest(path)
+        found = (path, load_checkpoint(path)) if path.is_file() else newest(path / "checkpoints") or newest(path)
         if found is None:
             raise UserError(f"resume={path}: no checkpoint there; give a .ckpt file or the folder of a run")
         if "reference" in found[1]["spacecast"]:  # began as published weights
@@ -132,7 +132,7 @@ def find_start(plain: Plain) -> Start:
         return _start(*found, own=False)
     if plain["init_from"]:
         file = find_checkpoint(Path(plain["init_from"]).expanduser())
-        return Start(weights=file, parent=_start(file, read_whole(file), own=False).parent)
+        return Start(weights=file, parent=_start(file, load_checkpoint(file), own=False).parent)
     return Start()
 
 

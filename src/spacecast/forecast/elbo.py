@@ -1,21 +1,23 @@
 """What training of a latent-variable model minimises: evidence lower bound, score of ensembles, penalties."""
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from spacecast.core.errors import UserError, nearest
+from spacecast.core.errors import UserError
 from spacecast.core.protocols import LatentStepModel, StepModel
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch, Forecast, LossTerms, Stage, StepOutput
 from spacecast.forecast.objectives import Errors
 from spacecast.forecast.rollout import rollout
 from spacecast.losses.divergence import DivergencePenalty
-from spacecast.losses.latent import Estimator, crps_ensemble, kl_gauss, mean_squared_error_of_mean
+from spacecast.losses.latent import check_estimator, crps_ensemble, kl_gauss, mean_squared_error_of_mean
 from spacecast.losses.pointwise import LossName, Reduction
+
+TrainingEstimator = Literal["fair", "almost_fair"]  # `ecdf` rewards an ensemble for too little spread
 
 
 class ElboObjective(nn.Module):
@@ -57,15 +59,14 @@ class ElboObjective(nn.Module):
         crps_weight: float = 0.0,
         mean_weight: float = 0.0,
         members: int = 2,
-        estimator: Estimator = "fair",
+        estimator: TrainingEstimator = "fair",
         alpha: float = 0.95,
         div_weight: float = 0.0,
         reduction: Reduction = "mean",
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        if estimator not in get_args(Estimator):
-            raise UserError(f"unknown CRPS estimator {estimator!r}; {nearest(estimator, get_args(Estimator))}")
+        check_estimator(estimator, get_args(TrainingEstimator))
         if members < 2:
             raise UserError(f"loss.members is {members}: an ensemble needs 2 members or more")
         self.errors = Errors(spec, loss=loss, variable_weights=variable_weights, reduction=reduction)

@@ -1,5 +1,6 @@
 """Losses of distributions that are known by their parameters or by samples."""
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -18,6 +19,12 @@ def kl_gauss(mean: Tensor, std: Tensor, prior_mean: Tensor, prior_std: Tensor) -
     ratio = (std / prior_std).square()
     distance = ((mean - prior_mean) / prior_std).square()
     return 0.5 * (ratio + distance - 1 - ratio.log())
+
+
+def check_estimator(estimator: str, known: Sequence[str] = get_args(Estimator)) -> None:
+    """Refuse an estimator of the CRPS that is none of the known ones."""
+    if estimator not in known:
+        raise UserError(f"unknown CRPS estimator {estimator!r}; {nearest(estimator, known)}")
 
 
 def crps_ensemble(members: Tensor, truth: Tensor, *, estimator: Estimator = "fair", alpha: float = 0.95) -> Tensor:
@@ -39,8 +46,7 @@ def crps_ensemble(members: Tensor, truth: Tensor, *, estimator: Estimator = "fai
         UserError: for one member, or an unknown estimator.
 
     """
-    if estimator not in get_args(Estimator):
-        raise UserError(f"unknown CRPS estimator {estimator!r}; {nearest(estimator, get_args(Estimator))}")
+    check_estimator(estimator)
     count = len(members)
     if count < 2:
         raise UserError(f"the CRPS of an ensemble needs 2 members or more, found {count}")

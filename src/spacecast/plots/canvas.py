@@ -34,12 +34,8 @@ STYLE: dict[Any, Any] = {
 }
 FORECAST, BASELINE, TRUTH, SPREAD = "#1f5a99", "#9a9a9a", "#222222", "#d1662a"
 EARTH = "#8d949c"
-PANE, HEADING, GAP, BAR = (
-    1.75,
-    0.27,
-    0.12,
-    0.5,
-)  # inches: height of a plane, room above it, between planes, for a colour bar
+# in inches: height of a plane, room above it, between planes, and for a colour bar
+PANE, HEADING, GAP, BAR = 1.75, 0.27, 0.12, 0.5
 
 
 class ScoreTable(Protocol):

@@ -112,12 +112,8 @@ def _draw_columns(
             index = spec.state.index(name)
             fields = [field[:, index] for field in columns.values()]
             shared, own = colours(fields[0], fields[1]), _own_colours(fields[2])
-            headings = list(columns)
-            headings = [
-                f"{label(name)}, {headings[0]}",
-                headings[1],
-                f"{headings[2]}{label('', spec.state.units[index])}",
-            ]
+            first, second, third = columns
+            headings = (f"{label(name)}, {first}", second, third + label("", spec.state.units[index]))
             for place, (field, heading) in enumerate(zip(fields, headings, strict=True)):
                 column = 3 * group + place
                 pane = lattice.plane(row, column, labelled=(lowest, column == 0))

@@ -151,23 +151,13 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     for path in (folder / LAST, folder / PREVIOUS):
         if path.is_file():
             try:
-                return path, read_whole(path)
+                return path, load_checkpoint(path)
             except UserError as error:
                 fault = error
                 log.warning("%s; looking for the one before", error)
     if fault is not None:
         raise UserError(f"no checkpoint in {folder} can be read: remove them to start anew") from fault
     return None
-
-
-def read_whole(path: Path) -> dict[str, Any]:
-    """Read a checkpoint, which is held against its check sums.
-
-    Raises:
-        UserError: the file is damaged or no checkpoint of spacecast.
-
-    """
-    return load_checkpoint(path)
 
 
 def bring_best(source: Path, folder: Path, score: float) -> bool:
