@@ -119,3 +119,15 @@ def test_make_help_lists_every_target():
     phony = set(re.findall(r"^\.PHONY: (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert phony == set(re.findall(r"^  make (\S+)", _run(["make", "-C", ROOT, "help"]), re.MULTILINE))
     assert {"help", "install", "demo", "test", "test-fast", "check", "clean"} <= phony
+
+
+def test_the_citation_file_names_this_version_and_licence():
+    import yaml
+
+    import spacecast
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == spacecast.__version__
+    assert citation["license"] == _project()["license"]
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert all(entry["authors"] and entry["url"].startswith("https://arxiv.org/abs/") for entry in citation["references"])
