@@ -45,7 +45,7 @@ OWNERS = {
     "psutil": {"app", "launch"},
     "pytorch_lightning": {"training", "data.datamodule", "tracking.logger"},
     "rich": {"app"},
-    "scipy": {"graphs", "simulation"},
+    "scipy": {"graphs", "simulation", "evaluation"},
     "submitit": {"launch"},
     "torch_geometric": {"graphs", "nn", "models"},
     "xarray": STORAGE,

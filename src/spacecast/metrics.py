@@ -1,4 +1,4 @@
-"""Scores of forecasts as pure tensor functions.
+"""Scores of forecasts as pure tensor functions, and what there is to know of each score.
 
 Fields have shape (..., node, variable), ensembles one more axis of members, named by `axis`. Every function averages
 over the nodes of `mask` (all nodes when None) and returns (..., variable). Square roots are left to the caller, who
@@ -6,6 +6,7 @@ takes them after averaging over windows: the root of a mean is not the mean of r
 """
 
 import math
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +16,66 @@ from spacecast.losses import latent
 from spacecast.losses.latent import Estimator
 
 LARGE = 2**24  # numbers of an ensemble beyond which it is sorted variable by variable
+ROUNDING = 1e-6  # of the size of a value: what single precision may make of it
+NON_NEGATIVE = ("rho", "P", "T")  # density, pressure and temperature
+
+
+class Facts(NamedTuple):
+    """What there is to know of a score of `scores.csv` beside its numbers.
+
+    label: for axes and tables.
+    best: value of a perfect forecast; None: the score does not tell a better forecast from a worse one.
+    units: those of the variable, 1 for none, or those of B per R_E.
+    """
+
+    label: str
+    best: float | None
+    units: Literal["variable", "1", "gradient"] = "variable"
+
+
+FACTS = {
+    "rmse": Facts("RMSE", 0.0),
+    "mae": Facts("mean absolute error", 0.0),
+    "bias": Facts("mean error", 0.0),
+    "correlation": Facts("correlation", 1.0, "1"),
+    "persistence_rmse": Facts("RMSE of persistence", 0.0),
+    "persistence_mae": Facts("mean absolute error of persistence", 0.0),
+    "skill": Facts("1 - RMSE / persistence", 1.0, "1"),
+    "member_rmse": Facts("RMSE of the members", 0.0),
+    "crps": Facts("CRPS", 0.0),
+    "spread": Facts("spread", None),
+    "spread_skill_ratio": Facts("spread / skill", 1.0, "1"),
+    "div_b": Facts("mean |div B|", 0.0, "gradient"),
+    "div_b_truth": Facts("mean |div B| of the truth", None, "gradient"),
+    "negative_share": Facts("share of cells below 0", 0.0, "1"),
+    "negative_share_truth": Facts("share of cells below 0 in the truth", None, "1"),
+}
+
+
+def distance_to_best(metric: str, value: float) -> float:
+    """How far a score is from that of a perfect forecast; infinite for what is no number or has no best value."""
+    best = FACTS[metric].best if metric in FACTS else None
+    return math.inf if best is None or not math.isfinite(value) else abs(value - best)
+
+
+def changes(persistence_mse: Tensor, truth_square: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Whether a variable changes by more than rounding, so that its errors can be held against those of persistence.
+
+    All means over variables take those that do, and leave the others out.
+
+    Args:
+        persistence_mse: mean squared error of persistence, standardised, shape (..., variable).
+        truth_square: mean square of the standardised truth, same shape.
+        mean, std: by which it was standardised, shape (variable,).
+
+    """
+    return persistence_mse > ROUNDING**2 * (truth_square + (mean / std).square())
+
+
+def variable_mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Mean over the variables that count, last axis removed: NaN where one of them is NaN, or where there is none."""
+    total = torch.where(counted, values, torch.zeros_like(values)).sum(dim=-1)
+    return total / counted.sum(dim=-1)
 
 
 def node_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -200,7 +200,7 @@ def test_the_report_has_every_run_and_the_spread_over_seeds(grid, capsys):
     assert out.strip() == (grid / "report.md").read_text().strip()
     assert "| 64 | 3 | 0.642 ± 0.001 | 0.321 ± 0.0005 | 0.4815 ± 0.00075 |" in out
     assert "Best by skill/mean: model.hidden_dim=64." in out
-    assert "is more than twice the standard error" in out
+    assert "is significant" in out
     lines = (grid / "report.csv").read_text().splitlines()
     assert lines[0] == "run,model.hidden_dim,seed,skill/mean@1,skill/mean@last,skill/mean"
     assert lines[1] == "0,8,1,0.081,0.0405,0.06075"

@@ -110,15 +110,15 @@ def test_constant_field_gets_a_usable_scale(root, caplog):
     with caplog.at_level(logging.WARNING):
         spec = RunDatastore(root, [1, 2]).spec
     by = STATE.index("By")
-    assert spec.state.std[by] == 1
-    assert spec.diff_std[by] == 1
+    assert spec.state.std[by] == 2.5
+    assert spec.diff_std[by] == 2.5
     assert "By" in caplog.text
     assert (spec.state.std > 0).all()
 
 
-def test_floor_std_keeps_small_but_real_spread():
+def test_floor_std_keeps_small_but_real_spread_and_scales_a_constant_by_its_size():
     std = floor_std(np.array([0.0, 1e-9, 1e-9, np.nan]), np.array([0.0, 1e-9, 5.0, 1.0]), list("abcd"), "variable")
-    np.testing.assert_array_equal(std, [1.0, 1e-9, 1.0, 1.0])
+    np.testing.assert_array_equal(std, [1.0, 1e-9, 5.0, 1.0])
 
 
 def test_scales_that_differ_by_units_are_refused():

@@ -2,7 +2,7 @@ from typing import NamedTuple
 
 import pytest
 
-from spacecast.tracking.names import choose_params, clean, score_points
+from spacecast.tracking.names import Point, choose_params, clean, score_points
 
 
 class Row(NamedTuple):
@@ -64,12 +64,21 @@ def test_only_ratios_to_persistence_are_averaged_over_variables():
         for lead in (1, 2):
             rows.append(Row("persistence_rmse", variable, "", lead * 10.0, "all", 100.0 * lead))
             rows.append(Row("rmse", variable, "", lead * 10.0, "all", 100.0 * lead * factor * lead))
+            rows.append(Row("skill", variable, "1", lead * 10.0, "all", 1 - factor * lead))
+    rows += [Row("skill", "mean", "1", lead * 10.0, "all", 1 - 0.375 * lead) for lead in (1, 2)]
     points = {(point.name, point.step): point.value for point in score_points(rows)}
     assert points["test_rmse_ratio_by_lead/mean", 1] == pytest.approx(0.375)
     assert points["test/rmse_ratio_first_lead", 0] == pytest.approx(0.375)
     assert points["test/rmse_ratio_last_lead", 0] == pytest.approx(0.75)
     assert points["test/rmse_ratio", 0] == pytest.approx(0.5625)
     assert ("test/rmse_mean", 0) not in points  # nT and km/s have no mean
+
+
+def test_a_variable_without_a_skill_is_left_out_of_the_ratio_as_everywhere():
+    errors = {"rmse": 0.3, "persistence_rmse": 1e-9}
+    rows = [Row(metric, "By", "nT", 10.0, "all", value) for metric, value in errors.items()]
+    rows += [Row("skill", "By", "1", 10.0, "all", float("nan")), Row("skill", "mean", "1", 10.0, "all", 0.75)]
+    assert Point("test/rmse_ratio", 0.25, 0) in score_points(rows)
 
 
 def test_no_rows_no_points():

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from spacecast.core.errors import UserError
+from spacecast.core.text import several
 from spacecast.evaluation.scores import Scores
+from spacecast.evaluation.significance import verdict
 from spacecast.launch.folder import Run, Sweep
 from spacecast.launch.progress import Progress, progress
 from spacecast.launch.status import FINISHED
+from spacecast.metrics import distance_to_best
 
 DEFAULT = ("skill/mean@1", "skill/mean@last", "skill/mean")
-LESS_IS_BETTER = ("rmse", "mae", "mse", "crps", "nll", "bias", "div_b")
 SEED = "seed"
 
 
@@ -28,14 +29,14 @@ class Row:
         values: of the keys that differ, as typed; empty where a run has none.
         scores: means over the runs, one for each column.
         spread: standard deviations over the runs; NaN for a single one.
-        runs: how many.
+        each: the last of the scores of each run, by which the rows are ranked.
 
     """
 
     values: tuple[str, ...]
     scores: tuple[float, ...]
     spread: tuple[float, ...]
-    runs: int
+    each: tuple[float, ...]
 
 
 def write_report(folder: Path, wanted: Sequence[str]) -> str:
@@ -63,7 +64,7 @@ def write_report(folder: Path, wanted: Sequence[str]) -> str:
     if groups and len(groups) < len(rows):
         others = [key for key in keys if key != SEED]
         pieces += ["## Over seeds, mean ± standard deviation", _table([*others, "runs"], names, groups, None)]
-        pieces.append(_verdict(groups, others, names))
+        pieces.append(_verdict(groups, others, names[-1]))
     text = "\n\n".join(pieces) + "\n"
     _write_csv(folder / "report.csv", keys, names, done, rows)
     _write(folder / "report.md", text)
@@ -75,7 +76,8 @@ def _row(sweep: Sweep, run: Run, keys: Sequence[str], names: Sequence[str]) -> R
     """Parameters and scores of a run."""
     table = Scores.read_csv(sweep.run_dir(run) / "scores.csv")
     values = tuple(run.values.get(key, "") for key in keys)
-    return Row(values, tuple(pick(table, name) for name in names), (float("nan"),) * len(names), 1)
+    scores = tuple(pick(table, name) for name in names)
+    return Row(values, scores, (float("nan"),) * len(names), scores[-1:])
 
 
 def pick(table: Scores, name: str) -> float:
@@ -105,51 +107,47 @@ def _over_seeds(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
         groups.setdefault(row.values[:place] + row.values[place + 1 :], []).append(row)
     found = []
     for values, members in groups.items():
-        columns = list(zip(*(member.scores for member in members), strict=True))
-        means = tuple(statistics.fmean(column) for column in columns)
-        spread = tuple(statistics.stdev(column) if len(column) > 1 else float("nan") for column in columns)
-        found.append(Row(values, means, spread, len(members)))
+        columns = np.array([member.scores for member in members])
+        with np.errstate(invalid="ignore"):  # of scores that are infinite
+            spread = columns.std(axis=0, ddof=1) if len(members) > 1 else np.full(columns.shape[1], np.nan)
+            means = columns.mean(axis=0)
+        found.append(Row(values, tuple(means.tolist()), tuple(spread.tolist()), tuple(columns[:, -1].tolist())))
     return found
 
 
 def _state_lines(states: Sequence[Progress]) -> str:
     """How many runs there are in each state, and what went wrong."""
     counts = {state: sum(each.state == state for each in states) for state in dict.fromkeys(s.state for s in states)}
-    lines = [f"{len(states)} runs: " + ", ".join(f"{count} {state}" for state, count in counts.items())]
+    lines = [f"{several(len(states), 'run')}: " + ", ".join(f"{count} {state}" for state, count in counts.items())]
     lines += [f"- run {s.run.number} ({s.run.name}): {s.state}, {s.why}" for s in states if s.state != FINISHED]
     return "\n".join(lines)
 
 
 def _table(left: Sequence[str], names: Sequence[str], rows: Sequence[Row], runs: Sequence[Run] | None) -> str:
-    """A table in Markdown, best first by the last score."""
-    order = sorted(range(len(rows)), key=lambda index: _badness(names[-1], rows[index].scores[-1]))
+    """A table in Markdown, best first by the last score; what is no number, or has no best value, comes last."""
+    order = sorted(range(len(rows)), key=lambda index: distance_to_best(metric_of(names[-1]), rows[index].scores[-1]))
     lines = [_line([*left, *names]), _line(["---"] * len(left) + ["---:"] * len(names))]
     for index in order:
         row = rows[index]
-        head = [str(runs[index].number), *row.values] if runs is not None else [*row.values, str(row.runs)]
+        head = [str(runs[index].number), *row.values] if runs is not None else [*row.values, str(len(row.each))]
         lines.append(_line([*head, *map(_cell, row.scores, row.spread)]))
     return "\n".join(lines)
 
 
-def _verdict(groups: Sequence[Row], keys: Sequence[str], names: Sequence[str]) -> str:
-    """Whether the best is better than the second best by more than the seeds make."""
-    ranked = sorted(groups, key=lambda row: _badness(names[-1], row.scores[-1]))
-    if len(ranked) < 2 or min(ranked[0].runs, ranked[1].runs) < 2:
-        return "Too few seeds to tell a difference from chance."
-    best, second = ranked[:2]
-    gap = abs(best.scores[-1] - second.scores[-1])
-    noise = float(np.hypot(best.spread[-1] / best.runs**0.5, second.spread[-1] / second.runs**0.5))
-    name = ", ".join(f"{key}={value}" for key, value in zip(keys, best.values, strict=True))
-    clear = "is more than" if gap > 2 * noise else "is not more than"
-    return f"Best by {names[-1]}: {name}. Its lead of {gap:.3g} {clear} twice the standard error of {noise:.2g}."
+def metric_of(name: str) -> str:
+    """The metric in `METRIC/VARIABLE[@LEAD]`."""
+    return name.partition("@")[0].partition("/")[0]
 
 
-def _badness(name: str, value: float) -> float:
-    """For sorting, best first; what is not a number comes last."""
-    if not np.isfinite(value):
-        return float("inf")
-    metric = name.partition("/")[0]
-    return abs(value) if metric.removeprefix("persistence_") in LESS_IS_BETTER else -value
+def _verdict(groups: Sequence[Row], keys: Sequence[str], name: str) -> str:
+    """Which row is the best, and whether its lead is more than chance."""
+    ranked = sorted(groups, key=lambda row: distance_to_best(metric_of(name), row.scores[-1]))
+    known = [row for row in ranked if np.isfinite(distance_to_best(metric_of(name), row.scores[-1]))]
+    if not known:
+        return f"{name} ranks none of them."
+    best = ", ".join(f"{key}={value}" for key, value in zip(keys, known[0].values, strict=True))
+    start = f"Best by {name}: {best}."
+    return f"{start} {verdict(known[0].each, known[1].each)}" if len(known) > 1 else start
 
 
 def _cell(value: float, spread: float) -> str:

@@ -121,7 +121,7 @@ def check_scales(rms: Mapping[str, np.ndarray], names: Sequence[str], factor: fl
 
 
 def floor_std(
-    std: np.ndarray, scale: np.ndarray, names: Sequence[str], what: str, replacement: np.ndarray | float = 1.0
+    std: np.ndarray, scale: np.ndarray, names: Sequence[str], what: str, replacement: np.ndarray | None = None
 ) -> np.ndarray:
     """Replace a vanishing standard deviation, by which nothing can be divided.
 
@@ -130,17 +130,19 @@ def floor_std(
         scale: magnitude of each variable; a std below 1e-6 of it is round-off.
         names: variable names, for the log.
         what: what the std belongs to, for the log.
-        replacement: value to put in its place.
+        replacement: value to put in its place, shape (variable,); None: the magnitude itself, 1 where that is 0.
 
     """
     vanishing = ~(std > 1e-6 * np.abs(scale))
     if vanishing.any():
         logger.warning(
-            "constant %s: %s; scaled as if its standard deviation were %s",
+            "constant %s: %s; scaled by %s",
             what,
             ", ".join(np.asarray(names)[vanishing]),
-            "that of the field" if np.ndim(replacement) else replacement,
+            "the standard deviation of the field" if replacement is not None else "its size",
         )
+    if replacement is None:
+        replacement = np.where(scale == 0, 1.0, np.abs(scale))
     return np.where(vanishing, replacement, std)
 
 

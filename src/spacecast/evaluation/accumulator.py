@@ -1,18 +1,19 @@
 """From forecasts, lead by lead, to scores."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from spacecast import metrics
-from spacecast.core.spec import DataSpec
+from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.evaluation.regions import RegionSums, region_masks
 from spacecast.evaluation.scores import Row, Scores
 from spacecast.losses.latent import Estimator, member_variance
 
-DIMENSIONLESS = ("correlation", "skill", "spread_skill_ratio")
+log = logging.getLogger(__name__)
 
 
 class Accumulator:
@@ -21,9 +22,12 @@ class Accumulator:
     Errors are summed in standardised units, where no large mean cancels, and scaled at the end: all scores are linear
     in the unit of the variable. RMSE is the root of the mean over all windows and nodes of the squared error.
 
+    A variable that does not change by more than rounding (`metrics.changes`) has no skill, which is NaN, and is left
+    out of all means over variables. A forecast that is no number makes the means NaN.
+
     Args:
         spec: grid, boundary, units and step of the data.
-        std: physical size of one standardised unit of each variable, shape (state,).
+        state: by whose mean and standard deviation the fields are standardised.
         leads: number of leads.
         members: ensemble members.
         regions: bounds of further regions, see `region_masks`.
@@ -35,14 +39,14 @@ class Accumulator:
     def __init__(
         self,
         spec: DataSpec,
-        std: np.ndarray,
+        state: FeatureSpec,
         leads: int,
         members: int = 1,
         regions: Mapping[str, Mapping[str, float]] | None = None,
         estimator: Estimator = "fair",
         seed: int = 0,
     ) -> None:
-        self.spec, self.std, self.leads, self.members, self.estimator = spec, np.asarray(std), leads, members, estimator
+        self.spec, self.state, self.leads, self.members, self.estimator = spec, state, leads, members, estimator
         masks = region_masks(spec, regions)
         self.regions = list(masks)
         self.scored = torch.as_tensor(np.flatnonzero(spec.interior))
@@ -51,6 +55,9 @@ class Accumulator:
         self.stencil_sums = RegionSums(np.stack(list(masks.values()))[:, centres], leads)
         self.ranks = np.zeros((leads, len(spec.state), members + 1), dtype=np.int64)
         self.generator = torch.Generator().manual_seed(seed)
+        self.positive = [spec.state.names.index(name) for name in metrics.NON_NEGATIVE if name in spec.state.names]
+        zero = torch.as_tensor(-state.mean / state.std)[self.positive]
+        self.zero = zero - metrics.ROUNDING * zero.abs()  # standardised, below rounding
 
     def add(self, lead: int, members: Tensor, truth: Tensor, start: Tensor) -> None:
         """Add some windows at one lead (counted from 0), standardised.
@@ -65,7 +72,8 @@ class Accumulator:
         self.scored = self.scored.to(truth.device)
         members, truth, start = (field.index_select(-2, self.scored) for field in (members, truth, start))
         mean = members[:, 0] if self.members == 1 else members.mean(dim=1)
-        entries = {"f": mean, "y": truth, "ff": mean.square(), "yy": truth.square(), "fy": mean * truth}
+        f, y = mean.double(), truth.double()  # variances are differences of these
+        entries = {"f": f, "y": y, "ff": f.square(), "yy": y.square(), "fy": f * y}
         for name, guess in (("", mean), ("persistence_", start)):
             error = guess - truth
             entries |= {f"{name}error": error, f"{name}square": error.square(), f"{name}absolute": error.abs()}
@@ -75,6 +83,9 @@ class Accumulator:
             entries["member_square"] = (members - truth.unsqueeze(1)).square().mean(dim=1)
             counts = metrics.rank_histogram(members, truth, axis=1, generator=self.generator)
             self.ranks[lead] += counts.cpu().numpy()
+        zero = self.zero.to(truth.device)
+        entries["negative_share"] = (members[..., self.positive] < zero).double().mean(dim=1)
+        entries["negative_share_truth"] = (truth[..., self.positive] < zero).double()
         for name, values in entries.items():
             self.sums.add(lead, name, values)
         self.sums.count(lead, truth.shape[0])
@@ -94,36 +105,69 @@ class Accumulator:
         self.stencil_sums.count(lead, truth.shape[0])
 
     def scores(self) -> Scores:
-        """The table of everything that was added."""
+        """The table of everything that was added; variables without a skill are named in the log."""
         names, units = self.spec.state.names, self.spec.state.units
-        rows = []
-        for metric, array in self._values().items():
-            ratio = metric in DIMENSIONLESS
-            scaled = array if ratio else array * self.std
-            labels = list(zip(names, ("1",) * len(names) if ratio else units, strict=True))
-            if ratio:
-                scaled, labels = np.concatenate([scaled, _mean(scaled)], axis=-1), [*labels, ("mean", "1")]
-            rows += self._rows(metric, labels, scaled)
-        if self.stencil_sums.sums:
-            labels = [("B", f"{units[names.index('Bx')]}/R_E")]
-            for metric in ("div_b", "div_b_truth"):
-                rows += self._rows(metric, labels, self.stencil_sums.mean(metric))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = {name: self.sums.mean(name) for name in self.sums.sums}
+            counted = self._counted(mean)
+            values = self._values(mean)
+        rows: list[Row] = []
+        for metric, array in values.items():
+            if metrics.FACTS[metric].units == "variable":
+                rows += self._rows(metric, list(zip(names, units, strict=True)), array * self.state.std)
+                continue
+            known = np.where(np.isfinite(array), array, np.nan)
+            among = counted & ~_constant(mean["y"], mean["yy"], self._offset) if metric == "correlation" else counted
+            average = metrics.variable_mean(torch.as_tensor(known), torch.as_tensor(among)).numpy()
+            known = np.where(counted, known, np.nan) if metric == "skill" else known
+            labels = [(name, "1") for name in (*names, "mean")]
+            rows += self._rows(metric, labels, np.concatenate([known, average[..., None]], axis=-1))
+        rows += [*self._divergence_rows(), *self._negative_rows(mean)]
+        self._name_left_out(counted)
         ranks = self.ranks if self.members > 1 else None
         return Scores(tuple(rows), int(self.sums.counts.max()), self.members, ranks)
 
-    def _values(self) -> dict[str, np.ndarray]:
-        """Scores in standardised units, each (lead, region, variable)."""
-        mean = {name: self.sums.mean(name) for name in self.sums.sums}
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self._ratios(mean)
+    @property
+    def _offset(self) -> np.ndarray:
+        """Mean of each variable in standard deviations."""
+        return np.asarray(self.state.mean / self.state.std, dtype=np.float64)
 
-    def _ratios(self, mean: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The same from means over nodes and windows."""
+    def _counted(self, mean: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Whether a variable counts in means over variables, shape (lead, region, variable)."""
+        sizes = (mean["persistence_square"], mean["yy"], self.state.mean, self.state.std)
+        return np.asarray(metrics.changes(*map(torch.as_tensor, sizes)))
+
+    def _name_left_out(self, counted: np.ndarray) -> None:
+        """Say which variables have no skill, and where, when it is not everywhere."""
+        out = np.asarray((~counted).any(axis=0))
+        texts = []
+        for name, everywhere, where in zip(self.spec.state.names, out[0], out.T, strict=True):
+            regions = [region for region, missing in zip(self.regions, where, strict=True) if missing]
+            if regions:
+                texts.append(name if everywhere else f"{name} in {' and '.join(regions)}")
+        if texts:
+            log.info("no skill, and left out of the means, since persistence is exact there: %s", ", ".join(texts))
+
+    def _divergence_rows(self) -> Iterator[Row]:
+        """Lines of div B, where there are both components."""
+        if self.stencil_sums.sums:
+            units = self.spec.state.units[self.spec.state.names.index("Bx")]
+            for metric in ("div_b", "div_b_truth"):
+                yield from self._rows(metric, [("B", f"{units}/R_E")], self.stencil_sums.mean(metric))
+
+    def _negative_rows(self, mean: Mapping[str, np.ndarray]) -> Iterator[Row]:
+        """Lines of the shares of cells below zero, for the variables that cannot be."""
+        labels = [(self.spec.state.names[index], "1") for index in self.positive]
+        for metric in ("negative_share", "negative_share_truth"):
+            yield from self._rows(metric, labels, mean[metric])
+
+    def _values(self, mean: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Scores in standardised units, each (lead, region, variable), from means over nodes and windows."""
         values = {
             "rmse": np.sqrt(mean["square"]),
             "mae": mean["absolute"],
             "bias": mean["error"],
-            "correlation": _correlation(mean),
+            "correlation": _correlation(mean, self._offset),
             "persistence_rmse": np.sqrt(mean["persistence_square"]),
             "persistence_mae": mean["persistence_absolute"],
         }
@@ -136,7 +180,7 @@ class Accumulator:
             values["spread_skill_ratio"] = correction * values["spread"] / values["rmse"]
         return values
 
-    def _rows(self, metric: str, labels: list[tuple[str, str]], values: np.ndarray) -> list[Row]:
+    def _rows(self, metric: str, labels: Sequence[tuple[str, str]], values: np.ndarray) -> list[Row]:
         """Lines of one metric from (lead, region, variable)."""
         step = self.spec.step_seconds
         return [
@@ -147,16 +191,14 @@ class Accumulator:
         ]
 
 
-def _correlation(mean: dict[str, np.ndarray]) -> np.ndarray:
+def _constant(mean: np.ndarray, square: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Whether a field varies by rounding alone, from means over nodes and windows; what is no number does not."""
+    return np.asarray(square - mean**2 <= metrics.ROUNDING**2 * (square + offset**2))
+
+
+def _correlation(mean: Mapping[str, np.ndarray], offset: np.ndarray) -> np.ndarray:
     """Pearson's coefficient over nodes and windows from means of f, y and their products; NaN for a constant."""
     covariance = mean["fy"] - mean["f"] * mean["y"]
     variances = (mean["ff"] - mean["f"] ** 2) * (mean["yy"] - mean["y"] ** 2)
-    return np.where(variances > 1e-20, covariance / np.sqrt(np.abs(variances)), np.nan)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the variables that have a value, last axis kept."""
-    known = ~np.isnan(values)
-    number = known.sum(axis=-1, keepdims=True)
-    total = np.where(known, values, 0).sum(axis=-1, keepdims=True)
-    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+    constant = _constant(mean["f"], mean["ff"], offset) | _constant(mean["y"], mean["yy"], offset)
+    return np.where(constant, np.nan, covariance / np.sqrt(np.abs(variances)))

@@ -68,7 +68,7 @@ def evaluate(
     trained = datastore.spec if spec is None else spec
     _check(datastore.spec, trained, {"batch_size": batch_size, "members": members, "member_chunk": member_chunk})
     data = WindowDataset(cast(Any, datastore), select_runs(datastore, runs), split, steps, limit=windows)
-    accumulator = Accumulator(datastore.spec, trained.state.std, steps, members, regions, estimator, seed)
+    accumulator = Accumulator(datastore.spec, trained.state, steps, members, regions, estimator, seed)
     place = torch.device(device or next((weight.device for weight in model.parameters()), "cpu"))
     forecaster = Forecaster(model.to(place).eval(), trained, datastore.spec, place, members, member_chunk)
     open_writer = _open_examples(out_dir, data, steps, members, examples) if examples else nullcontext()

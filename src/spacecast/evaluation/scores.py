@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
+import torch
 
 from spacecast.core.errors import UserError, nearest
+from spacecast.core.text import several
+from spacecast.metrics import variable_mean
 
 
 class Row(NamedTuple):
@@ -119,7 +122,7 @@ class Scores:
         picked = [lead for lead in leads if 1 <= lead <= len(seconds)]
         kind = "RMSE of the ensemble mean" if self.members > 1 else "RMSE"
         head = f"{kind} beside persistence"
-        lines = [head + (f", {self.windows} forecasts" if self.windows else "")]
+        lines = [head + (f", {several(self.windows, 'forecast')}" if self.windows else "")]
         lines.append(" " * 16 + "".join(f" |{f'lead {lead} ({seconds[lead - 1]:g} s)':^28}" for lead in picked))
         lines.append(f"{'variable':<9}{'units':<7}" + " |     RMSE   persist    skill" * len(picked))
         for name in self.variables:
@@ -143,16 +146,30 @@ class Scores:
             units = [row.units for row in self.rows if row.metric == metric]
             if units:
                 curves[f"{label} [{units[0]}]"] = self.series(metric, "B")[1]
+        curves |= self._negative()
         lines = [f"{'lead':<34}" + "".join(f"{lead:>9}" for lead in picked)]
         for label, curve in curves.items():
             lines.append(f"{label:<34}" + "".join(f"{curve[lead - 1]:9.3g}" for lead in picked))
         return lines
 
+    def _negative(self) -> dict[str, np.ndarray]:
+        """Shares of cells below zero by label, of variables that are below zero anywhere."""
+        curves: dict[str, np.ndarray] = {}
+        for name in dict.fromkeys(row.variable for row in self.rows if row.metric == "negative_share"):
+            shares = [self.series(metric, name)[1] for metric in ("negative_share", "negative_share_truth")]
+            if any((share != 0).any() for share in shares):
+                curves |= dict(zip((f"share of cells with {name} < 0", "  of the truth"), shares, strict=True))
+        return curves
+
     def _mean_ratio(self, upper: str, lower: str) -> np.ndarray:
-        """Mean over variables of the ratio of two metrics, shape (lead,)."""
+        """Mean over the variables with a skill of the ratio of two metrics, shape (lead,)."""
+        skill, rmse, above, below = (
+            np.stack([self.series(metric, name)[1] for name in self.variables], axis=-1)
+            for metric in ("skill", "rmse", upper, lower)
+        )
+        counted = np.isfinite(skill) | ~np.isfinite(rmse)  # a forecast that is no number makes the mean NaN
         with np.errstate(invalid="ignore", divide="ignore"):
-            ratios = [self.series(upper, name)[1] / self.series(lower, name)[1] for name in self.variables]
-        return np.asarray(np.nanmean(ratios, axis=0))
+            return variable_mean(torch.as_tensor(above / below), torch.as_tensor(counted)).numpy()
 
     def _explain(self, metric: str, variable: str, region: str) -> None:
         """Say which part of a request has no scores."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spacecast.core.errors import UserError
+from spacecast.metrics import FACTS
 from spacecast.plots.canvas import BASELINE, FORECAST, SPREAD, TRUTH, ScoreTable, label, new_figure, save
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ def draw_curves(scores: ScoreTable, path: str | Path, *, title: str | None = Non
         pane.set_title(label(name, scores.units[name]))
         pane.set_ylim(bottom=0)
 
-    return _draw_panes(scores, draw, path, "lead time [s]", "RMSE", title)
+    return _draw_panes(scores, draw, path, "lead time [s]", FACTS["rmse"].label, title)
 
 
 def draw_spread_skill(scores: ScoreTable, path: str | Path, *, title: str | None = None) -> Path:
     """Draw spread over skill, corrected for the number of members, against lead time; 1 is reliable."""
-    return _draw_lines(scores, "spread_skill_ratio", "spread / skill", path, title)
+    return _draw_lines(scores, "spread_skill_ratio", FACTS["spread_skill_ratio"].label, path, title)
 
 
 def draw_ranks(
@@ -85,7 +86,7 @@ def draw_divergence(scores: ScoreTable, path: str | Path, *, title: str | None =
             axes.plot(leads, values, color=colour, marker="." if len(leads) < 20 else "", label=text)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("lead time [s]")
-        axes.set_ylabel(r"mean $|\nabla\cdot B|$ [nT/$R_E$]")
+        axes.set_ylabel(rf"mean $|\nabla\cdot B|$ [{scores.units['Bx']}/$R_E$]")
         axes.legend(frameon=False)
         if title:
             figure.suptitle(title)

@@ -37,16 +37,18 @@ def draw_parallel(parameters: Sequence[Axis], scores: Sequence[Axis], path: Path
     with new_figure(1.6 + 1.5 * len(columns), 3.4) as figure:
         axes = figure.add_subplot()
         for number, members in enumerate(groups.values()):
-            line = np.nanmean(places[members], axis=0)
+            line = np.array([_known(column).mean() if _known(column).size else np.nan for column in places[members].T])
             colour = colours(0.95 * line[-1]) if np.isfinite(line[-1]) else "#9a9a9a"
             # lines that share a word part a little, so that they can be told from each other
             shift = 0.012 * (number - (len(groups) - 1) / 2) if len(groups) < 20 else 0.0
             where = line + shift * (np.arange(len(columns)) < len(parameters))
             axes.plot(range(len(columns)), where, color=colour, linewidth=1.2, alpha=0.9)
             for column in range(len(parameters), len(columns)):
-                found = places[members, column]
+                found = _known(places[members, column])
+                if not found.size:
+                    continue
                 axes.plot([column] * len(found), found, ".", color=colour, markersize=4)
-                axes.plot([column, column], [np.nanmin(found), np.nanmax(found)], color=colour, linewidth=3, alpha=0.4)
+                axes.plot([column, column], [found.min(), found.max()], color=colour, linewidth=3, alpha=0.4)
         for column, axis in enumerate(columns):
             axes.axvline(column, color="#222222", linewidth=0.6)
             for height, text in ticks(axis):
@@ -70,13 +72,14 @@ def numbers(axis: Axis) -> np.ndarray | None:
 
 
 def heights(axis: Axis) -> np.ndarray:
-    """Height of each run on an axis, shape (run,): 0 is the foot, 1 the top; NaN where a score is missing."""
+    """Height of each run on an axis, shape (run,): 0 is the foot, 1 the top; NaN where a score is no finite number."""
     found = numbers(axis)
     if found is None:
         words = list(dict.fromkeys(axis.values))
         return np.array([_share(words.index(value), len(words)) for value in axis.values])
-    if not np.isfinite(found).any():
-        return np.full(found.shape, np.nan)
+    found = np.where(np.isfinite(found), found, np.nan)
+    if np.isnan(found).all():
+        return found
     if _logarithmic(found):
         found = np.log(found)
     low, high = np.nanmin(found), np.nanmax(found)
@@ -91,6 +94,11 @@ def ticks(axis: Axis) -> list[tuple[float, str]]:
     if numbers(axis) is not None and len(known) > 6:
         known = [known[index] for index in np.linspace(0, len(known) - 1, 4).round().astype(int)]
     return [(height, value if isinstance(value, str) else f"{value:.4g}") for height, value in known]
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    """Those that are numbers."""
+    return values[~np.isnan(values)]
 
 
 def _share(index: int, count: int) -> float:

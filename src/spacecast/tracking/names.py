@@ -87,9 +87,9 @@ def score_points(rows: Iterable[Score], split: str = "test") -> list[Point]:
     """Scores as metrics with the lead number as the step.
 
     `test_rmse_by_lead/<variable>` draws a curve over lead time for each variable and overlays all runs. RMSE over the
-    RMSE of persistence has no unit, so it alone is averaged over variables, for tables that rank runs:
-    `test/rmse_ratio` (mean over leads), `test/rmse_ratio_first_lead` and `test/rmse_ratio_last_lead`. Only the whole
-    domain is taken; the other regions are in `scores.csv`, which is kept as an artifact.
+    RMSE of persistence has no unit, so that its mean over variables, 1 - the mean skill, is there for tables that rank
+    runs: `test/rmse_ratio` (mean over leads), `test/rmse_ratio_first_lead` and `test/rmse_ratio_last_lead`. Only the
+    whole domain is taken; the other regions are in `scores.csv`, which is kept as an artifact.
     """
     table = {(row.metric, row.variable, float(row.lead_s)): float(row.value) for row in rows if row.region == "all"}
     leads = sorted({lead for _, _, lead in table if lead > 0})
@@ -104,14 +104,9 @@ def score_points(rows: Iterable[Score], split: str = "test") -> list[Point]:
 
 def _ratios(table: dict[tuple[str, str, float], float], number: dict[float, int], split: str) -> list[Point]:
     """RMSE over the RMSE of persistence, mean over variables: by lead, and as single numbers."""
-    ratios: dict[float, list[float]] = {}
-    for (metric, variable, lead), value in table.items():
-        persistence = table.get(("persistence_rmse", variable, lead), 0.0)
-        if metric == "rmse" and persistence > 0:
-            ratios.setdefault(lead, []).append(value / persistence)
-    if not ratios:
+    means = {lead: 1 - table["skill", "mean", lead] for lead in number if ("skill", "mean", lead) in table}
+    if not means:
         return []
-    means = {lead: sum(values) / len(values) for lead, values in sorted(ratios.items())}
     points = [Point(f"{split}_rmse_ratio_by_lead/mean", mean, number[lead]) for lead, mean in means.items()]
     single = {
         "rmse_ratio": sum(means.values()) / len(means),

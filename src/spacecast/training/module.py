@@ -117,7 +117,6 @@ class ForecastModule(pl.LightningModule):
         """Log the scores; the one that chooses the best checkpoint is on the progress bar."""
         flat = self._sums.flat().to(self.device, torch.float32)
         means = self._sums.means(self.trainer.strategy.reduce(flat, reduce_op="sum").cpu())
-        std = torch.as_tensor(self.spec.state.std)
-        scores = summary(means, std, self.spec.state.names, ensemble=self.validation_members > 1)
+        scores = summary(means, self.spec.state, ensemble=self.validation_members > 1)
         self.log(self.monitor, scores.pop(self.monitor), prog_bar=True, sync_dist=False)
         self.log_dict(scores)

@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor
 
+from spacecast.core.spec import FeatureSpec
 from spacecast.losses.latent import crps_ensemble, mean_squared_error_of_mean, member_variance
+from spacecast.metrics import changes, variable_mean
 
-SCORES = ("mse", "persistence_mse", "crps", "persistence_mae", "variance")
+SCORES = ("mse", "persistence_mse", "crps", "persistence_mae", "variance", "truth_square")
 
 
 class ValidationSums:
@@ -38,6 +40,7 @@ class ValidationSums:
             crps_ensemble(members, truth) if many else (members[0] - truth).abs(),
             (present - truth).abs(),
             member_variance(members),
+            truth.square(),
         )
         self.sums[:, lead] += torch.stack([each.float().mean(dim=1).sum(dim=0) for each in entries]).double().cpu()
         self.windows += len(truth) if lead == 0 else 0
@@ -52,20 +55,25 @@ class ValidationSums:
         return dict(zip(SCORES, values, strict=True))
 
 
-def summary(means: dict[str, Tensor], std: Tensor, names: tuple[str, ...], *, ensemble: bool) -> dict[str, Tensor]:
+def summary(means: dict[str, Tensor], state: FeatureSpec, *, ensemble: bool) -> dict[str, Tensor]:
     """What is logged of a validation: ratios to persistence, averaged over variables, and RMSE at the last lead.
+
+    Variables that do not change are left out of the averages (`metrics.changes`).
 
     Args:
         means: of `ValidationSums.means`.
-        std: standard deviations of the state variables, physical units.
-        names: of the state variables.
+        state: names and statistics of the state variables.
         ensemble: also the ratio of CRPS to persistence's mean absolute error, and the spread-skill ratio.
     """
-    rmse, persistence = means["mse"].sqrt(), means["persistence_mse"].sqrt().clamp(min=1e-12)
-    ratio = (rmse / persistence).mean(dim=1)
-    scores = {f"val/rmse_ratio{which}_lead": ratio[lead] for which, lead in (("_first", 0), ("_last", -1))}
-    scores["val/rmse_ratio"] = ratio.mean()
+    mean, std = torch.as_tensor(state.mean), torch.as_tensor(state.std)
+    counted = changes(means["persistence_mse"], means["truth_square"], mean, std)
+    rmse = means["mse"].sqrt()
+    ratio = rmse / means["persistence_mse"].sqrt()
+    by_lead = variable_mean(ratio, counted)
+    scores = {f"val/rmse_ratio{which}_lead": by_lead[lead] for which, lead in (("_first", 0), ("_last", -1))}
+    scores["val/rmse_ratio"] = variable_mean(ratio.flatten(), counted.flatten())
     if ensemble:
-        scores["val/crps_ratio"] = (means["crps"] / means["persistence_mae"].clamp(min=1e-12)).mean()
-        scores["val/spread_skill"] = (means["variance"].sqrt() / rmse.clamp(min=1e-12)).mean()
-    return scores | {f"val_rmse/{name}": value for name, value in zip(names, rmse[-1] * std, strict=True)}
+        crps, spread = means["crps"] / means["persistence_mae"], means["variance"].sqrt() / rmse
+        scores["val/crps_ratio"] = variable_mean(crps.flatten(), counted.flatten())
+        scores["val/spread_skill"] = variable_mean(spread.flatten(), (counted & (rmse != 0)).flatten())
+    return scores | {f"val_rmse/{name}": value for name, value in zip(state.names, rmse[-1] * std, strict=True)}
