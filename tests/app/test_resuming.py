@@ -1,12 +1,22 @@
 """Where a run starts, and when a folder is refused."""
 
+import logging
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 
-from spacecast.app.resuming import Start, check_run_folder, find_start, is_finished, remember_scores, tracking_section
+from spacecast.app.resuming import (
+    Start,
+    check_run_folder,
+    check_start,
+    find_start,
+    is_finished,
+    remember_scores,
+    tracking_section,
+)
 from spacecast.app.runs import add_facts
 from spacecast.core.errors import UserError
 from spacecast.training.files import write_whole
@@ -95,3 +105,29 @@ def test_finished_means_scored_in_the_way_that_is_asked_for(plain, tmp_path):
     assert is_finished(plain)
     assert not is_finished({**plain, "evaluation": {"steps": 3}})
     assert not is_finished({**plain, "trainer": {"max_epochs": 6, "max_steps": -1}})
+
+
+def parts(data_hash: str, graph_hash: str = "g") -> SimpleNamespace:
+    """As much of the parts of a run as is looked at."""
+    return SimpleNamespace(spec=SimpleNamespace(data_hash=data_hash), graph=SimpleNamespace(content_hash=graph_hash))
+
+
+def test_data_are_held_against_the_hash_in_the_checkpoint(tmp_path, caplog):
+    start = Start(checkpoint=tmp_path / "last.ckpt", data_hash="v2:a", graph_hash="g")
+    check_start(start, parts("v2:a"))
+    assert not caplog.records
+    with pytest.raises(UserError, match=r"was made with other data than there are now: .*use init_from"):
+        check_start(start, parts("v2:b"))
+    with pytest.raises(UserError, match="was made with other graph"):
+        check_start(start, parts("v2:a", "h"))
+
+
+@pytest.mark.parametrize("before", ["0123456789abcdef", ""])
+def test_a_hash_of_another_kind_is_no_reason_to_refuse(tmp_path, caplog, before):
+    """Checkpoints made before hashes of data covered all bytes go on; the graph is compared all the same."""
+    start = Start(checkpoint=tmp_path / "last.ckpt", data_hash=before, graph_hash="g")
+    with caplog.at_level(logging.WARNING):
+        check_start(start, parts("v2:a"))
+    assert "last.ckpt holds no hash that these data can be compared by" in caplog.text
+    with pytest.raises(UserError, match="was made with other graph"):
+        check_start(start, parts("v2:a", "h"))

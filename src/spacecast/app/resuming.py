@@ -150,15 +150,21 @@ def _start(file: Path, content: Plain, *, own: bool) -> Start:
 
 
 def check_start(start: Start, parts: "Parts") -> None:
-    """Data and graph must be those of the checkpoint.
+    """Data and graph must be those of the checkpoint; a warning where its data were hashed in another way.
 
     Raises:
         UserError: they are not.
 
     """
+    from spacecast.data.fingerprint import same_kind
+
     if start.checkpoint is None:
         return
-    pairs = (("data", start.data_hash, parts.spec.data_hash), ("graph", start.graph_hash, parts.graph.content_hash))
+    pairs = [("graph", start.graph_hash, parts.graph.content_hash)]
+    if same_kind(start.data_hash, parts.spec.data_hash):
+        pairs.insert(0, ("data", start.data_hash, parts.spec.data_hash))
+    else:
+        log.warning("%s holds no hash that these data can be compared by: taken to be the same", start.checkpoint)
     for what, before, now in pairs:
         if before != now:
             raise UserError(

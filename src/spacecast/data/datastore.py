@@ -1,6 +1,5 @@
 """A set of prepared runs as one source of training data."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from spacecast.data.agreement import Box, boundary_nodes, check_agreement
 from spacecast.data.cache import FrameCache
 from spacecast.data.chunks import require_folder
 from spacecast.data.configs import find_runs, prepared_path
+from spacecast.data.fingerprint import CACHE, KIND, combined
 from spacecast.data.statistics import Progress, Statistics, cached, floor_std, stream
 from spacecast.data.store import RunStore
 
@@ -154,7 +154,6 @@ class RunDatastore:
         diff_std = floor_std(
             increments.diff_std, specs["state"].std, first.names["state"], "increment of", specs["state"].std
         )
-        content = [(run, store.content_hash) for run, store in self._stores.items()]
         return DataSpec(
             grid=self.grid,
             state=specs["state"],
@@ -165,7 +164,7 @@ class RunDatastore:
             static_values=first.static_values,
             boundary=boundary_nodes(self.grid, boundary),
             step_seconds=first.step_seconds,
-            data_hash=hashlib.sha256(repr(content).encode()).hexdigest()[:16],
+            data_hash=combined(KIND, [(run, store.content_hash) for run, store in self._stores.items()]),
         )
 
     def _fold(self, spec: FeatureSpec) -> FeatureSpec:
@@ -206,7 +205,7 @@ class RunDatastore:
 
         for run in self.train_runs:
             self.split_range(run, "train")
-        return cached(self.root / ".spacecast", [self._stores[run].content_hash for run in self.train_runs], compute)
+        return cached(self.root / CACHE, [self._stores[run].content_hash for run in self.train_runs], compute)
 
 
 def choose_runs(

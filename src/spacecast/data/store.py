@@ -1,6 +1,5 @@
 """One prepared run: a zarr store of mllam-data-prep, read frame by frame as nodes in the order of `Grid`."""
 
-import hashlib
 import warnings
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,8 @@ import xarray as xr
 import zarr
 
 from spacecast.core.errors import UserError, nearest
-from spacecast.data.chunks import axis_names, chunk_files, first_line, missing_chunks, open_dataset, stored_chunks
+from spacecast.data.chunks import axis_names, first_line, missing_chunks, open_dataset, stored_chunks
+from spacecast.data.fingerprint import content_hash
 from spacecast.data.plane import plane_of
 from spacecast.data.splits import check_times, split_ranges
 
@@ -220,22 +220,5 @@ class RunStore:
 
     @cached_property
     def content_hash(self) -> str:
-        """Hash of names, units, grid, times, splits, statics, three frames and the size of every chunk.
-
-        Cheap at any size: only the first, middle and last frame are read. The compressed size of a chunk changes with
-        its content in practice, so that an edit anywhere is noticed; file times and places do not count, so that a
-        copy keeps its hash.
-        """
-        digest = hashlib.sha256(repr((self.names, self.units, self.splits)).encode())
-        for values in (self.grid.x, self.grid.z, self.grid.valid, self.times, self.static_values):
-            digest.update(np.ascontiguousarray(values).tobytes())
-        for category in ("state", "forcing"):
-            if category in self.names:
-                for frame in sorted({0, self.num_frames // 2, self.num_frames - 1}):
-                    digest.update(self.read(category, frame, frame + 1).tobytes())
-                digest.update(
-                    repr(
-                        [path.stat().st_size for path in chunk_files(self.path / category) if path.name[0] not in ".z"]
-                    ).encode()
-                )
-        return digest.hexdigest()[:16]
+        """Hash of all that is stored; see `fingerprint.content_hash`."""
+        return content_hash(self.path)
