@@ -40,6 +40,7 @@ OWNERS = {
     "matplotlib": {"plots"},
     "mllam_data_prep": {"data.prepare"},
     "mlflow": {"tracking"},
+    "numcodecs": {"data.chunks"},
     "omegaconf": {"app"},
     "pandas": STORAGE,
     "psutil": {"app", "launch"},
@@ -54,7 +55,7 @@ OWNERS = {
 }
 LAZY = {"matplotlib", "mlflow", "mllam_data_prep", "submitit", "torch_geometric"}
 DISTRIBUTION = {"hydra": "hydra-core", "pytorch_lightning": "pytorch-lightning", "yaml": "pyyaml"}
-COMES_WITH = {"alembic": "mlflow", "loguru": "mllam-data-prep"}
+COMES_WITH = {"alembic": "mlflow", "loguru": "mllam-data-prep", "numcodecs": "zarr"}
 
 MAX_FUNCTION = 60
 MAX_FILE = 300

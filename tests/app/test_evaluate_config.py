@@ -22,9 +22,10 @@ COMPOSED = {
     "simulation": {"_target_": "simulate", "root": "/now/magnetosphere"},
     "model": {"_target_": "Other", "hidden_dim": 64, "new": 1},
     "evaluation": {"_target_": "evaluate", "steps": 4, "split": "test"},
-    "logger": {"_target_": "New"},
+    "logger": {"_target_": "New", "run_name": "graph_fm-simple"},
     "seed": 1,
     "checkpoint": "run",
+    "trust": ["Store", "simulate", "Model", "evaluate"],
 }
 
 
@@ -86,7 +87,8 @@ def test_data_that_were_moved_are_followed():
 
 
 def test_data_that_are_still_there_are_used_unless_another_folder_is_typed(tmp_path, monkeypatch):
-    stored = {**STORED, "paths": {"data_dir": str(tmp_path)}, "datastore": {"root": f"{tmp_path}/a"}}
+    there = {"paths": {"data_dir": str(tmp_path)}, "datastore": {"root": f"{tmp_path}/a"}, "simulation": None}
+    stored = {**STORED, **there}
     monkeypatch.setattr(evaluate, "_stored_config", lambda source, modified: (tmp_path, stored))
     assert complete(COMPOSED, [])["datastore"]["root"] == f"{tmp_path}/a"
     assert complete(COMPOSED, ["paths.data_dir=/now"])["datastore"]["root"] == "/now/a"

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from torch import nn
 
+from spacecast.app.binding import DIRECTIVES, locate
 from spacecast.app.progress import Progress
-from spacecast.core.errors import UserError
+from spacecast.app.trust import trusted_words
 from spacecast.core.graph import MeshGraph
 from spacecast.core.spec import DataSpec
 from spacecast.data.datastore import RunDatastore
@@ -32,14 +31,27 @@ log = logging.getLogger(__name__)
 Plain = Mapping[str, Any]
 
 
-def build(section: Plain) -> Any:
-    """What a section describes: an object, or with `_partial_` a function that still takes the facts of the data."""
-    try:
-        return instantiate(section, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        raise
+def build(section: Any) -> Any:
+    """What a section describes: an object, or with `_partial_` a function that still takes the facts of the data.
+
+    Hydra's `instantiate` on plain values, which stay as they are: text that looks like an interpolation is text. What
+    comes out of a file has been through `trust.Trust.check` before.
+
+    Args:
+        section: `_target_` and its keywords, `_args_`, `_partial_`, `_recursive_`; sections within it are built first.
+
+    """
+    if isinstance(section, (list, tuple)):
+        return [build(entry) for entry in section]
+    if not isinstance(section, Mapping):
+        return section
+    inside = build if section.get("_recursive_", True) else lambda value: value
+    if "_target_" not in section:
+        return {key: inside(value) for key, value in section.items()}
+    target = locate(section["_target_"], "")
+    keywords = {key: inside(value) for key, value in section.items() if key not in DIRECTIVES}
+    positional = [inside(value) for value in section.get("_args_", ())]
+    return partial(target, *positional, **keywords) if section.get("_partial_") else target(*positional, **keywords)
 
 
 def no_logger(**_: Any) -> None:
@@ -53,7 +65,8 @@ def make_data(plain: Plain, *, overwrite: bool = False) -> None:
     with Progress("simulating") as progress:
         build(plain["simulation"])(progress=progress, overwrite=overwrite)
     with Progress("preparing") as progress:
-        prepare(plain["datastore"]["root"], overwrite=overwrite, progress=progress)
+        trusted = trusted_words(plain.get("trust"))
+        prepare(plain["datastore"]["root"], overwrite=overwrite, progress=progress, trusted=trusted)
 
 
 def open_data(plain: Plain) -> RunDatastore:

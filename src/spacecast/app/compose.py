@@ -33,6 +33,12 @@ def conf_dir() -> Path:
     raise UserError(f"the configuration folder conf/ of spacecast is missing beside {package}; install spacecast again")
 
 
+def config_folders() -> list[Path]:
+    """Configuration folders of the command at hand: conf/, and those that the user has added with `--config-dir`."""
+    found = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    return list(dict.fromkeys([conf_dir(), *(Path(source.path) for source in found if source.schema == "file")]))
+
+
 def group_members(folders: Sequence[Path]) -> dict[str, list[str]]:
     """Members of each configuration group, groups nested with slashes, in folders that are searched in order."""
     groups: dict[str, set[str]] = {}

@@ -10,6 +10,7 @@ from spacecast.app.command import Command, Plain
 from spacecast.app.config import untracked
 from spacecast.app.published import complete_import, import_checkpoint
 from spacecast.app.schema import Data
+from spacecast.app.trust import trusted_words
 from spacecast.core.errors import UserError, nearest
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,9 @@ def prepare(plain: Plain) -> None:
     from spacecast.data.prepare import prepare as prepare_runs
 
     with Progress("preparing") as progress:
-        paths = prepare_runs(plain["datastore"]["root"], plain["datastore"].get("runs"), plain["overwrite"], progress)
+        root, runs = plain["datastore"]["root"], plain["datastore"].get("runs")
+        trusted = trusted_words(plain.get("trust"))
+        paths = prepare_runs(root, runs, plain["overwrite"], progress, trusted=trusted)
     log.info("%d prepared runs in %s", len(paths), plain["datastore"]["root"])
 
 

@@ -15,8 +15,9 @@ from spacecast.app.published import (
     trained_spec,
     warn_of_another_graph,
 )
-from spacecast.app.runs import of_its_own
+from spacecast.app.runs import follow, of_its_own
 from spacecast.app.schema import Evaluate
+from spacecast.app.trust import Trust, check_simulation
 from spacecast.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -112,8 +113,11 @@ def complete(plain: Plain, typed: Sequence[str]) -> Plain:
         plain: composed from the defaults and what was typed.
         typed: the overrides.
 
+    Raises:
+        UserError: the checkpoint is none, or would call or write what its user has not allowed.
+
     """
-    source = Path(str(plain["checkpoint"])).expanduser()  # a run folder may be called by a number
+    source, trust = Path(str(plain["checkpoint"])).expanduser(), Trust.of(plain)  # a folder may be called by a number
     file, stored = _stored_config(source, source.stat().st_mtime_ns if source.exists() else 0)
     keys = [word.lstrip("+~").partition("=")[0] for word in typed]
     plain = imply_evaluation(imply_data(plain, stored, keys), stored, keys)
@@ -128,7 +132,10 @@ def complete(plain: Plain, typed: Sequence[str]) -> Plain:
         section, *rest = key.split(".")
         if section in STORED and section not in keys and rest:
             merged[section] = _replaced(merged[section], rest, plain[section])
-    if isinstance(plain.get("logger"), Mapping) and "logger.run_name" not in keys:
+    trust.check({name: merged.get(name) for name in STORED}, f"checkpoint {file}")
+    if "simulation" not in keys:
+        check_simulation(merged, keys, f"checkpoint {file}")
+    if "run_name" in (plain.get("logger") or {}) and "logger.run_name" not in keys:
         merged["logger"] = {**plain["logger"], "run_name": f"{_tracked_name(stored)}-evaluate"}
     return merged
 
@@ -137,7 +144,7 @@ def _tracked_name(stored: Plain) -> str:
     """How the training was called in the tracking store, or else its kind of model."""
     logger = stored.get("logger")
     name = logger.get("run_name") if isinstance(logger, Mapping) else None
-    return name or str(stored["model"]["_target_"]).rpartition(".")[2]
+    return name or str((stored.get("model") or {}).get("_target_")).rpartition(".")[2]
 
 
 @lru_cache(maxsize=4)
@@ -146,24 +153,16 @@ def _stored_config(source: Path, modified: int) -> tuple[Path, Plain]:  # noqa: 
     from spacecast.training.checkpoint import find_checkpoint, load_checkpoint
 
     file = find_checkpoint(source).absolute()
-    return file, stored_config(load_checkpoint(file))
+    return file, stored_config(load_checkpoint(file), f"checkpoint {file}")
 
 
 def _relocated(stored: Plain, paths: Mapping[str, str], *, moved: bool) -> Plain:
     """Let paths below the data folder of the training follow that folder when it was moved."""
-    before, now = stored.get("paths", {}).get("data_dir"), paths["data_dir"]
-    if not before or before == now or (Path(before).exists() and not moved):
+    before, now = (stored.get("paths") or {}).get("data_dir"), paths["data_dir"]
+    if not isinstance(before, str) or not before or before == now or (Path(before).exists() and not moved):
         return stored
-
-    def follow(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: follow(entry) for key, entry in value.items()}
-        if isinstance(value, list):
-            return [follow(entry) for entry in value]
-        inside = isinstance(value, str) and (value == before or value.startswith(f"{before}/"))
-        return f"{now}{value[len(before) :]}" if inside else value
-
-    return {key: follow(value) for key, value in stored.items()}
+    followed: Plain = follow(dict(stored), before, now)
+    return followed
 
 
 def _replaced(section: Any, keys: Sequence[str], source: Any) -> Any:

@@ -8,11 +8,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from spacecast.app.command import Command, Plain
 from spacecast.app.compose import conf_dir
-from spacecast.app.runs import CONFIG_FILE, close_logs, first_process, read_facts
+from spacecast.app.runs import close_logs, first_process, read_facts
+from spacecast.app.saved import command_of, read_config, saved_config
 from spacecast.core.errors import UserError
 from spacecast.launch.lock import locked
 from spacecast.training.interruption import Interrupted, Interruption
@@ -58,20 +59,11 @@ def align(plain: Plain, typed: Sequence[str]) -> None:
         launcher["gpus_per_node"] = devices
 
 
-def read_config(run_dir: Path) -> Plain:
-    """The recorded configuration of a run."""
-    plain = OmegaConf.to_container(OmegaConf.load(run_dir / CONFIG_FILE))
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
 def start_logs(run_dir: Path, name: str) -> None:
     """Log as Hydra's own runs do: short lines on the terminal, full ones in the file `name.log` of the run."""
-    conf = OmegaConf.load(conf_dir() / "hydra" / "job_logging" / "spacecast.yaml")
-    place = {"runtime": {"output_dir": str(run_dir)}, "job": {"name": name}, "job_logging": conf}
-    settings = OmegaConf.to_container(OmegaConf.create({"hydra": place}).hydra.job_logging, resolve=True)
-    assert isinstance(settings, dict)
-    logging.config.dictConfig({str(key): value for key, value in settings.items()})
+    settings = yaml.safe_load((conf_dir() / "hydra" / "job_logging" / "spacecast.yaml").read_text(encoding="utf-8"))
+    settings["handlers"]["file"]["filename"] = str(run_dir / f"{name}.log")
+    logging.config.dictConfig(settings)
     logging.captureWarnings(True)
 
 
@@ -107,12 +99,13 @@ def recorded(run_dir: Path) -> Iterator[None]:
     note(FINISHED, 0)
 
 
-def run_saved(command: Command, run_dir: Path) -> Any:
+def run_saved(command: Command, run_dir: Path, trusted: Sequence[str] = ()) -> Any:
     """Do the work of a command for the configuration recorded in a run folder; `status.json` says how it went.
 
     Args:
         command: whose work.
         run_dir: with `config.yaml`; everything of the run goes there, and it goes on from a checkpoint there.
+        trusted: modules, classes and functions beside those of conf/ that the configuration may call.
 
     Raises:
         UserError: another process is at work in the folder.
@@ -128,7 +121,7 @@ def run_saved(command: Command, run_dir: Path) -> Any:
         try:
             with recorded(run_dir), interruptible(again):
                 try:
-                    return command.task(read_config(run_dir))
+                    return command.task(saved_config(run_dir, trusted))
                 except UserError as error:
                     log.error("%s", error)
                     raise
@@ -140,11 +133,9 @@ def run_saved(command: Command, run_dir: Path) -> Any:
             close_logs(run_dir)
 
 
-def work(command: str, run_dir: str) -> None:
+def work(command: str, run_dir: str, *trusted: str) -> None:
     """What a job of a scheduler does; see `run_saved`."""
-    from spacecast.launch.attempt import locate
-
-    run_saved(locate(command), Path(run_dir))  # type: ignore[arg-type]
+    run_saved(command_of(command), Path(run_dir), trusted)
 
 
 def launcher_of(plain: Mapping[str, Any]) -> "Launcher | None":
@@ -161,13 +152,16 @@ def launcher_of(plain: Mapping[str, Any]) -> "Launcher | None":
     return launcher
 
 
-def submit(sweep: "Sweep", runs: Sequence["Run"], changes: Mapping[str, Any] | None = None) -> "Sweep":
+def submit(
+    sweep: "Sweep", runs: Sequence["Run"], changes: Mapping[str, Any] | None = None, trusted: Sequence[str] = ()
+) -> "Sweep":
     """Hand runs of a sweep to the launcher of their configuration, those that ask for the same as one array.
 
     Args:
         sweep: whose runs.
         runs: which of them.
         changes: keys of the launcher that replace the recorded ones.
+        trusted: what the user trusts by name; it goes into the command of each job.
 
     Raises:
         UserError: the scheduler refuses.
@@ -189,7 +183,8 @@ def submit(sweep: "Sweep", runs: Sequence["Run"], changes: Mapping[str, Any] | N
         request = json.loads(text)
         launcher = launcher_of(request)
         assert launcher is not None
-        attempts = [Attempt(WORK, sweep.command, str(sweep.run_dir(run)), launcher.max_restarts) for run in members]
+        folders, most = [str(sweep.run_dir(run)) for run in members], launcher.max_restarts
+        attempts = [Attempt(WORK, sweep.command, folder, most, tuple(trusted)) for folder in folders]
         record = _Record(sweep, launcher.cluster, members)
         with _told_how_to_go_on(sweep):
             launcher.submit(attempts, request["devices"], logs, sweep.folder / CODE, record)

@@ -4,7 +4,7 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from spacecast.app.command import Command, Plain
-from spacecast.app.compose import compose, explain
+from spacecast.app.compose import compose, conf_dir, explain
 from spacecast.app.config import check_config, check_folder
 from spacecast.app.launching import launcher_of, run_saved, submit
 from spacecast.app.runs import write_config
+from spacecast.app.saved import check_saved, read_config
+from spacecast.app.trust import Trust
 from spacecast.core.errors import UserError
 
 POLL_SECONDS = 5.0
@@ -43,7 +45,7 @@ def run_many(command: Command, flags: argparse.Namespace, conf: Path, user_conf:
         raise UserError(f"{command.name} does one thing at a time; leave -m out")
     name = flags.config_name or command.config
     folder, grid = expand(name, flags.overrides, conf, user_conf)
-    runs = name_runs([[word for word in words if not word.startswith("hydra.")] for words in grid])
+    runs = name_runs([[word for word in words if not word.startswith(("hydra.", "trust="))] for words in grid])
     sweep = Sweep(folder, command.path, tuple(runs))
     plains = []
     for number, words in enumerate(grid):
@@ -52,20 +54,22 @@ def run_many(command: Command, flags: argparse.Namespace, conf: Path, user_conf:
         label(plain, sweep, number, words)
         check_config(plain, command.schema)
         plains.append(plain)
+    folders = [conf] if user_conf is None else [conf, user_conf]
+    trusted = list(dict.fromkeys(word for plain in plains for word in Trust.of(plain, folders).words_for_jobs()))
     launcher = launcher_of(plains[0])
     if launcher is None and any(_several(plain) for plain in plains):
         raise UserError("several devices and several runs do not go together in one process; use launcher=slurm_debug")
     if (folder / FILE).exists():
         if Sweep.read(folder).runs != sweep.runs:
             raise UserError(f"paths.run_dir={folder} holds another sweep; choose another folder")
-        resume(Sweep.read(folder), command, {})
+        resume(Sweep.read(folder), command, {}, trusted, dict(enumerate(plains)), conf)
         return
     check_folder(folder, "paths.run_dir")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"paths.run_dir={folder} holds other files; a sweep needs a folder of its own")
     record(sweep, plains, conf)
     try:
-        start(sweep, command, sweep.runs)
+        start(sweep, command, sweep.runs, {}, trusted)
     except UserError:
         if not Sweep.read(folder).submissions and launcher is not None:
             shutil.rmtree(folder)  # just made, and nothing has begun
@@ -125,18 +129,16 @@ def record(sweep: Any, plains: Sequence[Plain], conf: Path) -> None:
     sweep.write()
 
 
-def start(sweep: Any, command: Command, runs: Sequence[Any], changes: Plain | None = None) -> None:
+def start(sweep: Any, command: Command, runs: Sequence[Any], changes: Plain, trusted: Sequence[str]) -> None:
     """Run them here, one after the other, or submit them and wait if so asked."""
-    from spacecast.app.launching import read_config
-
     plain = read_config(sweep.run_dir(runs[0]))
     if not plain.get("launcher"):
-        _run_here(sweep, command, runs)
+        _run_here(sweep, command, runs, trusted)
         return
-    launcher = {**plain["launcher"], **(changes or {})}
+    launcher = {**plain["launcher"], **changes}
     if launcher["cluster"] == "local":
         say(f"{len(runs)} runs, {launcher['parallel']} at once; what they say: {sweep.folder / 'jobs'}")
-    sweep = submit(sweep, runs, changes)
+    sweep = submit(sweep, runs, changes, trusted)
     if launcher["cluster"] != "local":
         say(f"{len(runs)} runs submitted as {', '.join(sorted({sweep.job(run)[1].partition('_')[0] for run in runs}))}")
     say(f"spacecast-sweep status {sweep.folder}")
@@ -161,31 +163,53 @@ def wait(sweep: Any) -> None:
         raise RuntimeError(f"{len(failed)} of {len(states)} runs did not finish; {what}")
 
 
-def resume(sweep: Any, command: Command, changes: Plain) -> None:
+def resume(
+    sweep: Any,
+    command: Command,
+    changes: Plain,
+    trusted: Sequence[str],
+    composed: Mapping[int, Plain] | None = None,
+    conf: Path | None = None,
+) -> None:
     """Start again what neither has finished nor will by itself; the snapshots of the first submission hold.
 
     Args:
         sweep: whose runs.
         command: that has made it.
         changes: keys of the launcher to change.
+        trusted: modules, classes and functions that the runs may call beside those of conf/.
+        composed: configurations of the runs as the user has typed them now; see `saved.check_saved`.
+        conf: configuration folder in use.
+
+    Raises:
+        UserError: the folder would run code that the user has not allowed.
 
     """
+    from spacecast.launch.folder import CODE, LOGS
     from spacecast.launch.progress import progress, unfinished
+    from spacecast.launch.snapshot import check_code
 
-    runs = unfinished(progress(sweep))
+    states = progress(sweep)
+    runs = unfinished(states)
     if not runs:
         say("every run has finished or is under way")
         return
-    start(sweep, command, runs, changes)
+    check_saved(sweep, runs, trusted, changes, composed or {})
+    check_code(sweep.folder / CODE, conf or conf_dir(), trusted)
+    under_way = {f"{each.job}_submitted.pkl" for each in states if each.active}
+    for pickle in (sweep.folder / LOGS).glob("*_submitted.pkl"):
+        if pickle.name not in under_way:  # a new job of the same number must not find an old one's
+            pickle.unlink()
+    start(sweep, command, runs, changes, trusted)
 
 
-def _run_here(sweep: Any, command: Command, runs: Sequence[Any]) -> None:
+def _run_here(sweep: Any, command: Command, runs: Sequence[Any], trusted: Sequence[str]) -> None:
     """In this process; a run that fails does not keep the others from theirs."""
     failed: list[Exception] = []
     for run in runs:
         say(f"run {run.number + 1} of {len(sweep.runs)}{': ' + run.name if run.name else ''}")
         try:
-            run_saved(command, sweep.run_dir(run))
+            run_saved(command, sweep.run_dir(run), trusted)
         except Exception as error:  # noqa: BLE001 - raised again below
             failed.append(error)
     if failed:

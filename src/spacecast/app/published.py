@@ -9,6 +9,7 @@ import yaml
 
 from spacecast.app.command import Plain
 from spacecast.app.compose import conf_dir
+from spacecast.app.trust import Trust, plain_sections, shown
 from spacecast.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,14 +18,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SECTIONS = ("paths", "datastore", "simulation", "graph", "model", "loss", "schedule", "optimizer", "data", "evaluation")
 OUR_BUILDER = "spacecast.graphs.builders.MeshGraphBuilder"  # no model of the reference was trained on its graphs
 
 
-def stored_config(checkpoint: Mapping[str, Any]) -> Plain:
-    """The configuration in a checkpoint; with the entry `reference` when it is one that knows no data and no graph."""
+def stored_config(checkpoint: Mapping[str, Any], source: str) -> Plain:
+    """The configuration in a checkpoint; with the entry `reference` when it is one that knows no data and no graph.
+
+    Args:
+        checkpoint: from `load_checkpoint`.
+        source: how to call it in a message.
+
+    Raises:
+        UserError: it is no configuration in plain values.
+
+    """
     facts = checkpoint["spacecast"]
-    config: Plain = facts["config"]
-    return config if facts["data_spec"] is not None else {**config, "reference": facts["reference"]}
+    config = plain_sections(facts.get("config"), source)
+    if wrong := [name for name in SECTIONS if not isinstance(config.get(name, {}), dict | None)]:
+        raise UserError(f"{source}: {wrong[0]} is no section of a configuration but {shown(repr(config[wrong[0]]))}")
+    if facts.get("data_spec") is not None:
+        return config
+    reference = plain_sections(facts.get("reference"), source)
+    if not isinstance(reference.get("datastore"), dict) or "_target_" in reference["datastore"]:
+        raise UserError(f"{source} says neither what data it was trained on nor that it is one of the reference")
+    return {**config, "reference": reference}
 
 
 def imply_data(plain: Plain, stored: Mapping[str, Any], keys: Sequence[str]) -> Plain:
@@ -123,7 +141,7 @@ def import_checkpoint(plain: Plain) -> None:
     spec = trained_spec(trained, open_data(plain).spec)
     graph = open_graph(plain, spec)
     warn_of_another_graph(trained, graph)
-    config = {**_absolute(plain), **trained["config"]}
+    config = {**_absolute(plain), **{name: trained["config"][name] for name in ("model", "loss")}}
     load_weights(build_model({**config, "seed": 0}, spec, graph), model_weights(checkpoint), str(source))
     described = describe(config, spec, graph) | {"reference": trained["reference"]}
     try:
@@ -150,9 +168,10 @@ def complete_import(plain: Plain, typed: Sequence[str]) -> Plain:
     if target.is_dir() or (target.exists() and not plain["overwrite"]):
         way = "name a file in it" if target.is_dir() else "give overwrite=true, or another file"
         raise UserError(f"output={target} exists; {way}")
-    stored = stored_config(load_checkpoint(source))
+    stored = stored_config(load_checkpoint(source), str(source))
     if "reference" not in stored:
         raise UserError(f"{source} is a checkpoint of spacecast already; spacecast-evaluate takes it as it is")
+    Trust.of(plain).check({name: stored.get(name) for name in ("model", "loss")}, str(source))
     keys = [word.lstrip("+~").partition("=")[0] for word in typed]
     return {**imply_data(plain, stored, keys), "checkpoint": str(source), "output": str(target)}
 

@@ -22,8 +22,8 @@ JOURNAL_FILE = "tracking.jsonl"
 
 # What may change when a run goes on: it leaves the numbers alone. The data are held against their hash instead.
 HARMLESS = (
-    "paths", "logger", "evaluation", "launcher", "simulation", "dry_run", "resume", "init_from", "datastore.root",
-    "datastore.cache_gb", "data.workers", "trainer.max_epochs", "trainer.checkpoint_minutes",
+    "paths", "logger", "evaluation", "launcher", "simulation", "dry_run", "resume", "init_from", "trust",
+    "datastore.root", "datastore.cache_gb", "data.workers", "trainer.max_epochs", "trainer.checkpoint_minutes",
     "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.detect_anomaly",
 )  # fmt: skip
 
@@ -193,7 +193,7 @@ def tracking_section(plain: Plain, start: Start) -> dict[str, Any]:
     section = dict(plain["logger"])
     facts = read_facts(Path(plain["paths"]["run_dir"]))
     run_id = facts.get("mlflow_run_id") or (start.parent if start.own else None)
-    if run_id and section.get("tracking_uri") and section.get("run_id") is None:
+    if isinstance(run_id, str) and run_id and section.get("tracking_uri") and section.get("run_id") is None:
         section["run_id"] = run_id
     return section
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from spacecast.launch.lock import FILE as LOCK_FILE
 
@@ -32,10 +32,31 @@ def first_process() -> bool:
 
 
 def write_config(plain: Mapping[str, Any], run_dir: Path) -> None:
-    """Record the resolved configuration as `config.yaml`."""
+    """Record the resolved configuration as `config.yaml`, text as it is: `${...}` in it has no meaning any more."""
     partial = run_dir / f".{CONFIG_FILE}.{os.getpid()}"
-    partial.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(plain))))
+    text = yaml.dump(dict(plain), Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(run_dir / CONFIG_FILE)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Plain values alone, each written out, so that every reader of YAML finds the same ones."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature of yaml.Dumper
+        """Write what occurs twice twice."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Text, in quotes where other readers than PyYAML, such as Hydra, would take it for a number: 1e3."""
+    try:
+        float(text)
+    except ValueError:
+        return dumper.represent_str(text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+
+
+_Dumper.add_representer(str, _text)
 
 
 def read_facts(run_dir: Path) -> dict[str, Any]:
@@ -63,6 +84,16 @@ def of_its_own(logger: Mapping[str, Any]) -> dict[str, Any]:
     if not journal or not Path(journal).exists():
         return dict(logger)
     return {**logger, "journal": str(Path(journal).with_stem(f"{Path(journal).stem}-{uuid.uuid4().hex[:8]}"))}
+
+
+def follow(value: Any, before: str, now: str) -> Any:
+    """A plain value in which paths at or below one folder are at or below another."""
+    if isinstance(value, dict):
+        return {key: follow(entry, before, now) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [follow(entry, before, now) for entry in value]
+    inside = isinstance(value, str) and (value == before or value.startswith(f"{before}/"))
+    return f"{now}{value[len(before) :]}" if inside else value
 
 
 def discard_run(run_dir: Path) -> None:

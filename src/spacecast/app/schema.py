@@ -1,6 +1,6 @@
 """Sections of the configuration that no constructor stands behind: names, types and ranges of their keys."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
@@ -45,6 +45,7 @@ class Train:
     dry_run: bool
     resume: str | None = None
     init_from: str | None = None
+    trust: str | Sequence[str] | None = None
     simulation: Section | None = None
     launcher: Section | None = None
 
@@ -66,6 +67,7 @@ class Graph:
     picture: str | None
     simulation: Section | None = None
     logger: Mapping[str, Any] | None = None
+    trust: str | Sequence[str] | None = None
 
 
 @dataclass
@@ -82,6 +84,7 @@ class Data:
     graph: Section | None = None
     simulation: Section | None = None
     logger: Mapping[str, Any] | None = None
+    trust: str | Sequence[str] | None = None
 
 
 OWN_KEYS = {"trainer": OwnTrainer}  # of sections that are otherwise a constructor's keywords

@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from spacecast.app.binding import check_target
-from spacecast.app.launching import read_config
 from spacecast.app.multirun import resume, say
+from spacecast.app.saved import check_saved, command_of, read_config
+from spacecast.app.trust import trusted_words
 from spacecast.core.errors import UserError
 from spacecast.training.interruption import Interrupted
 
@@ -46,17 +47,19 @@ def status(folder: Path) -> None:
 
 def again(folder: Path, words: Sequence[str]) -> None:
     """Submit what neither has finished nor is under way, with changed keys of the launcher if so asked."""
-    from spacecast.launch.attempt import locate
     from spacecast.launch.folder import Sweep
 
-    changes = _changes(words)
+    changes = _changes([word for word in words if not word.startswith("trust=")])
+    trusted = trusted_words(_read([word for word in words if word.startswith("trust=")]).get("trust"))
     sweep = Sweep.read(folder)
+    command = command_of(sweep.command)
+    check_saved(sweep, sweep.runs[:1], trusted, changes, {})
     section = read_config(sweep.run_dir(sweep.runs[0])).get("launcher")
     if changes and not section:
         raise UserError("these runs have no launcher: resume without launcher.KEY=VALUE")
     if section:
         check_target({**section, **changes}, "launcher")
-    resume(sweep, locate(sweep.command), changes)  # type: ignore[arg-type]
+    resume(sweep, command, changes, trusted)
 
 
 def _changes(words: Sequence[str]) -> dict[str, Any]:
@@ -64,15 +67,20 @@ def _changes(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         key, equals, _ = word.partition("=")
         if not equals or not key.startswith("launcher."):
-            raise UserError(f"cannot use {word!r}: only launcher.KEY=VALUE may change")
+            raise UserError(f"cannot use {word!r}: only launcher.KEY=VALUE may change, and trust=MODULE may be given")
         if key.removeprefix("launcher.") in FIXED:
             raise UserError(f"{key} is part of the runs, which are as they were recorded; start a new sweep")
+    return dict(_read(words).get("launcher", {}))
+
+
+def _read(words: Sequence[str]) -> dict[str, Any]:
+    """Values of `key=value`."""
     try:
         found = OmegaConf.to_container(OmegaConf.from_dotlist(list(words)))
     except OmegaConfBaseException as error:
         raise UserError(f"cannot read {' '.join(words)}: {str(error).splitlines()[0]}") from error
     assert isinstance(found, dict)
-    return dict(found.get("launcher", {}))
+    return {str(key): value for key, value in found.items()}
 
 
 def cancel(folder: Path) -> None:
@@ -111,7 +119,8 @@ def parser() -> argparse.ArgumentParser:
     verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")
     texts = {
         "status": "what runs, what has ended and why",
-        "resume": "submit again what neither has finished nor is under way; launcher.KEY=VALUE changes the request",
+        "resume": "submit again what neither has finished nor is under way; launcher.KEY=VALUE changes the request, "
+        "trust=MODULE allows code of your own that the runs name",
         "report": "a table (report.md, report.csv) and a picture (report.png) of parameters against scores",
         "cancel": "end what is queued or runs; what is done is kept",
         "sync": "bring what runs have recorded into their MLflow store, or another one; nothing arrives twice",
@@ -124,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
             continue
         words.add_argument("folder", metavar="DIR", type=Path, help="folder of the sweep")
         if verb == "resume":
-            words.add_argument("changes", nargs="*", metavar="launcher.KEY=VALUE", help="for example launcher.hours=12")
+            words.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="launcher.hours=12, trust=mymodel")
         if verb == "report":
             words.add_argument("--score", action="append", metavar="METRIC/VARIABLE[@LEAD]", help="default: skill/mean")
     return made

@@ -19,7 +19,7 @@ import yaml
 from spacecast.core.errors import UserError, nearest
 from spacecast.data.chunks import atomic_folder, chunk_files, held, require_folder
 from spacecast.data.configs import config_path, find_raw_runs, find_runs, prepared_path, stale_config, write_configs
-from spacecast.data.raw import check_input
+from spacecast.data.raw import check_functions, check_input
 from spacecast.data.statistics import Progress
 from spacecast.data.store import RunStore
 
@@ -35,6 +35,7 @@ def prepare(
     progress: Progress | None = None,
     *,
     processes: int | None = None,
+    trusted: Sequence[str] = (),
 ) -> list[Path]:
     """Turn raw runs into prepared ones with mllam-data-prep, as their YAML says.
 
@@ -48,6 +49,7 @@ def prepare(
         overwrite: prepare in any case.
         progress: called with (run, frames written, frames).
         processes: runs prepared at the same time; None: one per core for large data, else 1, here.
+        trusted: modules whose functions a YAML may name to derive variables, besides those of mllam-data-prep.
 
     Returns:
         The prepared stores, one per run.
@@ -71,7 +73,7 @@ def prepare(
         stale = [name for name in names if stale_config(root, name)]
         if stale:
             write_configs(root, stale)
-        work = [job for name in names if (job := _job(root, name, overwrite)) is not None]
+        work = [job for name in names if (job := _job(root, name, overwrite, trusted)) is not None]
         if work:
             require_folder(root, write=True)
             _carry_out(work, processes, progress)
@@ -84,7 +86,7 @@ def _all_runs(root: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _job(root: Path, name: str, overwrite: bool) -> dict[str, Any] | None:
+def _job(root: Path, name: str, overwrite: bool, trusted: Sequence[str] = ()) -> dict[str, Any] | None:
     """What is to be done for a run, None when its prepared store is up to date."""
     source, target = config_path(root, name), prepared_path(root, name)
     label = f"run {name}"
@@ -109,6 +111,7 @@ def _job(root: Path, name: str, overwrite: bool) -> dict[str, Any] | None:
     mark = _fingerprint(config, list(paths.values()))
     if target.exists() and not overwrite and _stored_mark(target) in (mark, None):
         return None
+    check_functions(config, f"{label}: {source.name}", trusted)
     for entry in config["inputs"].values():
         entry["path"] = str(paths[str(entry["path"])])
     output = config["output"]

@@ -1,5 +1,6 @@
 """Checks of raw data before they are prepared, so that a fault is named where it lies."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,46 @@ import numpy as np
 import zarr
 
 from spacecast.core.errors import UserError, nearest
+from spacecast.core.names import within
 from spacecast.data.chunks import axis_names, missing_chunks
 from spacecast.data.configs import open_raw
 from spacecast.data.splits import check_times
+
+DERIVE = tuple(
+    f"mllam_data_prep.ops.derive_variable.{name}"
+    for name in (
+        "physical_field.calculate_toa_radiation",
+        "time_components.calculate_day_of_year",
+        "time_components.calculate_hour_of_day",
+    )
+)
+
+
+def check_functions(config: dict[str, Any], label: str, trusted: Sequence[str]) -> None:
+    """Refuse functions that a configuration of mllam-data-prep names and that it would import and call.
+
+    Args:
+        config: the configuration; it lies in the folder of the data, and may have been written by anybody.
+        label: the file, for errors.
+        trusted: modules and functions that the user trusts by name.
+
+    Raises:
+        UserError: a function is neither one of mllam-data-prep nor trusted, or another configuration is named, which
+            nobody has looked at.
+
+    """
+    for name, entry in config["inputs"].items():
+        for variable, recipe in (entry.get("derived_variables") or {}).items():
+            function = recipe.get("function") if isinstance(recipe, dict) else None
+            if function in DERIVE or (isinstance(function, str) and within(function, trusted)):
+                continue
+            hint = f"add trust={function.rpartition('.')[0]}" if isinstance(function, str) and "." in function else ""
+            raise UserError(
+                f"{label}: inputs.{name}.derived_variables.{variable}.function={str(function)[:100]!r} is none of "
+                f"mllam-data-prep's and is not called; {hint or 'name a function'} if you know and trust that code"
+            )
+    if config["output"].get("domain_cropping"):
+        raise UserError(f"{label}: output.domain_cropping names another configuration, which is not read; take it out")
 
 
 def check_input(entry: dict[str, Any], label: str, seen: dict[str, Any]) -> None:

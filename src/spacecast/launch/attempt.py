@@ -28,6 +28,7 @@ class Attempt:
         command: where the command is found, `module:NAME`.
         run_dir: folder of the run, with its `config.yaml`.
         max_restarts: the most restarts, for whatever reason.
+        trusted: further words for the function, what the configuration in the folder may call.
 
     """
 
@@ -35,6 +36,7 @@ class Attempt:
     command: str
     run_dir: str
     max_restarts: int
+    trusted: tuple[str, ...] = ()
 
     def __call__(self) -> None:
         """Run, or go on. A run that has finished stays as it is: schedulers may start a finished job again."""
@@ -64,7 +66,7 @@ class Attempt:
             began = {"state": RUNNING, "error": None, "exit_code": None, **here()}
             write_status(folder, job=environment.job_id, restarts=restarts, **began)
         try:
-            locate(self.work)(self.command, self.run_dir)
+            locate(self.work)(self.command, self.run_dir, *self.trusted)
         except SystemExit as leaving:
             wanted = getattr(leaving, "name", "SIGUSR2") == "SIGUSR2"  # other signals come from whoever ends the sweep
             if environment.cluster == "local" and leaving.code == EXIT_CODE and wanted:

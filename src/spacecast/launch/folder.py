@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -113,12 +114,31 @@ class Sweep:
             found = json.loads((folder / FILE).read_text())
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UserError(f"{folder} is no sweep: it has no {FILE}; give the folder that -m has made") from error
-        runs = tuple(Run(**{**run, "overrides": tuple(run["overrides"])}) for run in found["runs"])
-        submissions = tuple(
-            Submission(**{**entry, "jobs": {int(number): job for number, job in entry["jobs"].items()}})
-            for entry in found["submissions"]
-        )
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder / FILE} cannot be read ({type(error).__name__})") from error
+        try:
+            runs = tuple(_run(**run) for run in found["runs"])
+            submissions = tuple(_submission(**entry) for entry in found["submissions"])
+            if not runs or not isinstance(found["command"], str):
+                raise ValueError
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{folder / FILE} is not as -m writes it, and is not used") from error
         return cls(folder.absolute(), found["command"], runs, submissions)
+
+
+def _run(number: int, name: str, values: Mapping[str, str], overrides: Sequence[str]) -> Run:
+    """A run of a file that anybody may have written: its number names a folder."""
+    if not isinstance(number, int) or number < 0 or not isinstance(name, str):
+        raise ValueError(number)
+    return Run(number, name, {str(key): str(value) for key, value in values.items()}, tuple(map(str, overrides)))
+
+
+def _submission(cluster: str, jobs: Mapping[str, str], time: str) -> Submission:
+    """A submission of such a file: its jobs go to commands of the scheduler."""
+    numbers = {int(number): job for number, job in jobs.items()}
+    if cluster not in ("slurm", "local") or not all(re.fullmatch(r"\d+(_\d+)?", job) for job in numbers.values()):
+        raise ValueError(cluster)
+    return Submission(cluster, numbers, str(time))
 
 
 def name_runs(overrides: Sequence[Sequence[str]]) -> list[Run]:

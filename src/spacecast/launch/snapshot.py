@@ -4,11 +4,12 @@ import importlib.util
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import spacecast
+from spacecast.core.errors import UserError
 
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
@@ -36,6 +37,59 @@ def snapshot(target: Path, conf: Path, plain: Mapping[str, Any]) -> Path:
             shutil.copy2(module, partial)
     partial.rename(target)
     return target
+
+
+def check_code(code: Path, conf: Path, trusted: Sequence[str]) -> None:
+    """Make sure that a snapshot that jobs are about to run is the code that is installed here, or is trusted.
+
+    What Python has compiled there is removed, for it need not belong to the code beside it.
+
+    Args:
+        code: from `snapshot`; nothing is done where there is none.
+        conf: configuration folder in use.
+        trusted: names of modules that the user trusts.
+
+    Raises:
+        UserError: a module in it is another one than here.
+
+    """
+    if not code.is_dir():
+        return
+    for path in [*code.rglob("__pycache__")]:
+        shutil.rmtree(path)
+    for entry in sorted(code.iterdir()):
+        name = entry.name.partition(".")[0]
+        if not name or any(word.partition(".")[0] == name for word in trusted):
+            continue
+        ours = _installed(name, entry, conf)
+        theirs = _contents(entry)
+        if other := min((path for path in {*ours, *theirs} if ours.get(path) != theirs.get(path)), default=None):
+            raise UserError(
+                f"{entry} differs from what is installed here (first in {other}), and jobs would run it: "
+                f"add trust={name} if this snapshot is yours"
+            )
+
+
+def _installed(name: str, entry: Path, conf: Path) -> dict[str, bytes]:
+    """Files of the module here that a part of a snapshot is a copy of; none where there is no such module."""
+    if name == "spacecast":
+        package = Path(spacecast.__file__).parent
+        copied = {f"conf/{path}": content for path, content in _contents(conf).items()}
+        return _contents(package) | copied if entry.is_dir() else {}
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or spec.origin is None:
+        return {}
+    origin = Path(spec.origin)
+    return _contents(origin.parent if origin.name == "__init__.py" else origin)
+
+
+def _contents(place: Path) -> dict[str, bytes]:
+    """Every file of a folder by its path in it, or the file, without hidden ones, which Python never imports."""
+    if place.is_file():
+        return {place.name: place.read_bytes()}
+    files = {path.relative_to(place): path for path in place.rglob("*") if path.is_file()}
+    unseen = {name for name in files if any(part.startswith(".") or part == "__pycache__" for part in name.parts)}
+    return {name.as_posix(): path.read_bytes() for name, path in files.items() if name not in unseen}
 
 
 def own_modules(plain: Mapping[str, Any]) -> list[Path]:
