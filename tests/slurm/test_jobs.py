@@ -97,7 +97,7 @@ def test_a_cancelled_job_is_told_from_a_failed_one_and_can_be_resumed(cluster, c
     assert cluster.sweep("status", "cancelled") == 0
     assert "1 cancelled" in capsys.readouterr().out
     assert [run.info.status for run in cluster.tracked("cancelled")] == ["KILLED"]
-    assert cluster.sweep("resume", "cancelled", "launcher.hours=0.1") == 0
+    assert cluster.sweep("resume", "cancelled", "launcher.hours=0.1", "trust=slow_model") == 0
     cluster.finish("cancelled")
     assert [run.info.status for run in cluster.tracked("cancelled")] == ["FINISHED"]
 

@@ -204,6 +204,7 @@ COMMAND = Command(
         "evaluation.examples": "forecasts to write beside the truth",
         "datastore.root": "folder with the data",
         "logger.tracking_uri": "MLflow store; logger=none switches it off",
+        "trust": "modules of your own that the checkpoint may call",
     },
 )
 

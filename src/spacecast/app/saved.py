@@ -121,7 +121,8 @@ def _check_launcher(section: Any, typed: Plain, changes: Plain, source: str) -> 
         value = section.get(key)
         if value and key not in changes and value != typed.get(key):
             text = shown(repr(value))
-            raise UserError(f"{source}: launcher.{key}={text} would go to a shell; type launcher.{key}=VALUE again")
+            again = f"type launcher.{key}=VALUE again, or give the command that made the sweep"
+            raise UserError(f"{source}: launcher.{key}={text} would go to a shell; {again}")
     check_target({**section, **changes}, f"{source}: launcher")
     odd = [key for key, value in section.items() if isinstance(value, str) and not value.isprintable()]
     if odd:
