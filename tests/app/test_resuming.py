@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -15,10 +16,13 @@ from spacecast.app.resuming import (
     find_start,
     is_finished,
     remember_scores,
+    take_weights,
     tracking_section,
 )
 from spacecast.app.runs import add_facts
 from spacecast.core.errors import UserError
+from spacecast.core.spec import FeatureSpec
+from spacecast.training.checkpoint import as_tensors
 from spacecast.training.files import write_whole
 
 
@@ -131,3 +135,35 @@ def test_a_hash_of_another_kind_is_no_reason_to_refuse(tmp_path, caplog, before)
     assert "last.ckpt holds no hash that these data can be compared by" in caplog.text
     with pytest.raises(UserError, match="was made with other graph"):
         check_start(start, parts("v2:a", "h"))
+
+
+@pytest.fixture
+def weights(tmp_path, tiny_spec):
+    """A checkpoint of a linear layer that was trained on the tiny data."""
+    content = checkpoint()
+    content["spacecast"]["data_spec"] = as_tensors(tiny_spec.to_dict())
+    content["state_dict"] = {f"model.{name}": value for name, value in torch.nn.Linear(2, 2).state_dict().items()}
+    write_whole(content, tmp_path / "best.ckpt")
+    return Start(weights=tmp_path / "best.ckpt")
+
+
+def test_weights_start_a_training_on_data_of_the_same_variables_only(weights, tiny_spec):
+    """Columns of the weights belong to variables in an order."""
+    state = tiny_spec.state
+    order = [1, 0, *range(2, 12)]
+    names, units = (tuple(entries[index] for index in order) for entries in (state.names, state.units))
+    swapped = replace(tiny_spec, state=FeatureSpec(names, units, state.mean, state.std))
+    with pytest.raises(UserError, match=r"state variables are Bx, By, .* those of the data By, Bx, .* same order"):
+        take_weights(weights, SimpleNamespace(spec=swapped, model=torch.nn.Linear(2, 2)))
+    model = torch.nn.Linear(2, 2)
+    take_weights(weights, SimpleNamespace(spec=tiny_spec, model=model))
+    assert torch.equal(model.weight, torch.load(weights.weights)["state_dict"]["model.weight"])
+
+
+def test_weights_may_start_a_training_of_another_step_which_is_told(weights, tiny_spec, caplog):
+    units = tuple("T" if unit == "nT" else unit for unit in tiny_spec.state.units)  # standardised, no unit matters
+    other = replace(tiny_spec, step_seconds=20.0, state=replace(tiny_spec.state, units=units))
+    take_weights(weights, SimpleNamespace(spec=other, model=torch.nn.Linear(2, 2)))
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "init_from: the model forecasts steps of 10 s, the data have one frame every 20 s"
+    ]

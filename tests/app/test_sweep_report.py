@@ -35,7 +35,7 @@ def order(text: str) -> list[str]:
 
 
 def test_every_score_that_an_evaluation_writes_is_known(tiny_spec: DataSpec):
-    sums = Accumulator(tiny_spec, tiny_spec.state, leads=1, members=2)
+    sums = Accumulator(tiny_spec, leads=1, members=2)
     truth = torch.randn(1, tiny_spec.num_nodes, 12)
     sums.add(0, truth.unsqueeze(1).repeat(1, 2, 1, 1), truth, truth)
     sums.add_divergence(0, truth.unsqueeze(1)[..., :2], truth[..., :2])

@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 
 from spacecast.core.errors import UserError
-from spacecast.evaluation.evaluator import evaluate
+from spacecast.evaluation.evaluator import evaluate, spread_starts
 
 STEPS = 4
 
@@ -169,10 +169,10 @@ def test_examples_open_with_xarray_alone(store, fakes, tmp_path, members: int, r
         assert data.Bx_truth.dims == ("example", "lead_time", "x", "z")
         assert (data.rho.units, data.x.units, data.lead_time.units) == ("1/cm3", "R_E", "s")
         assert list(data.lead_time.values) == [10, 20, 30, 40]
-        assert data.init_time.values[1] == np.datetime64("2000-01-01T00:00:20")
-        assert data.valid_time.values[1, 0] == np.datetime64("2000-01-01T00:00:30")
+        assert data.init_time.values[1] == np.datetime64("2000-01-01T00:00:40")
+        assert data.valid_time.values[1, 0] == np.datetime64("2000-01-01T00:00:50")
         assert set(data.coords) >= {"init_time", "valid_time", "x", "z", "lead_time"}
-        grid, truth = store.spec.grid, store.states[0, 1 + 1 + 2]
+        grid, truth = store.spec.grid, store.states[0, 3 + 1 + 2]
         plane = data.vy_truth.isel(example=1, lead_time=1).values
         np.testing.assert_allclose(grid.to_nodes(plane), truth[:, store.spec.state.index("vy")], rtol=1e-6)
         assert np.isnan(plane[~grid.valid]).all()
@@ -206,7 +206,40 @@ def test_what_does_not_fit_is_refused_in_one_line(store, fakes, options, message
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_of_other_data_is_refused(store, fakes, tiny_spec) -> None:
-    names = tuple(reversed(tiny_spec.state.names))
-    with pytest.raises(UserError, match="data hold"):
-        evaluate(fakes.Persist(), store, spec=replace(tiny_spec, state=replace(tiny_spec.state, names=names)))
+@pytest.mark.parametrize(
+    ("counts", "wanted", "expected"),
+    [
+        ([10], 1, [0]),
+        ([10], 3, [0, 4, 9]),
+        ([10, 10], 2, [0, 19]),
+        ([10, 10], 3, [0, 9, 14]),
+        ([10, 10], 4, [0, 6, 13, 19]),
+        ([10, 10, 10, 10], 2, [0, 29]),
+        ([1, 5], 4, [0, 2, 4, 5]),
+        ([2, 2], 9, [0, 1, 2, 3]),
+    ],
+)
+def test_examples_are_spread_over_runs_and_times(counts, wanted: int, expected) -> None:
+    assert spread_starts(counts, wanted) == expected
+
+
+@pytest.mark.parametrize("counts", [[7], [3, 9], [5, 5, 5], [1, 1, 8, 2]])
+def test_no_example_is_drawn_twice(counts) -> None:
+    for wanted in range(1, sum(counts) + 2):
+        chosen = spread_starts(counts, wanted)
+        assert len(set(chosen)) == min(wanted, sum(counts))
+        assert chosen == sorted(chosen)
+        runs = {int(np.searchsorted(np.cumsum(counts), number, side="right")) for number in chosen}
+        assert len(runs) >= min(wanted, len(counts))
+
+
+def test_examples_say_their_run_and_time_and_hold_its_truth(store, fakes, tmp_path) -> None:
+    evaluate(fakes.Persist(), store, runs="all", steps=STEPS, examples=3, batch_size=3, out_dir=tmp_path)
+    with xr.open_zarr(tmp_path / "examples.zarr", chunks=None) as data:
+        assert data.attrs["runs"] == ["1", "1", "2"]
+        assert len(set(data.init_time.values)) == 3
+        for example, run in enumerate(data.attrs["runs"]):
+            frame = int((data.valid_time.values[example, 0] - store.times(run, "test")[0]) / np.timedelta64(10, "s"))
+            plane = data.Bx_truth.isel(example=example, lead_time=0).values
+            truth = store.read_state(run, "test", frame, frame + 1)[0, :, 0]
+            np.testing.assert_allclose(store.spec.grid.to_nodes(plane), truth, rtol=1e-6)

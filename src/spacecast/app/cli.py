@@ -30,7 +30,7 @@ from spacecast.app.config import check_config, check_folder
 from spacecast.app.help import help_text
 from spacecast.app.launching import align
 from spacecast.app.multirun import run_many
-from spacecast.app.runs import discard_run, first_process, read_facts, write_config
+from spacecast.app.runs import CONFIG_FILE, discard_run, first_process, read_facts, write_config
 from spacecast.core.errors import UserError
 from spacecast.launch.lock import locked
 from spacecast.training.interruption import Interrupted, Interruption
@@ -95,6 +95,7 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
         return
     if command.has_run_folder:
         check_folder(Path(plain["paths"]["run_dir"]), "paths.run_dir")
+        command.check_folder(plain)
     failures: list[Exception] = []
 
     def job(cfg: DictConfig) -> None:
@@ -124,6 +125,7 @@ def run_job(command: Command, cfg: DictConfig) -> Any:
     logging.captureWarnings(True)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     records = command.has_run_folder and first_process()
+    begun = (run_dir / CONFIG_FILE).is_file()  # by a run before, whose records stay
     with interruptible(run_dir if command.has_run_folder else None), locked(run_dir) if records else nullcontext():
         try:
             plain = completed(command, cfg)
@@ -134,7 +136,7 @@ def run_job(command: Command, cfg: DictConfig) -> Any:
                 write_config(plain, run_dir)
             return command.task(plain)
         except UserError:
-            if records:
+            if records and not begun:
                 discard_run(run_dir)
             raise
         except Exception as error:

@@ -106,7 +106,12 @@ def check_evaluation(plain: Plain, datastore: RunDatastore) -> None:
         datastore.num_frames(runs[0], wanted["split"])
     except UserError as error:
         raise UserError(f"evaluation.split={wanted['split']}: {error}") from error
-    _need_windows(datastore, runs, wanted["split"], wanted["steps"], "evaluation.steps")
+    try:
+        _need_windows(datastore, runs, wanted["split"], wanted["steps"], "evaluation.steps")
+    except UserError as error:
+        if wanted["split"] == "all" or wanted["steps"] < 1 or not _has_windows(datastore, runs, "all", wanted["steps"]):
+            raise
+        raise UserError(f"{error}, or give evaluation.split=all, which takes the whole run") from error
     region_masks(datastore.spec, wanted.get("regions"))
 
 
@@ -131,6 +136,15 @@ def _need_windows(datastore: RunDatastore, runs: tuple[str, ...], split: str, st
         WindowDataset(datastore, runs, split, steps, limit=1)
     except UserError as error:
         raise UserError(f"{key}={steps}: {error}") from error
+
+
+def _has_windows(datastore: RunDatastore, runs: tuple[str, ...], split: str, steps: int) -> bool:
+    """Whether every run has a window."""
+    try:
+        WindowDataset(datastore, runs, split, steps, limit=1)
+    except UserError:
+        return False
+    return True
 
 
 def epochs_of(plain: Plain) -> int:

@@ -17,6 +17,7 @@ from spacecast.app.published import (
 )
 from spacecast.app.runs import follow, of_its_own
 from spacecast.app.schema import Evaluate
+from spacecast.app.stored import check_data_place, check_evaluation_folder, chosen_evaluation
 from spacecast.app.trust import Trust, check_simulation
 from spacecast.core.errors import UserError
 
@@ -43,6 +44,7 @@ def evaluate(plain: Plain) -> "Scores":
     from spacecast.app.memory import keep_memory
     from spacecast.app.quiet import quiet
     from spacecast.app.report import score
+    from spacecast.data.fit import check_fit
     from spacecast.tracking.logger import log_artifact, log_params, log_tags, tracked
     from spacecast.tracking.provenance import provenance
     from spacecast.training.checkpoint import load_checkpoint, model_weights
@@ -52,6 +54,7 @@ def evaluate(plain: Plain) -> "Scores":
     checkpoint = load_checkpoint(Path(plain["checkpoint"]))
     trained, datastore = checkpoint["spacecast"], open_data(plain)
     spec = trained_spec(trained, datastore.spec)
+    check_fit(spec, datastore.spec, convert_units=plain["evaluation"].get("convert_units", False))
     check_evaluation(plain, datastore)
     graph = open_graph(plain, spec)
     warn_of_another_graph(trained, graph)
@@ -126,11 +129,15 @@ def complete(plain: Plain, typed: Sequence[str]) -> Plain:
     for name in STORED:
         if name in stored and name not in keys and name != "simulation":
             merged[name] = stored[name]
+    if "evaluation" in keys and "evaluation" in stored:
+        merged["evaluation"] = chosen_evaluation(plain["evaluation"], stored["evaluation"])
     if "datastore" in stored and not {"datastore", "simulation"} & set(keys):
         merged["simulation"] = stored.get("simulation")  # absent where the data were not simulated
+    if "datastore.root" in keys and not any(key.split(".")[0] == "simulation" for key in keys):
+        merged["simulation"] = None  # data that are named are there
     for key in keys:
         section, *rest = key.split(".")
-        if section in STORED and section not in keys and rest:
+        if section in STORED and (section not in keys or section == "evaluation") and rest:
             merged[section] = _replaced(merged[section], rest, plain[section])
     trust.check({name: merged.get(name) for name in STORED}, f"checkpoint {file}")
     if "simulation" not in keys:
@@ -138,6 +145,18 @@ def complete(plain: Plain, typed: Sequence[str]) -> Plain:
     if "run_name" in (plain.get("logger") or {}) and "logger.run_name" not in keys:
         merged["logger"] = {**plain["logger"], "run_name": f"{_tracked_name(stored)}-evaluate"}
     return merged
+
+
+def check_places(plain: Plain) -> None:
+    """Hold the run folder against what is in it, and the data against where the training had them.
+
+    Raises:
+        UserError: files would be overwritten, or data be simulated anew in another place.
+
+    """
+    check_evaluation_folder(plain)
+    source = Path(plain["checkpoint"])
+    check_data_place(plain, _stored_config(source, source.stat().st_mtime_ns)[1])
 
 
 def _tracked_name(stored: Plain) -> str:
@@ -185,6 +204,7 @@ COMMAND = Command(
     task=evaluate,
     rewrite=rewrite,
     complete=complete,
+    check_folder=check_places,
     summary="scores a checkpoint; everything that shaped the model comes from it, except for what is typed.",
     usage=[
         "spacecast-evaluate checkpoint=FILE_OR_RUN_FOLDER [key=value ...]",
@@ -199,9 +219,13 @@ COMMAND = Command(
         "checkpoint": "a .ckpt file, ours or the reference's, or a run folder (then its best)",
         "paths.run_dir": "config.yaml, scores.csv, pictures, evaluate.log",
         "evaluation.steps": "leads to score",
-        "evaluation.split": "train, val or test",
-        "evaluation.windows": "how many initial times of each run, in order; null: all",
-        "evaluation.examples": "forecasts to write beside the truth",
+        "evaluation.split": "train, val, test, or all frames of the runs",
+        "evaluation.runs": "names of runs, or train, holdout or all of them; null: the training runs",
+        "evaluation.windows": "how many initial times of each run, from the first of the split on; null: all",
+        "evaluation.members": "ensemble members of a model with a latent variable; comes with evaluation=ensemble",
+        "evaluation.regions": "parts of the plane scored apart, e.g. {tail: {x_max: -10}}",
+        "evaluation.examples": "forecasts to write beside the truth, spread over runs and times",
+        "evaluation.convert_units": "turn data in other units, such as T for nT, into the model's",
         "datastore.root": "folder with the data",
         "logger.tracking_uri": "MLflow store; logger=none switches it off",
         "trust": "modules of your own that the checkpoint may call",

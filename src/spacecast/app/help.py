@@ -56,7 +56,11 @@ def _wrap(title: str, text: str) -> str:
 
 
 def _key(job: DictConfig, key: str) -> str:
-    """`key=default`; an empty default when it is mandatory."""
+    """`key=default`; an empty default when it is mandatory, none when another member of a group brings the key."""
+    if not OmegaConf.is_missing(job, key) and OmegaConf.select(job, key, default=job) is job:
+        return key
     value = "" if OmegaConf.is_missing(job, key) else OmegaConf.select(job, key)
+    if isinstance(value, DictConfig):
+        value = f"{{{', '.join(map(str, value))}}}"
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
     return f"{key}={text}".replace(f"{Path.cwd()}/", "")

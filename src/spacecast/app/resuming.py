@@ -1,7 +1,7 @@
 """Where a run starts: at nothing, in its own checkpoint, in another run's, or with another run's weights."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from spacecast.core.errors import UserError
 
 if TYPE_CHECKING:
     from spacecast.app.assemble import Parts
+    from spacecast.core.spec import DataSpec
 
 log = logging.getLogger(__name__)
 
@@ -59,18 +60,33 @@ def check_run_folder(plain: Plain) -> None:
     begun = holds_run(run_dir)
     if not (begun or is_tracked(plain)) or not (run_dir / CONFIG_FILE).is_file():
         return
-    before = dict(_flat(yaml.safe_load((run_dir / CONFIG_FILE).read_text()) or {}))
-    now = dict(_flat(plain))
-    keys = [key for key in (*now, *(key for key in before if key not in now)) if not _harmless(key)]
-    changed = [key for key in keys if before.get(key) != now.get(key)]
-    if changed:
-        key, others = changed[0], len(changed) - 1
-        rest = f" and {others} more" if others else ""
+    difference = first_difference(read_config(run_dir), plain, HARMLESS)
+    if difference:
         start = f", with init_from={run_dir} to start from its weights or resume={run_dir} to go on from it"
         raise UserError(
-            f"{run_dir} holds a run with {key}={before.get(key)}, here it is {now.get(key)}{rest}: choose another "
+            f"{run_dir} holds a run with {difference}: choose another "
             f"paths.run_dir{start if begun else ', or remove that folder'}"
         )
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """The configuration that is recorded in a run folder; empty where there is none, or something else."""
+    try:
+        found = yaml.safe_load((run_dir / CONFIG_FILE).read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def first_difference(before: Plain, now: Plain, harmless: Sequence[str]) -> str:
+    """How two configurations differ, beside keys and sections that are harmless; empty when they do not."""
+    one, two = dict(_flat(before)), dict(_flat(now))
+    keys = [key for key in (*two, *(key for key in one if key not in two)) if not _within(key, harmless)]
+    changed = [key for key in keys if one.get(key) != two.get(key)]
+    if not changed:
+        return ""
+    rest = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+    return f"{changed[0]}={one.get(changed[0])}, here it is {two.get(changed[0])}{rest}"
 
 
 def holds_run(run_dir: Path) -> bool:
@@ -177,15 +193,40 @@ def take_weights(start: Start, parts: "Parts") -> None:
     """Load the weights of `init_from`.
 
     Raises:
-        UserError: they belong to another model.
+        UserError: they belong to another model, or to other variables.
 
     """
     from spacecast.app.evaluate import load_weights
     from spacecast.training.checkpoint import load_checkpoint, model_weights
 
     if start.weights is not None:
-        load_weights(parts.model, model_weights(load_checkpoint(start.weights)), str(start.weights))
+        checkpoint = load_checkpoint(start.weights)
+        _check_variables(checkpoint["spacecast"]["data_spec"], parts.spec, start.weights)
+        load_weights(parts.model, model_weights(checkpoint), str(start.weights))
         log.info("weights of %s", start.weights)
+
+
+def _check_variables(stored: dict[str, Any] | None, spec: "DataSpec", source: Path) -> None:
+    """Weights may start a training on data of another plane, cadence or unit, which is told; variables must be alike.
+
+    Raises:
+        UserError: other variables, or the same in another order, to which columns of the weights belong.
+
+    """
+    from spacecast.core.spec import DataSpec
+    from spacecast.data.fit import misfits
+
+    if stored is None:  # of the reference, which does not say
+        return
+    trained = DataSpec.from_dict(stored)
+    for category in ("state", "forcing", "static"):
+        before, now = getattr(trained, category).names, getattr(spec, category).names
+        if before != now:
+            one, two = (", ".join(names) or "none" for names in (before, now))
+            what = f"its {category} variables are {one}, those of the data {two}"
+            raise UserError(f"init_from={source}: {what}; give data with the same ones in the same order")
+    for fault in misfits(trained, spec, convert_units=True):
+        log.warning("init_from: %s", fault.partition(";")[0])
 
 
 def tracking_section(plain: Plain, start: Start) -> dict[str, Any]:
@@ -205,9 +246,9 @@ def remember_tracking(plain: Plain, logger: Any) -> None:
         add_facts(Path(plain["paths"]["run_dir"]), mlflow_run_id=run_id, tracking_uri=logger.tracking_uri)
 
 
-def _harmless(key: str) -> bool:
-    """Whether a key, or a section that it is in, may differ."""
-    return any(key == name or key.startswith(f"{name}.") for name in HARMLESS)
+def _within(key: str, names: Sequence[str]) -> bool:
+    """Whether a key, or a section that it is in, is one of some names."""
+    return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -179,7 +179,7 @@ COMMAND = Command(
         "data.batch_size": "windows per batch and device",
         "data.workers": "processes that read ahead",
         "evaluation.steps": "leads to score",
-        "evaluation.split": "train, val or test",
+        "evaluation.split": "train, val, test, or all frames of the runs",
         "evaluation.windows": "how many initial times; null: all",
         "logger.tracking_uri": "MLflow store; logger=none switches it off",
         "resume": "go on from a checkpoint or run folder, everything taken over",

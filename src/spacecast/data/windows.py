@@ -52,6 +52,7 @@ class WindowDataset(Dataset[Batch]):
         self.datastore, self.split, self.steps = datastore, split, steps
         past, future = datastore.forcing_past, datastore.forcing_future
         self._index: list[tuple[str, int]] = []
+        self.counts: list[int] = []  # windows of each run
         for run in map(str, runs):
             frames = datastore.num_frames(run, split)
             starts = window_starts(frames, steps, past, future)[:limit]
@@ -63,6 +64,7 @@ class WindowDataset(Dataset[Batch]):
                     f"a roll-out of {steps} steps needs {frames - longest + steps}; {advice}"
                 )
             self._index += [(run, start) for start in starts]
+            self.counts.append(len(starts))
 
     def __len__(self) -> int:
         return len(self._index)

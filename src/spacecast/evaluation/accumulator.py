@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spacecast import metrics
-from spacecast.core.spec import DataSpec, FeatureSpec
+from spacecast.core.spec import DataSpec
 from spacecast.evaluation.regions import RegionSums, region_masks
 from spacecast.evaluation.scores import Row, Scores
 from spacecast.losses.latent import Estimator, member_variance
@@ -26,8 +26,7 @@ class Accumulator:
     out of all means over variables. A forecast that is no number makes the means NaN.
 
     Args:
-        spec: grid, boundary, units and step of the data.
-        state: by whose mean and standard deviation the fields are standardised.
+        spec: grid, boundary, units and step of the data, and the statistics by which the fields are standardised.
         leads: number of leads.
         members: ensemble members.
         regions: bounds of further regions, see `region_masks`.
@@ -39,14 +38,14 @@ class Accumulator:
     def __init__(
         self,
         spec: DataSpec,
-        state: FeatureSpec,
         leads: int,
         members: int = 1,
         regions: Mapping[str, Mapping[str, float]] | None = None,
         estimator: Estimator = "fair",
         seed: int = 0,
     ) -> None:
-        self.spec, self.state, self.leads, self.members, self.estimator = spec, state, leads, members, estimator
+        self.spec, self.leads, self.members, self.estimator = spec, leads, members, estimator
+        state = spec.state
         masks = region_masks(spec, regions)
         self.regions = list(masks)
         self.scored = torch.as_tensor(np.flatnonzero(spec.interior))
@@ -114,7 +113,7 @@ class Accumulator:
         rows: list[Row] = []
         for metric, array in values.items():
             if metrics.FACTS[metric].units == "variable":
-                rows += self._rows(metric, list(zip(names, units, strict=True)), array * self.state.std)
+                rows += self._rows(metric, list(zip(names, units, strict=True)), array * self.spec.state.std)
                 continue
             known = np.where(np.isfinite(array), array, np.nan)
             among = counted & ~_constant(mean["y"], mean["yy"], self._offset) if metric == "correlation" else counted
@@ -130,11 +129,11 @@ class Accumulator:
     @property
     def _offset(self) -> np.ndarray:
         """Mean of each variable in standard deviations."""
-        return np.asarray(self.state.mean / self.state.std, dtype=np.float64)
+        return np.asarray(self.spec.state.mean / self.spec.state.std, dtype=np.float64)
 
     def _counted(self, mean: Mapping[str, np.ndarray]) -> np.ndarray:
         """Whether a variable counts in means over variables, shape (lead, region, variable)."""
-        sizes = (mean["persistence_square"], mean["yy"], self.state.mean, self.state.std)
+        sizes = (mean["persistence_square"], mean["yy"], self.spec.state.mean, self.spec.state.std)
         return np.asarray(metrics.changes(*map(torch.as_tensor, sizes)))
 
     def _name_left_out(self, counted: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
+from spacecast.data.fit import FittedDatastore
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.accumulator import Accumulator
 from spacecast.evaluation.examples import ExampleWriter
@@ -36,6 +37,7 @@ def evaluate(
     estimator: Estimator = "fair",
     regions: Mapping[str, Mapping[str, float]] | None = None,
     seed: int = 0,
+    convert_units: bool = False,
     examples: int = 0,
     out_dir: str | Path | None = None,
     device: torch.device | str | None = None,
@@ -44,8 +46,8 @@ def evaluate(
     """Forecast from every initial time of a split and score against truth and persistence, in physical units.
 
     RMSE is the root of the mean over all windows and nodes, boundary left out. Of an ensemble, `rmse`, `mae`, `bias`
-    and `correlation` belong to its mean, `member_rmse` and `div_b` to its members. Run it in one process: a distributed
-    sampler would count its padding twice.
+    and `correlation` belong to its mean, the rest to its members. Run it in one process: a distributed sampler would
+    count its padding twice.
 
     Args:
         model: a `StepModel`.
@@ -54,23 +56,22 @@ def evaluate(
         split, runs: which frames: `train`, `val`, `test` or `all` of the runs that `select_runs` finds.
         steps: leads to forecast.
         windows: how many initial times of each run, in order; None: all.
-        batch_size: windows at a time.
-        members, member_chunk: ensemble members, and how many of a window go through the model at a time.
+        batch_size, members, member_chunk: windows at a time; ensemble members, and how many of a window at a time.
         estimator, regions: of the CRPS, `fair`, `almost_fair` or `ecdf`; further parts of the plane (`region_masks`).
-        seed: of the draws of a probabilistic model.
-        examples, out_dir: how many forecasts, from the first on, to write to `out_dir`/examples.zarr.
+        seed, convert_units: of the draws; whether data in other units are turned into the model's (`FittedDatastore`).
+        examples, out_dir: how many forecasts, spread over runs and times, to write to `out_dir`/examples.zarr.
         device, progress: where to compute, None where the model is; called with the windows done and to do.
 
     Raises:
         UserError: when split, run, lead or region do not fit the data, or the model belongs to other data.
 
     """
-    trained = datastore.spec if spec is None else spec
-    _check(datastore.spec, trained, {"batch_size": batch_size, "members": members, "member_chunk": member_chunk})
-    data = WindowDataset(cast(Any, datastore), select_runs(datastore, runs), split, steps, limit=windows)
-    accumulator = Accumulator(datastore.spec, trained.state, steps, members, regions, estimator, seed)
+    _check_positive(batch_size=batch_size, members=members, member_chunk=member_chunk)
+    source = FittedDatastore(datastore, spec or datastore.spec, convert_units=convert_units)
+    data = WindowDataset(cast(Any, source), select_runs(source, runs), split, steps, limit=windows)
+    accumulator = Accumulator(source.spec, steps, members, regions, estimator, seed)
     place = torch.device(device or next((weight.device for weight in model.parameters()), "cpu"))
-    forecaster = Forecaster(model.to(place).eval(), trained, datastore.spec, place, members, member_chunk)
+    forecaster = Forecaster(model.to(place).eval(), source.spec, place, members, member_chunk)
     open_writer = _open_examples(out_dir, data, steps, members, examples) if examples else nullcontext()
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []), open_writer as writer:
         torch.manual_seed(seed)
@@ -83,7 +84,7 @@ def evaluate(
     return accumulator.scores()
 
 
-def select_runs(datastore: Datastore, runs: str | Sequence[str | int] | None) -> tuple[str, ...]:
+def select_runs(datastore: Datastore | FittedDatastore, runs: str | Sequence[str | int] | None) -> tuple[str, ...]:
     """Names of the runs that are meant: names, or `train`, `holdout` or `all` of them; None: the training runs."""
     groups = {
         "train": tuple(datastore.train_runs),
@@ -105,30 +106,49 @@ def select_runs(datastore: Datastore, runs: str | Sequence[str | int] | None) ->
     return names
 
 
-def _check(spec: DataSpec, trained: DataSpec, positive: dict[str, int]) -> None:
-    """Refuse sizes below one, and a model of other data."""
-    for name, value in positive.items():
+def _check_positive(**sizes: int) -> None:
+    """Refuse sizes below one."""
+    for name, value in sizes.items():
         if value < 1:
             raise UserError(f"evaluation.{name}={value}: must be at least 1")
-    if spec.state.names != trained.state.names:
-        ours, theirs = ", ".join(spec.state.names), ", ".join(trained.state.names)
-        raise UserError(f"the model forecasts {theirs}, but the data hold {ours}; evaluate it on data like its own")
-    if trained.num_nodes != spec.num_nodes:
-        raise UserError(
-            f"the model was trained on {trained.num_nodes} nodes, but the data have {spec.num_nodes}; "
-            "evaluate it on data of its own grid"
-        )
+
+
+def spread_starts(counts: Sequence[int], wanted: int) -> list[int]:
+    """Numbers of `wanted` windows that are spread evenly over runs and over the time of each run.
+
+    The first is the first window of the first run, the last the last one of its run, and their times differ as far as
+    there are as many.
+
+    Args:
+        counts: windows of each run; they are numbered run after run.
+        wanted: how many, fewer where there are fewer windows.
+
+    Returns:
+        Ascending numbers.
+
+    """
+    wanted = min(wanted, sum(counts))
+    left = [list(range(count)) for count in counts]
+    chosen = []
+    for number in range(wanted):
+        first = number * len(counts) // wanted if wanted < len(counts) else number % len(counts)
+        run = next(run for run in (*range(first, len(counts)), *range(first)) if left[run])
+        place = number * (counts[run] - 1) / max(wanted - 1, 1)
+        start = min(left[run], key=lambda start: abs(start - place))
+        left[run].remove(start)
+        chosen.append(sum(counts[:run]) + start)
+    return sorted(chosen)
 
 
 def _open_examples(
     out_dir: str | Path | None, data: WindowDataset, steps: int, members: int, examples: int
 ) -> ExampleWriter:
-    """A writer for the first windows of the data."""
+    """A writer for some windows of the data."""
     if out_dir is None:
         raise UserError(f"evaluation.examples={examples} needs a folder to write to")
     store = data.datastore
-    numbers = range(min(examples, len(data)))
+    numbers = spread_starts(data.counts, examples)
     times = np.array([data.initial_time(number) for number in numbers])
     runs = [store.runs[int(data[number].window[0])] for number in numbers]
     labels = {"split": data.split, "runs": runs, "data_hash": store.spec.data_hash}
-    return ExampleWriter(Path(out_dir) / "examples.zarr", store.spec, times, steps, members, labels)
+    return ExampleWriter(Path(out_dir) / "examples.zarr", store.spec, times, steps, members, labels, windows=numbers)

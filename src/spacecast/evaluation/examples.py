@@ -27,6 +27,7 @@ class ExampleWriter:
         leads: number of leads.
         members: ensemble members.
         attributes: provenance, plain types.
+        windows: number of the window in the data that each example is; `windows` of the writer finds the example.
 
     """
 
@@ -38,9 +39,11 @@ class ExampleWriter:
         leads: int,
         members: int = 1,
         attributes: dict[str, Any] | None = None,
+        windows: Sequence[int] = (),
     ) -> None:
         self.path = Path(path)
-        self.spec, self.members, self.examples = spec, members, len(init_times)
+        self.spec, self.members = spec, members
+        self.windows = {window: example for example, window in enumerate(windows)}
         self.partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self.partial, ignore_errors=True)

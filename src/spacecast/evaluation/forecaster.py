@@ -20,8 +20,7 @@ class Forecaster:
 
     Args:
         model: a `StepModel`, on `device`.
-        trained: what the model was trained on, for its statistics.
-        spec: the data, for the boundary.
+        spec: the data, with the statistics that the model was trained with.
         device: where to compute.
         members: ensemble members.
         member_chunk: members of a window that go through the model at a time.
@@ -31,7 +30,6 @@ class Forecaster:
     def __init__(
         self,
         model: nn.Module,
-        trained: DataSpec,
         spec: DataSpec,
         device: torch.device,
         members: int = 1,
@@ -39,7 +37,7 @@ class Forecaster:
     ) -> None:
         self.model = cast(StepModel, model)
         self.device, self.members, self.chunk = device, members, member_chunk
-        self.standardizer = Standardizer(trained).to(device)
+        self.standardizer = Standardizer(spec).to(device)
         self.boundary = torch.as_tensor(spec.boundary, device=device) if spec.boundary.any() else None
         names = spec.state.names
         self.magnetic = [names.index("Bx"), names.index("Bz")] if {"Bx", "Bz"} <= set(names) else None
@@ -60,16 +58,17 @@ class Forecaster:
         """
         batch = Batch(*(field.to(self.device) for field in batch))
         scaled = self.standardizer.batch(batch)
-        wanted = min(writer.examples - first, batch.initial.shape[0]) if writer else 0
+        rows = range(batch.initial.shape[0])
+        examples = {row: writer.windows[first + row] for row in rows if first + row in writer.windows} if writer else {}
         for lead, members in enumerate(self.leads(scaled, steps)):
             truth = batch.target[:, lead]
             sums.add(lead, members, scaled.target[:, lead], scaled.initial[:, 1])
             if self.magnetic is not None:
                 field = self.standardizer.state_to_physical(members)[..., self.magnetic]
                 sums.add_divergence(lead, field, truth[..., self.magnetic])
-            for row in range(wanted):
+            for row, example in examples.items():
                 forecast = self.standardizer.state_to_physical(members[row]).cpu().numpy()
-                cast(ExampleWriter, writer).write(first + row, lead, forecast, truth[row].cpu().numpy())
+                cast(ExampleWriter, writer).write(example, lead, forecast, truth[row].cpu().numpy())
 
     def leads(self, batch: Batch, steps: int) -> Iterator[Tensor]:
         """States (window, member, node, state) at each lead, standardised; chunks of members advance in lockstep."""

@@ -1,0 +1,164 @@
+"""Data as a model was trained on them: held against what it knows of its own, by name, and read in its units."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from spacecast.core.errors import UserError
+from spacecast.core.grid import Grid
+from spacecast.core.spec import DataSpec, FeatureSpec
+from spacecast.data.agreement import describe_plane
+from spacecast.data.units import factor
+
+log = logging.getLogger(__name__)
+
+CLOSE = 1e-3  # of a cell or of a time step: what coordinates in single precision may be off
+ALIKE = 1e-4  # of the largest value of a static feature
+OTHER_DATA = "give data like the model's own with datastore.root=DIR"
+
+
+class FittedDatastore:
+    """A data store in the variables, order and units of a model; what is not said here is that of the data store.
+
+    Args:
+        datastore: the data.
+        trained: what the model was trained on.
+        convert_units: multiply variables in another unit by the pure factor between the two.
+
+    Raises:
+        UserError: the data are of another kind; see `check_fit`.
+
+    """
+
+    def __init__(self, datastore: Any, trained: DataSpec, *, convert_units: bool = False) -> None:
+        given: DataSpec = datastore.spec
+        check_fit(trained, given, convert_units=convert_units)
+        self._datastore = datastore
+        self._state = _Columns(trained.state, given.state)
+        self._forcing = _Columns(trained.forcing, given.forcing)
+        self.spec = replace(trained, boundary=given.boundary, data_hash=given.data_hash)
+        unlike = int((trained.boundary != given.boundary).sum())
+        if unlike:
+            text = "datastore.boundary: %d cells are driven with true values here or in training, but not in both"
+            log.warning(text, unlike)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._datastore, name)
+
+    def read_state(self, run: str, split: str, start: int, stop: int) -> np.ndarray:
+        """Frames [start, stop) of a split: (frame, node, state), in the model's order and units."""
+        return self._state.pick(self._datastore.read_state(run, split, start, stop))
+
+    def read_forcing(self, run: str, split: str, start: int, stop: int) -> np.ndarray:
+        """Forcing of frames [start, stop): (frame, node, forcing), in the model's order and units."""
+        return self._forcing.pick(self._datastore.read_forcing(run, split, start, stop))
+
+
+class _Columns:
+    """Which columns of the data a model takes, and by what they are multiplied."""
+
+    def __init__(self, trained: FeatureSpec, given: FeatureSpec) -> None:
+        self.columns = given.indices(trained.names)
+        self.factors = np.array([_factor(trained, given, name) or 1.0 for name in trained.names])
+        self.as_they_are = self.columns == list(range(len(given))) and bool((self.factors == 1).all())
+        for name, number in zip(trained.names, self.factors, strict=True):
+            if number != 1:
+                log.info("%s from %s to %s: times %g", name, _unit(given, name), _unit(trained, name), number)
+        aside = [name for name in given.names if name not in trained.names]
+        if aside:
+            log.info("not a variable of the model, and left aside: %s", ", ".join(aside))
+
+    def pick(self, values: np.ndarray) -> np.ndarray:
+        """Values (..., variable) of the data in the model's order and units, float32."""
+        return values if self.as_they_are else (values[..., self.columns] * self.factors).astype(np.float32)
+
+
+def check_fit(trained: DataSpec, given: DataSpec, *, convert_units: bool = False) -> None:
+    """Refuse data of another kind than a model was trained on; statistics, boundary and order may differ.
+
+    Args:
+        trained: what the model was trained on.
+        given: the data.
+        convert_units: whether units that differ by a pure factor will be converted.
+
+    Raises:
+        UserError: step, plane, mask, variables, units or static features differ; the first that does is named.
+
+    """
+    for fault in misfits(trained, given, convert_units=convert_units):
+        raise UserError(fault)
+
+
+def misfits(trained: DataSpec, given: DataSpec, *, convert_units: bool = False) -> Iterator[str]:
+    """Sentences on whatever makes data another kind than a model was trained on."""
+    if abs(given.step_seconds - trained.step_seconds) > CLOSE * trained.step_seconds:
+        steps = f"steps of {trained.step_seconds:g} s, the data have one frame every {given.step_seconds:g} s"
+        yield f"the model forecasts {steps}; {OTHER_DATA}"
+    yield from _other_plane(trained.grid, given.grid)
+    for category in ("state", "forcing", "static"):
+        ours, theirs = getattr(trained, category), getattr(given, category)
+        missing = [name for name in ours.names if name not in theirs.names]
+        if missing:
+            window = category == "forcing" and len(theirs)
+            way = "set datastore.forcing_past and datastore.forcing_future as in training" if window else OTHER_DATA
+            held = ", ".join(theirs.names) or "none"
+            yield f"the model takes {category} variable {missing[0]}, but the data hold {held}; {way}"
+        shared = [name for name in ours.names if name not in missing]
+        yield from _other_units(ours, theirs, shared, convert_units=convert_units)
+    if trained.num_nodes == given.num_nodes:
+        yield from _other_static(trained, given)
+
+
+def _other_plane(trained: Grid, given: Grid) -> Iterator[str]:
+    """Another shape, place or mask."""
+    planes = f"the model was trained on a {describe_plane(trained)}, the data lie on a {describe_plane(given)}"
+    if trained.shape != given.shape:
+        yield f"{planes}; {OTHER_DATA}"
+        return
+    for axis, size in zip("xz", trained.spacing, strict=True):
+        off = float(np.abs(getattr(trained, axis) - getattr(given, axis)).max())
+        if off > CLOSE * size:
+            yield f"{planes}: {axis} differs by up to {off:.3g} R_E; {OTHER_DATA}"
+            return
+    unlike = int((trained.valid != given.valid).sum())
+    if unlike:
+        yield f"the mask of the data differs in {unlike} cells from that of the model's own; {OTHER_DATA}"
+
+
+def _other_units(ours: FeatureSpec, theirs: FeatureSpec, names: list[str], *, convert_units: bool) -> Iterator[str]:
+    """Units that differ, unless they are to be converted and can be."""
+    for name in names:
+        number = _factor(ours, theirs, name)
+        if number == 1 or (convert_units and number is not None):
+            continue
+        way = "evaluation.convert_units=true converts them" if number else "convert them and prepare the data again"
+        yield f"the model takes {name} in {_unit(ours, name)!r}, the data hold it in {_unit(theirs, name)!r}; {way}"
+
+
+def _other_static(trained: DataSpec, given: DataSpec) -> Iterator[str]:
+    """Static features that lie elsewhere, upside down for example."""
+    for name in trained.static.names:
+        number = _factor(trained.static, given.static, name) if name in given.static.names else None
+        if number is None:
+            continue
+        before = trained.static_values[:, trained.static.index(name)]
+        now = given.static_values[:, given.static.index(name)] * number
+        off = float(np.abs(before - now).max())
+        if not off <= ALIKE * float(np.abs(before).max()):
+            yield f"static feature {name} of the data differs by up to {off:.3g} from the model's own; {OTHER_DATA}"
+
+
+def _unit(spec: FeatureSpec, name: str) -> str:
+    """Unit of a variable."""
+    return spec.units[spec.index(name)]
+
+
+def _factor(ours: FeatureSpec, theirs: FeatureSpec, name: str) -> float | None:
+    """What turns the data's values of a variable into the model's; 1 where a unit is not said."""
+    wanted, found = _unit(ours, name), _unit(theirs, name)
+    return factor(found, wanted) if wanted and found else 1.0

@@ -1,0 +1,79 @@
+"""Units of measurement: the pure factor between two spellings or sizes of one unit."""
+
+import re
+from fractions import Fraction
+
+Dimensions = tuple[int, int, int, int, int, int]  # powers of kg, m, s, A, K, R_E
+Unit = tuple[Fraction, Dimensions]
+
+PREFIXES = {
+    "T": 12, "G": 9, "M": 6, "k": 3, "h": 2, "d": -1, "c": -2, "m": -3, "u": -6, "\u00b5": -6, "\u03bc": -6, "n": -9,
+    "p": -12, "f": -15,
+}  # fmt: skip
+SYMBOLS: dict[str, Unit] = {
+    "1": (Fraction(1), (0, 0, 0, 0, 0, 0)),
+    "g": (Fraction(1, 1000), (1, 0, 0, 0, 0, 0)),
+    "m": (Fraction(1), (0, 1, 0, 0, 0, 0)),
+    "cc": (Fraction(1, 10**6), (0, 3, 0, 0, 0, 0)),
+    "s": (Fraction(1), (0, 0, 1, 0, 0, 0)),
+    "min": (Fraction(60), (0, 0, 1, 0, 0, 0)),
+    "A": (Fraction(1), (0, 0, 0, 1, 0, 0)),
+    "K": (Fraction(1), (0, 0, 0, 0, 1, 0)),
+    "R_E": (Fraction(1), (0, 0, 0, 0, 0, 1)),  # how many metres it has is a convention
+    "Hz": (Fraction(1), (0, 0, -1, 0, 0, 0)),
+    "N": (Fraction(1), (1, 1, -2, 0, 0, 0)),
+    "Pa": (Fraction(1), (1, -1, -2, 0, 0, 0)),
+    "J": (Fraction(1), (1, 2, -2, 0, 0, 0)),
+    "W": (Fraction(1), (1, 2, -3, 0, 0, 0)),
+    "C": (Fraction(1), (0, 0, 1, 1, 0, 0)),
+    "V": (Fraction(1), (1, 2, -3, -1, 0, 0)),
+    "T": (Fraction(1), (1, 0, -2, -1, 0, 0)),
+    "G": (Fraction(1, 10**4), (1, 0, -2, -1, 0, 0)),
+}
+WITHOUT_PREFIX = ("1", "min", "cc", "R_E")
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+FACTOR = re.compile(r"(1|[^\W\d]+?)(?:\^?\{?([-+]?\d+)\}?)?")
+
+
+def factor(found: str, wanted: str) -> float | None:
+    """The number that turns values in one unit into another one, 1.0 for two spellings of one unit.
+
+    Units are products and quotients such as `nT`, `1/cm3`, `cm^-3`, `km s-1` and `kg m**-3`.
+
+    Args:
+        found: unit of the values.
+        wanted: unit to turn them into.
+
+    Returns:
+        None when there is no such number, or one of the units is not understood.
+
+    """
+    if found.strip() == wanted.strip():
+        return 1.0
+    one, two = _parse(found), _parse(wanted)
+    return float(one[0] / two[0]) if one is not None and two is not None and one[1] == two[1] else None
+
+
+def _parse(text: str) -> Unit | None:
+    """Size in SI units and dimensions of a product of powers; None when it is not understood."""
+    size, dimensions = SYMBOLS["1"]
+    words = re.split(r"([/*·\s]+)", text.translate(SUPERSCRIPTS).replace("**", "^").strip())
+    for separator, word in zip(["", *words[1::2]], words[::2], strict=True):
+        match = FACTOR.fullmatch(word)
+        unit = _symbol(match[1]) if match else None
+        if match is None or unit is None or separator.count("/") > 1:
+            return None
+        power = int(match[2] or 1) * (-1 if "/" in separator else 1)
+        size *= unit[0] ** power
+        dimensions = tuple(a + power * b for a, b in zip(dimensions, unit[1], strict=True))  # type: ignore[assignment]
+    return size, dimensions
+
+
+def _symbol(name: str) -> Unit | None:
+    """A unit with or without its prefix."""
+    if name in SYMBOLS:
+        return SYMBOLS[name]
+    power, unit = PREFIXES.get(name[0]), SYMBOLS.get(name[1:])
+    if power is None or unit is None or name[1:] in WITHOUT_PREFIX:
+        return None
+    return unit[0] * Fraction(10) ** power, unit[1]
