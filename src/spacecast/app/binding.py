@@ -104,6 +104,25 @@ def check_call(
         check_value(value, hints.get(name, Any), key)
 
 
+def without_foreign(node: Mapping[str, Any], where: str, typed: Sequence[str]) -> dict[str, Any]:
+    """A section whose `_target_` was typed, without what belongs to the member of the group that it was typed over.
+
+    Args:
+        node: plain types.
+        where: dotted key of the section.
+        typed: overrides of the command line; keys that they name stay, for the check to speak of.
+
+    """
+    keys = {word.lstrip("+~").partition("=")[0] for word in typed}
+    if f"{where}._target_" not in keys or not isinstance(node.get("_target_"), str):
+        return dict(node)
+    parameters = _parameters(locate(node["_target_"], where))
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return dict(node)
+    known = {*DIRECTIVES, *_named(parameters)}
+    return {name: value for name, value in node.items() if name in known or f"{where}.{name}" in keys}
+
+
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """Parameters of a function or of a constructor, without self."""
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from spacecast.app.assemble import Parts, assemble, build
+from spacecast.app.assemble import Parts, assemble, build, device_of
 from spacecast.app.foresee import foresee
 from spacecast.app.quiet import hushed
 from spacecast.app.schema import own_part
@@ -45,23 +45,32 @@ def check_without_data(plain: Plain) -> None:
 
 
 def check_optimizer(plain: Plain) -> None:
-    """Build the optimiser for one number, and hold it against how the trainer treats gradients.
+    """Build the optimiser for one number and take a step with it.
 
     Raises:
-        UserError: a value is out of range, or the optimiser cannot do what the trainer asks for.
+        UserError: a value is out of range, or the optimiser does not suit dense gradients, vectors or the precision.
 
     """
+    weight = torch.nn.Parameter(torch.ones(1, device=device_of(plain)))
+
+    def closure() -> torch.Tensor:
+        weight.grad = None
+        loss = weight.square().sum()
+        loss.backward()
+        return loss
+
     try:
-        build(plain["optimizer"])([torch.nn.Parameter(torch.zeros(1))])
-    except (TypeError, ValueError) as error:
-        raise UserError(f"optimizer: {error}") from error
-    trainer = plain["trainer"]
-    scaled = trainer.get("precision") in ("16-mixed", 16, "16") and trainer.get("gradient_clip_val")
-    if scaled and plain["optimizer"].get("fused"):
-        raise UserError(
-            f"trainer.precision={trainer['precision']}: a fused optimiser cannot clip scaled gradients; "
-            "give optimizer.fused=false as well, or trainer.precision=bf16-mixed"
-        )
+        optimizer = build(plain["optimizer"])([weight])
+        if not isinstance(optimizer, torch.optim.Optimizer) or "lr" not in optimizer.param_groups[0]:
+            raise TypeError(f"{plain['optimizer']['_target_']} makes no torch optimiser with a learning rate")
+        optimizer.step(closure)
+    except UserError:
+        raise
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise UserError(f"optimizer: {' '.join(str(error).split())}") from error
+    precision = plain["trainer"].get("precision")
+    if isinstance(optimizer, torch.optim.LBFGS) and str(precision) in ("16", "16-mixed"):
+        raise UserError(f"optimizer: LBFGS cannot follow scaled gradients; take another trainer.precision, not {precision}")
 
 
 def check_foreseen(plain: Plain) -> None:

@@ -1,28 +1,30 @@
-"""`dry_run=true`: one forward and backward pass at the largest roll-out, and what it says of the whole run."""
+"""`dry_run=true`: optimiser steps at the largest roll-out, and what they say of the whole run."""
 
 import logging
 import resource
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-from spacecast.app.assemble import Parts, device_of
+from spacecast.app.assemble import Parts, build, device_of
 from spacecast.app.datacheck import epochs_of
+from spacecast.core.protocols import LatentStepModel
 from spacecast.core.types import Batch, Stage
+from spacecast.training.rehearsal import Clock, rehearsal_keywords, rehearse
+from spacecast.training.trainer import lightning_keywords, make_trainer
 
 if TYPE_CHECKING:
-    from spacecast.training.module import ForecastModule
     from spacecast.training.schedule import Schedule
 
 log = logging.getLogger(__name__)
 
-REPEATS, PATIENCE = 6, 10.0  # of the measurement: passes at most, seconds that are enough
-AUTOCAST = {"bf16": torch.bfloat16, "bf16-mixed": torch.bfloat16, "16": torch.float16, "16-mixed": torch.float16}
+REPEATS, PATIENCE = 6, 10.0  # of the measurement: steps at most, seconds that are enough
 QUARTERS = (0.0, 0.25, 0.5, 0.75)  # of an epoch: a stage may begin within it
 
 Terms = tuple[bool, bool, bool]
@@ -47,17 +49,33 @@ class Cost:
         return [min(measured), max(measured)]
 
 
+@dataclass(frozen=True)
+class Always:
+    """A schedule that stays in one stage."""
+
+    stage: Stage
+
+    def at(self, epoch: float) -> Stage:  # noqa: ARG002 - the signature of Schedule
+        """See `Schedule`."""
+        return self.stage
+
+
 def dry_run(plain: Mapping[str, Any], parts: Parts) -> None:
-    """Measure a step and log parameters, schedule, memory, seconds per step and the predicted time of the run."""
+    """Take and measure steps; log parameters, schedule, memory, seconds per step and the predicted time of the run.
+
+    The steps are those of a training, by the same trainer, and change the weights of `parts`; no file is written.
+    """
     epochs = epochs_of(plain)
     device = device_of(plain)
-    module = parts.module.to(device).train()
     before = _memory(device)
     training: dict[Terms, dict[int, float]] = {}
+    forward = 0.0
     for stage in _measured(parts.schedule, epochs):
-        training.setdefault(_terms(stage), {})[stage.rollout_steps] = _step_seconds(plain, parts, module, device, stage)
+        clock = _rehearsed(plain, parts, stage)
+        training.setdefault(_terms(stage), {})[stage.rollout_steps] = min(clock.training[1:], default=0.0)
+        forward = max(forward, *clock.validation)
     memory = _memory(device)
-    cost = Cost(training, _forward_seconds(plain, parts, module, device))
+    cost = Cost(training, forward)
     steps = [_steps_of_epoch(plain, parts, epoch) for epoch in range(epochs)]
     total = _total_seconds(plain, parts, cost, steps)
     weights = sum(weight.numel() for weight in parts.model.parameters())
@@ -122,45 +140,21 @@ def _batch(plain: Mapping[str, Any], parts: Parts, split: str, rollout: int) -> 
     return batch
 
 
-def _step_seconds(
-    plain: Mapping[str, Any], parts: Parts, module: "ForecastModule", device: torch.device, stage: Stage
-) -> float:
-    """Seconds of a forward and backward pass in a stage; the best of some after the first."""
-    batch = Batch(*(field.to(device) for field in _batch(plain, parts, "train", stage.rollout_steps)))
-    taken: list[float] = []
-    while len(taken) < 2 or (len(taken) < REPEATS and sum(taken) < PATIENCE):
-        start = time.perf_counter()
-        with _autocast(plain, device):
-            loss = module.objective(module.step_model, module.standardizer.batch(batch), stage).total
-        if loss.requires_grad:  # persistence has nothing to train
-            loss.backward()
-        _wait(device)
-        taken.append(time.perf_counter() - start)
-        module.zero_grad()
-    return min(taken[1:])
-
-
-def _forward_seconds(plain: Mapping[str, Any], parts: Parts, module: "ForecastModule", device: torch.device) -> float:
-    """Seconds of a validation batch."""
-    batch = Batch(*(field.to(device) for field in _batch(plain, parts, "val", parts.module.validation_steps)))
-    module.on_validation_epoch_start()
-    start = time.perf_counter()
-    with torch.inference_mode(), _autocast(plain, device):
-        module.validation_step(batch, 0)
-    _wait(device)
-    return time.perf_counter() - start
-
-
-def _autocast(plain: Mapping[str, Any], device: torch.device) -> Any:
-    """The precision of the trainer."""
-    kind = AUTOCAST.get(str(plain["trainer"].get("precision")))
-    return torch.autocast(device.type, dtype=kind or torch.bfloat16, enabled=kind is not None)
-
-
-def _wait(device: torch.device) -> None:
-    """Let the device finish."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _rehearsed(plain: Mapping[str, Any], parts: Parts, stage: Stage) -> Clock:
+    """What some steps in a stage and a validation batch take, on the first windows of each split."""
+    clock = Clock(PATIENCE)
+    batch = _batch(plain, parts, "train", stage.rollout_steps)
+    keywords = rehearsal_keywords(lightning_keywords(plain["trainer"]), REPEATS)
+    some_unused = isinstance(parts.model, LatentStepModel)
+    parts.module.schedule = Always(stage)
+    try:
+        with TemporaryDirectory() as folder:
+            trainer = make_trainer(build(keywords), Path(folder), None, [clock], some_unused=some_unused)
+            validation = _batch(plain, parts, "val", parts.module.validation_steps)
+            rehearse(trainer, parts.module, [batch] * REPEATS, [validation])
+    finally:
+        parts.module.schedule = parts.schedule
+    return clock
 
 
 def _memory(device: torch.device) -> float:

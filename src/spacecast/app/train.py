@@ -1,11 +1,12 @@
 """`spacecast-train`: data, graph, model, training, and scores of the best checkpoint on the test split."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spacecast.app.binding import without_foreign
 from spacecast.app.cli import run_command
 from spacecast.app.command import Command, Plain
 from spacecast.app.resuming import (
@@ -65,7 +66,8 @@ def train(plain: Plain) -> "Scores | None":
     check_start(start, parts)
     take_weights(start, parts)
     if plain["dry_run"]:
-        dry_run(plain, parts)
+        if first_process():
+            dry_run(plain, parts)
         discard_run(Path(plain["paths"]["run_dir"]))
         return None
     return fit_and_score(plain, parts, start)
@@ -73,14 +75,15 @@ def train(plain: Plain) -> "Scores | None":
 
 def fit_and_score(plain: Plain, parts: "Parts", start: Start) -> "Scores | None":
     """Train, then evaluate the best checkpoint, all in one tracked run, which a run that goes on keeps."""
-    from spacecast.app.assemble import build
+    from spacecast.app.assemble import build, build_model
+    from spacecast.app.quiet import hushed
     from spacecast.app.report import score
     from spacecast.tracking.logger import log_artifact, log_params, log_tags, tracked
     from spacecast.tracking.provenance import provenance
     from spacecast.training.checkpoint import load_checkpoint, model_weights
 
     run_dir = Path(plain["paths"]["run_dir"])
-    logger = None if is_scored(plain) else build(tracking_section(plain, start))
+    logger, model = None if is_scored(plain) else build(tracking_section(plain, start)), parts.model
     with tracked(logger), marked(logger):
         remember_tracking(plain, logger)
         log_params(logger, plain)
@@ -91,10 +94,12 @@ def fit_and_score(plain: Plain, parts: "Parts", start: Start) -> "Scores | None"
             remember_tracking(plain, logger)
             if not first:
                 return None
-            parts.model.load_state_dict(model_weights(load_checkpoint(run_dir)))
+            with hushed():  # the one that was trained may be of another precision
+                model = build_model(plain, parts.spec, parts.graph)
+            model.load_state_dict(model_weights(load_checkpoint(run_dir)))
         else:
             log.info("this model has nothing to train")
-        scores = score(plain, parts.model, parts.datastore, parts.spec, logger)
+        scores = score(plain, model, parts.datastore, parts.spec, logger)
     remember_scores(plain)
     return scores
 
@@ -148,12 +153,20 @@ def marked(logger: object) -> Iterator[None]:
         raise
 
 
+def complete(plain: Plain, typed: Sequence[str]) -> Plain:
+    """Leave AdamW's keys out where another optimiser is typed as `optimizer._target_`."""
+    if not isinstance(plain.get("optimizer"), dict):
+        return plain
+    return {**plain, "optimizer": without_foreign(plain["optimizer"], "optimizer", typed)}
+
+
 COMMAND = Command(
     name="spacecast-train",
     config="train",
     schema=Train,
     task=train,
     check_folder=check_run_folder,
+    complete=complete,
     summary="trains an emulator of the magnetosphere and scores it; without arguments on simulated data, made first.",
     usage=[
         "spacecast-train [group=member ...] [key=value ...]",

@@ -69,6 +69,32 @@ class ForecastModule(pl.LightningModule):
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         return optimizer
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Limit the gradients by their norm or by value, also those of a fused optimiser, which Lightning refuses.
+
+        With a scaler such an optimiser unscales within its step, so that here its gradients and the limit are scaled.
+        """
+        if not gradient_clip_val:
+            return
+        limit = float(gradient_clip_val)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            limit *= scaler.get_scale()
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        by_value = gradient_clip_algorithm == "value"
+        (nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_)(weights, limit)
+
+    def standardized(self, batch: Batch) -> Batch:
+        """A batch in physical units as the model takes it: standardised in the precision that it was read in."""
+        batch = self.standardizer.batch(batch)
+        precision = next((weight.dtype for weight in self.model.parameters()), torch.float32)
+        return Batch(*(field.to(precision) for field in batch[:-1]), batch.window)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         """Set the learning rate of this step."""
         factor = self.schedule.at(self.progress(batch_idx)).lr_factor
@@ -84,7 +110,7 @@ class ForecastModule(pl.LightningModule):
         """Loss of a batch in physical units."""
         objective: Objective = self.objective
         stage = self.schedule.at(self.progress(batch_idx))
-        total, terms = objective(self.step_model, self.standardizer.batch(batch), stage)
+        total, terms = objective(self.step_model, self.standardized(batch), stage)
         size = batch.initial.shape[0]
         self.log("train/loss", total, prog_bar=True, on_step=True, on_epoch=False, batch_size=size)
         if len(terms) > 1:
@@ -102,7 +128,7 @@ class ForecastModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the scores of a roll-out; ensembles are drawn alike in all epochs."""
-        batch, members = self.standardizer.batch(batch), self.validation_members
+        batch, members = self.standardized(batch), self.validation_members
         many = Batch(*(field.repeat(members, *[1] * (field.ndim - 1)) for field in batch))
         present = batch.initial[:, 1].index_select(1, self.interior)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):

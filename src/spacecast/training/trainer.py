@@ -9,12 +9,13 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
-from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from spacecast.core.errors import UserError
 from spacecast.training.files import WholeFiles
 from spacecast.training.interruption import in_batch_job
+from spacecast.training.precision import check_precision, set_precision
 
 
 def make_trainer(
@@ -43,8 +44,9 @@ def make_trainer(
         UserError: the machine does not have what the configuration asks for, or values contradict each other.
 
     """
-    plugins: list[Any] = [WholeFiles()]
-    if in_batch_job(os.environ) and SLURMEnvironment.detect():
+    typed = getattr(build, "keywords", {})
+    plugins: list[Any] = [WholeFiles(), *typed.get("plugins", ())]
+    if "plugins" not in typed and in_batch_job(os.environ) and SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))
     always: dict[str, Any] = {
         "logger": logger or False,
@@ -58,13 +60,20 @@ def make_trainer(
         "enable_checkpointing": False,
         "enable_progress_bar": any("ProgressBar" in type(callback).__name__ for callback in callbacks),
     }
+    check_precision(typed.get("precision"))
     try:
         trainer = build(**always)
-        plain = getattr(build, "keywords", {}).get("strategy", "auto") in ("auto", "ddp")
+        plain = typed.get("strategy", "auto") in ("auto", "ddp")
         if some_unused and plain and isinstance(trainer.strategy, DDPStrategy):
             trainer = build(**always, strategy=DDPStrategy(find_unused_parameters=True))
     except (MisconfigurationException, ImportError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
+        raise UserError(
+            f"trainer.strategy={typed.get('strategy')} spreads the weights over devices, and checkpoints hold whole "
+            "ones; take auto or ddp"
+        )
+    set_precision(trainer, typed.get("precision"))
     if global_batch is not None:
         trainer.accumulate_grad_batches = accumulation(
             global_batch, batch_size, trainer.world_size, trainer.accumulate_grad_batches

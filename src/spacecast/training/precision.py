@@ -1,0 +1,61 @@
+"""Which precisions a training may have, and half precision without half-precise data."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.precision import HalfPrecision, Precision
+from torch import nn
+
+from spacecast.core.errors import UserError, nearest
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
+HALVES = {"bf16-true": torch.bfloat16, "16-true": torch.float16}
+
+
+class HalfModel(Precision):
+    """Weights and activations of the model in half precision, everything else in single precision.
+
+    Lightning's own plugin casts the data as well: physical values beyond 65504 or below 1e-8 do not survive that. Here
+    they are standardised first, and the loss is summed in single precision.
+
+    Args:
+        precision: `bf16-true` or `16-true`.
+
+    """
+
+    def __init__(self, precision: Any) -> None:
+        self.precision = precision
+
+    def convert_module(self, module: nn.Module) -> nn.Module:
+        """Cast the step model of a `ForecastModule`."""
+        module.model.to(HALVES[self.precision])  # type: ignore[operator]
+        return module
+
+
+def check_precision(wanted: Any) -> None:
+    """Refuse what was never tried.
+
+    Args:
+        wanted: as typed; numbers and names without a second part are Lightning's short forms.
+
+    Raises:
+        UserError: it is no precision, or one of libraries that spacecast does not use.
+
+    """
+    short = {None, 16, 32, 64, "16", "32", "64", "bf16"}
+    if wanted not in PRECISIONS and wanted not in short:
+        raise UserError(f"trainer.precision={wanted}: there is no such precision here; {nearest(str(wanted), PRECISIONS)}")
+
+
+def set_precision(trainer: pl.Trainer, wanted: Any) -> None:
+    """Let a trainer have the precision that was asked for.
+
+    Raises:
+        UserError: Lightning has taken another one, for it has no scaled gradients on a processor.
+
+    """
+    if str(wanted) in ("16", "16-mixed") and trainer.precision != "16-mixed":
+        raise UserError(f"trainer.precision={wanted} needs a GPU; on a processor take bf16-mixed")
+    if type(trainer.precision_plugin) is HalfPrecision:
+        trainer.strategy.precision_plugin = HalfModel(trainer.precision)
