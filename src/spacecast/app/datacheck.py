@@ -53,11 +53,11 @@ def check_optimizer(plain: Plain) -> None:
     """
     weight = torch.nn.Parameter(torch.ones(1, device=device_of(plain)))
 
-    def closure() -> torch.Tensor:
+    def closure() -> float:
         weight.grad = None
         loss = weight.square().sum()
         loss.backward()
-        return loss
+        return float(loss)
 
     try:
         optimizer = build(plain["optimizer"])([weight])
@@ -70,7 +70,7 @@ def check_optimizer(plain: Plain) -> None:
         raise UserError(f"optimizer: {' '.join(str(error).split())}") from error
     precision = plain["trainer"].get("precision")
     if isinstance(optimizer, torch.optim.LBFGS) and str(precision) in ("16", "16-mixed"):
-        raise UserError(f"optimizer: LBFGS cannot follow scaled gradients; take another trainer.precision, not {precision}")
+        raise UserError(f"optimizer: LBFGS cannot follow the scaled gradients of trainer.precision={precision}")
 
 
 def check_foreseen(plain: Plain) -> None:

@@ -93,7 +93,8 @@ class ForecastModule(pl.LightningModule):
         """A batch in physical units as the model takes it: standardised in the precision that it was read in."""
         batch = self.standardizer.batch(batch)
         precision = next((weight.dtype for weight in self.model.parameters()), torch.float32)
-        return Batch(*(field.to(precision) for field in batch[:-1]), batch.window)
+        initial, target, forcing = (field.to(precision) for field in (batch.initial, batch.target, batch.forcing))
+        return Batch(initial, target, forcing, batch.window)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         """Set the learning rate of this step."""

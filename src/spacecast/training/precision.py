@@ -29,7 +29,7 @@ class HalfModel(Precision):
 
     def convert_module(self, module: nn.Module) -> nn.Module:
         """Cast the step model of a `ForecastModule`."""
-        module.model.to(HALVES[self.precision])  # type: ignore[operator]
+        module.model.to(HALVES[self.precision])
         return module
 
 
@@ -45,7 +45,8 @@ def check_precision(wanted: Any) -> None:
     """
     short = {None, 16, 32, 64, "16", "32", "64", "bf16"}
     if wanted not in PRECISIONS and wanted not in short:
-        raise UserError(f"trainer.precision={wanted}: there is no such precision here; {nearest(str(wanted), PRECISIONS)}")
+        hint = nearest(str(wanted), PRECISIONS)
+        raise UserError(f"trainer.precision={wanted}: there is no such precision here; {hint}")
 
 
 def set_precision(trainer: pl.Trainer, wanted: Any) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -69,7 +69,7 @@ class Clock(Callback):
 
 def rehearse(trainer: pl.Trainer, module: pl.LightningModule, train: Sequence[Any], val: Sequence[Any]) -> None:
     """Train on given batches, or only validate a module that has nothing to train."""
-    loaders = [DataLoader(list(batches), batch_size=None) for batches in (train, val)]
+    loaders: list[DataLoader[Any]] = [DataLoader(cast(Any, batches), batch_size=None) for batches in (train, val)]
     if any(weight.requires_grad for weight in module.parameters()):
         trainer.fit(module, *loaders)
     else:

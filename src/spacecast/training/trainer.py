@@ -68,17 +68,19 @@ def make_trainer(
             trainer = build(**always, strategy=DDPStrategy(find_unused_parameters=True))
     except (MisconfigurationException, ImportError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
-    if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
-        raise UserError(
-            f"trainer.strategy={typed.get('strategy')} spreads the weights over devices, and checkpoints hold whole "
-            "ones; take auto or ddp"
-        )
+    _check_strategy(trainer, typed.get("strategy"))
     set_precision(trainer, typed.get("precision"))
     if global_batch is not None:
         trainer.accumulate_grad_batches = accumulation(
             global_batch, batch_size, trainer.world_size, trainer.accumulate_grad_batches
         )
     return trainer
+
+
+def _check_strategy(trainer: pl.Trainer, typed: object) -> None:
+    """Refuse strategies that spread the weights over devices, since checkpoints hold whole ones."""
+    if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
+        raise UserError(f"trainer.strategy={typed}: checkpoints need whole weights on each device; take auto or ddp")
 
 
 def accumulation(global_batch: int, batch_size: int, devices: int, typed: int = 1) -> int:
