@@ -63,7 +63,7 @@ FAST = {  # refused before anything of the data is touched
     "bound of a region to come": (["evaluation.regions={tail: {xmax: 0}}"], "did you mean 'x_max'?"),
     "not a number in a mapping": (["loss.variable_weights={rho: nan}"], "loss.variable_weights.rho: expected a finite"),
     "not a number in a list": (["schedule.switches=[nan,1.0]"], "schedule.switches[0]: expected a finite number"),
-    "half precision with a fused optimiser": (["trainer.precision=16-mixed"], "give optimizer.fused=false"),
+    "scaled gradients on a processor": (["trainer.precision=16-mixed", "trainer=cpu"], "16-mixed needs a GPU"),
     "no accumulation": (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches: expected at least 1"),
     "never validated": (["trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch: expected at least 1"),
     "negative clipping": (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val: expected at least 0"),
