@@ -118,7 +118,7 @@ def test_a_sweep_runs_every_value_in_numbered_folders(run, workplace):
     result = run(command(task), "-m", "graph=simple,multiscale", "picture=null,a.png", "paths.run_dir=sweep")
     assert result.code == 0, result.err
     assert [(plain["graph"]["layout"], plain["picture"]) for plain in task.seen] == [
-        ("simple", None), ("simple", "a.png"), ("multiscale", None), ("multiscale", "a.png"),
+        ("simple", None), ("simple", f"{workplace}/a.png"), ("multiscale", None), ("multiscale", f"{workplace}/a.png"),
     ]  # fmt: skip
     assert [plain["paths"]["run_dir"] for plain in task.seen] == [f"{workplace}/sweep/{n}" for n in range(4)]
     assert (workplace / "sweep" / "3" / "config.yaml").exists()
@@ -132,10 +132,10 @@ def test_a_sweep_goes_on_after_a_failed_run(run):
     assert result.err.splitlines()[-1] == "try: error: this one is wrong"
 
 
-def test_a_value_with_an_equals_sign_is_read_as_it_stands(run):
+def test_a_value_with_an_equals_sign_is_read_as_it_stands(run, workplace):
     task = Task()
     assert run(command(task), "picture=epoch=3-step=7.png").code == 0
-    assert task.seen[0]["picture"] == "epoch=3-step=7.png"
+    assert task.seen[0]["picture"] == f"{workplace}/epoch=3-step=7.png"
 
 
 @pytest.mark.parametrize("original", [GRAPH, DATA])
@@ -179,11 +179,11 @@ NAMES = ("Ünï ß", "it is (1)", "a: b", "データ", "x=é", "a#b", "50%", "a;
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_path_is_read_as_the_shell_gives_it(run, name):
+def test_a_path_is_read_as_the_shell_gives_it(run, workplace, name):
     task = Task()
     result = run(command(task), f"picture={name}")
     assert (result.code, result.err) == (0, "")
-    assert task.seen[0]["picture"] == name
+    assert task.seen[0]["picture"] == f"{workplace}/{name}"
 
 
 def test_download_says_how(run, workplace):

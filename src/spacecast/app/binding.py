@@ -95,7 +95,7 @@ def check_call(
     parameters = _parameters(function)
     names = list(_named(parameters))
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    hints = _hints(function)
+    hints = hints_of(function)
     prefix = f"{where}." if where else ""
     for name, value in values.items():
         key = prefix + name
@@ -140,7 +140,7 @@ def _named(parameters: Mapping[str, inspect.Parameter]) -> dict[str, inspect.Par
     }
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Annotations of the parameters; none where they cannot be evaluated."""
     owner: Any = function
     if inspect.isclass(function) and "__init__" in vars(function):

@@ -30,6 +30,7 @@ from spacecast.app.config import check_config, check_folder
 from spacecast.app.help import help_text
 from spacecast.app.launching import align
 from spacecast.app.multirun import run_many
+from spacecast.app.paths import absolute_path, absolute_paths
 from spacecast.app.runs import CONFIG_FILE, discard_run, first_process, read_facts, write_config
 from spacecast.core.errors import UserError
 from spacecast.launch.lock import locked
@@ -78,20 +79,17 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
     if "--version" in words:
         sys.stdout.write(f"{command.name} {spacecast.__version__}\n")
         return
-    words = list(chain.from_iterable(map(_readable, command.rewrite(words))))
-    flags = _parse(words)
-    words = [*flags.overrides, *(word for word in words if word not in flags.overrides)]  # as Hydra wants them
+    flags, words = _sorted(command.rewrite(words))
     if flags.hydra_help or flags.cfg or flags.info or flags.shell_completion:
         _call_hydra(command, flags, words, _nothing)
         return
     if flags.multirun:
-        run_many(command, flags, _conf(flags), _user_conf(flags), completed)
+        run_many(command, flags, _conf(flags), _user_conf(flags), checked)
         return
     cfg = compose(flags.config_name or command.config, flags.overrides, _conf(flags), _user_conf(flags))
-    plain = completed(command, cfg)
-    check_config(plain, command.schema)
+    plain = checked(command, cfg)
     if plain.get("launcher"):
-        run_many(command, flags, _conf(flags), _user_conf(flags), completed)
+        run_many(command, flags, _conf(flags), _user_conf(flags), checked)
         return
     if command.has_run_folder:
         check_folder(Path(plain["paths"]["run_dir"]), "paths.run_dir")
@@ -128,8 +126,7 @@ def run_job(command: Command, cfg: DictConfig) -> Any:
     begun = (run_dir / CONFIG_FILE).is_file()  # by a run before, whose records stay
     with interruptible(run_dir if command.has_run_folder else None), locked(run_dir) if records else nullcontext():
         try:
-            plain = completed(command, cfg)
-            check_config(plain, command.schema)
+            plain = checked(command, cfg)
             command.check_folder(plain)
             records = records and not (plain.get("dry_run") and read_facts(run_dir))
             if records:
@@ -168,10 +165,27 @@ def interruptible(run_dir: Path | None) -> Iterator[None]:
             raise
 
 
+def checked(command: Command, cfg: DictConfig) -> Plain:
+    """The configuration of a run as it is recorded: whole, held against what it is to build, its paths absolute.
+
+    Raises:
+        UserError: a mistake in it.
+
+    """
+    plain = completed(command, cfg)
+    check_config(plain, command.schema)
+    return absolute_paths(plain, command.schema)
+
+
 def completed(command: Command, cfg: DictConfig) -> Plain:
-    """The whole configuration of a run in plain types, its paths absolute, its run folder where Hydra put it."""
+    """The whole configuration of a run in plain types, its run folder where Hydra put it."""
+    hydra_cfg = HydraConfig.get()
+    if hydra_cfg.job.chdir:
+        raise UserError(
+            "hydra.job.chdir=true: a run stays in the folder where it was started, and writes to paths.run_dir; "
+            "leave hydra.job.chdir out"
+        )
     try:
-        hydra_cfg = HydraConfig.get()
         place = (
             hydra_cfg.run.dir if OmegaConf.is_missing(hydra_cfg.runtime, "output_dir") else hydra_cfg.runtime.output_dir
         )
@@ -180,8 +194,11 @@ def completed(command: Command, cfg: DictConfig) -> Plain:
             with open_dict(job):
                 if command.has_run_folder:
                     job.paths.run_dir = place
-                for name, folder in job.paths.items():
-                    job.paths[name] = str(Path(str(folder)).expanduser().absolute())
+                for name, folder in job.paths.items():  # now, for others are made of them
+                    if folder is not None:
+                        job.paths[name] = absolute_path(folder, f"paths.{name}")
+    except UserError:
+        raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise explain(error, list) from error
     plain = to_plain(job)
@@ -202,6 +219,14 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     return parser.parse_intermixed_args(list(words))
 
 
+def _sorted(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Hydra's own flags, and all words as Hydra wants them: overrides first, each readable."""
+    flags = _parse(words)
+    rest = [word for word in words if word not in flags.overrides]
+    flags.overrides = list(chain.from_iterable(map(_readable, flags.overrides)))
+    return flags, [*flags.overrides, *rest]
+
+
 def _readable(word: str) -> list[str]:
     """What Hydra would not read as it was meant.
 
@@ -209,7 +234,7 @@ def _readable(word: str) -> list[str]:
     is the home folder; text with a sign that Hydra does not take as it stands is quoted, unless it is a list of values.
     """
     key, equals, value = word.partition("=")
-    if not equals or key.startswith("-"):
+    if not equals:
         return [word]
     if value.startswith("{") and "." in key and not key.startswith("~"):
         plain = key.lstrip("+")
@@ -223,7 +248,7 @@ def _readable(word: str) -> list[str]:
 
 def _conf(flags: argparse.Namespace) -> Path:
     """The configuration folder in use."""
-    return conf_dir() if flags.config_path is None else Path(flags.config_path).absolute()
+    return conf_dir() if flags.config_path is None else Path(absolute_path(flags.config_path, "--config-path"))
 
 
 def _user_conf(flags: argparse.Namespace) -> Path | None:

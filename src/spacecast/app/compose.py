@@ -1,5 +1,6 @@
 """From the command line to one configuration: where conf/ lies, Hydra's composition, its errors in one line."""
 
+import os
 import re
 import secrets
 from collections.abc import Iterator, Sequence
@@ -8,7 +9,10 @@ from typing import Any
 
 import yaml
 from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
@@ -21,6 +25,7 @@ from spacecast.core.errors import UserError, nearest
 VERSION_BASE = "1.3"
 
 OmegaConf.register_new_resolver("cwd", lambda: str(Path.cwd()), replace=True)
+OmegaConf.register_new_resolver("env", lambda name, other: os.environ.get(name, "").strip() or other, replace=True)
 OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(2), use_cache=True, replace=True)
 
 
@@ -62,17 +67,20 @@ def compose(config_name: str, overrides: Sequence[str], conf: Path, user_conf: P
         UserError: one line in place of whatever Hydra and OmegaConf say.
 
     """
-    search = [] if user_conf is None else [f"hydra.searchpath=[file://{user_conf.resolve()}]"]
     if user_conf is not None and not user_conf.is_dir():
         raise UserError(f"--config-dir: there is no folder {user_conf}")
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(conf), version_base=VERSION_BASE, job_name=config_name):
-            cfg = hydra_compose(config_name, overrides=[*search, *overrides], return_hydra_config=True)
+        version.setbase(VERSION_BASE)
+        folders = create_config_search_path(str(conf))
+        if user_conf is not None:  # as `--config-dir` does; the override `hydra.searchpath` would have to be quoted
+            folders.prepend("command-line", f"file://{user_conf.resolve()}", SearchPathQuery(provider="schema"))
+        Hydra.create_main_hydra2(config_name, folders)
+        cfg = hydra_compose(config_name, overrides=list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        folders = [conf] if user_conf is None else [conf, user_conf]
-        raise explain(error, lambda: _known_names(config_name, overrides, conf, user_conf), folders) from error
+        places = [conf] if user_conf is None else [conf, user_conf]
+        raise explain(error, lambda: _known_names(config_name, overrides, conf, user_conf), places) from error
     finally:
         GlobalHydra.instance().clear()
     return cfg

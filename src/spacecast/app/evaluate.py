@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from spacecast.app.cli import run_command
 from spacecast.app.command import Command, Plain
+from spacecast.app.paths import absolute_path
 from spacecast.app.published import (
     imply_data,
     imply_evaluation,
@@ -120,7 +121,8 @@ def complete(plain: Plain, typed: Sequence[str]) -> Plain:
         UserError: the checkpoint is none, or would call or write what its user has not allowed.
 
     """
-    source, trust = Path(str(plain["checkpoint"])).expanduser(), Trust.of(plain)  # a folder may be called by a number
+    source = Path(absolute_path(plain["checkpoint"], "checkpoint"))  # a run folder may be called by a number
+    trust = Trust.of(plain)
     file, stored = _stored_config(source, source.stat().st_mtime_ns if source.exists() else 0)
     keys = [word.lstrip("+~").partition("=")[0] for word in typed]
     plain = imply_evaluation(imply_data(plain, stored, keys), stored, keys)

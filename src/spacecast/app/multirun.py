@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from spacecast.app.command import Command, Plain
 from spacecast.app.compose import compose, conf_dir, explain
-from spacecast.app.config import check_config, check_folder
+from spacecast.app.config import check_folder
 from spacecast.app.launching import launcher_of, run_saved, submit
 from spacecast.app.runs import write_config
 from spacecast.app.saved import check_saved, read_config
@@ -25,14 +25,14 @@ from spacecast.core.errors import UserError
 POLL_SECONDS = 5.0
 
 
-def run_many(command: Command, flags: argparse.Namespace, conf: Path, user_conf: Path | None, complete: Any) -> None:
+def run_many(command: Command, flags: argparse.Namespace, conf: Path, user_conf: Path | None, check: Any) -> None:
     """Compose, check and record every run of a grid, then run or submit them.
 
     Args:
         command: whose runs.
         flags: Hydra's, with the overrides typed by the user.
         conf, user_conf: configuration folders.
-        complete: fills and resolves a composed configuration, see `cli.completed`.
+        check: turns a composed configuration into the one to record, see `cli.checked`.
 
     Raises:
         UserError: a mistake in any of them, before the first one starts.
@@ -50,9 +50,8 @@ def run_many(command: Command, flags: argparse.Namespace, conf: Path, user_conf:
     plains = []
     for number, words in enumerate(grid):
         place = str(folder / str(number)).replace("'", "\\'")
-        plain = complete(command, compose(name, [*words, f"hydra.run.dir='{place}'"], conf, user_conf))
+        plain = check(command, compose(name, [*words, f"hydra.run.dir='{place}'"], conf, user_conf))
         label(plain, sweep, number, words)
-        check_config(plain, command.schema)
         plains.append(plain)
     folders = [conf] if user_conf is None else [conf, user_conf]
     trusted = list(dict.fromkeys(word for plain in plains for word in Trust.of(plain, folders).words_for_jobs()))

@@ -9,6 +9,7 @@ import yaml
 
 from spacecast.app.command import Plain
 from spacecast.app.compose import conf_dir
+from spacecast.app.paths import absolute_path
 from spacecast.app.trust import Trust, plain_sections, shown
 from spacecast.core.errors import UserError
 
@@ -141,7 +142,8 @@ def import_checkpoint(plain: Plain) -> None:
     spec = trained_spec(trained, open_data(plain).spec)
     graph = open_graph(plain, spec)
     warn_of_another_graph(trained, graph)
-    config = {**_absolute(plain), **{name: trained["config"][name] for name in ("model", "loss")}}
+    kept = {name: plain.get(name) for name in ("paths", "datastore", "graph", "simulation")}
+    config = {**kept, **{name: trained["config"][name] for name in ("model", "loss")}}
     load_weights(build_model({**config, "seed": 0}, spec, graph), model_weights(checkpoint), str(source))
     described = describe(config, spec, graph) | {"reference": trained["reference"]}
     try:
@@ -163,8 +165,8 @@ def complete_import(plain: Plain, typed: Sequence[str]) -> Plain:
     for key, what in (("checkpoint", "a checkpoint of the reference"), ("output", "the file to write")):
         if not plain[key]:
             raise UserError(f"{key} has no value; give {key}=FILE, {what}")
-    source = find_checkpoint(Path(str(plain["checkpoint"])).expanduser()).absolute()
-    target = Path(plain["output"]).expanduser().absolute()
+    source = find_checkpoint(Path(absolute_path(plain["checkpoint"], "checkpoint")))
+    target = Path(absolute_path(plain["output"], "output"))
     if target.is_dir() or (target.exists() and not plain["overwrite"]):
         way = "name a file in it" if target.is_dir() else "give overwrite=true, or another file"
         raise UserError(f"output={target} exists; {way}")
@@ -174,12 +176,3 @@ def complete_import(plain: Plain, typed: Sequence[str]) -> Plain:
     Trust.of(plain).check({name: stored.get(name) for name in ("model", "loss")}, str(source))
     keys = [word.lstrip("+~").partition("=")[0] for word in typed]
     return {**imply_data(plain, stored, keys), "checkpoint": str(source), "output": str(target)}
-
-
-def _absolute(plain: Mapping[str, Any]) -> Plain:
-    """The sections that a checkpoint keeps, paths in them absolute, so that it can be used from any folder."""
-    sections = {name: dict(plain[name]) for name in ("paths", "datastore", "graph")}
-    for name, key in (("datastore", "root"), ("graph", "path")):
-        if key in sections[name]:
-            sections[name][key] = str(Path(sections[name][key]).expanduser().absolute())
-    return {**sections, "simulation": plain.get("simulation")}

@@ -139,7 +139,7 @@ def find_start(plain: Plain) -> Start:
     if own is not None:
         return _start(*own, own=True)
     if plain["resume"]:
-        path = Path(plain["resume"]).expanduser()
+        path = Path(plain["resume"])
         found = (path, load_checkpoint(path)) if path.is_file() else newest(path / "checkpoints") or newest(path)
         if found is None:
             raise UserError(f"resume={path}: no checkpoint there; give a .ckpt file or the folder of a run")
@@ -147,7 +147,7 @@ def find_start(plain: Plain) -> Start:
             raise UserError(f"resume={path} holds weights, not a training to go on with; use init_from={path}")
         return _start(*found, own=False)
     if plain["init_from"]:
-        file = find_checkpoint(Path(plain["init_from"]).expanduser())
+        file = find_checkpoint(Path(plain["init_from"]))
         return Start(weights=file, parent=_start(file, load_checkpoint(file), own=False).parent)
     return Start()
 

@@ -1,7 +1,11 @@
-"""Sections of the configuration that no constructor stands behind: names, types and ranges of their keys."""
+"""Sections of the configuration that no constructor stands behind: names, types and ranges of their keys.
+
+What is annotated as a `Path` is text here as well, and made absolute by `app/paths.py`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from spacecast.app.binding import Range
@@ -13,9 +17,9 @@ Section = Mapping[str, Any]  # built by its `_target_`, whose signature says wha
 class Paths:
     """Where files go."""
 
-    project_dir: str
-    data_dir: str
-    run_dir: str
+    project_dir: Path
+    data_dir: Path
+    run_dir: Path
 
 
 @dataclass
@@ -43,8 +47,8 @@ class Train:
     evaluation: Section
     seed: Annotated[int, Range(0, 2**32 - 1)]
     dry_run: bool
-    resume: str | None = None
-    init_from: str | None = None
+    resume: Path | None = None
+    init_from: Path | None = None
     trust: str | Sequence[str] | None = None
     simulation: Section | None = None
     launcher: Section | None = None
@@ -54,7 +58,7 @@ class Train:
 class Evaluate(Train):
     """Top level of `evaluate.yaml`: what training had, and the checkpoint."""
 
-    checkpoint: str = ""
+    checkpoint: Path = Path()
 
 
 @dataclass
@@ -64,7 +68,7 @@ class Graph:
     paths: Paths
     datastore: Section
     graph: Section
-    picture: str | None
+    picture: Path | None
     simulation: Section | None = None
     logger: Mapping[str, Any] | None = None
     trust: str | Sequence[str] | None = None
@@ -78,9 +82,9 @@ class Data:
     paths: Paths
     datastore: Section
     overwrite: bool
-    picture: str | None
-    checkpoint: str | None = None
-    output: str | None = None
+    picture: Path | None
+    checkpoint: Path | None = None
+    output: Path | None = None
     graph: Section | None = None
     simulation: Section | None = None
     logger: Mapping[str, Any] | None = None

@@ -22,7 +22,7 @@ from spacecast.tracking.journal import Journal, Story, story_of
 from spacecast.tracking.machine import PREFIX, MachineMonitor
 from spacecast.tracking.names import MAX_VALUE, Point, Score, choose_params, clean, score_points
 from spacecast.tracking.places import exclusive
-from spacecast.tracking.store import check_uri
+from spacecast.tracking.store import StoreUri, check_uri
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class RunLogger(Logger):
 
     def __init__(
         self,
-        tracking_uri: str | None,
+        tracking_uri: StoreUri | None,
         experiment: str = "spacecast",
         run_name: str | None = None,
         tags: Mapping[str, Any] | None = None,
@@ -211,7 +211,7 @@ def _job(environment: Mapping[str, str]) -> str | None:
 
 
 def make_logger(
-    tracking_uri: str | None,
+    tracking_uri: StoreUri | None,
     experiment: str = "spacecast",
     run_name: str | None = None,
     tags: Mapping[str, Any] | None = None,

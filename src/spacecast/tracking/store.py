@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from filelock import FileLock
 
@@ -61,6 +61,9 @@ def check_uri(uri: str | os.PathLike[str], key: str = "logger.tracking_uri") -> 
     raise UserError(
         f"{key}={text}: unknown scheme {scheme!r}; type sqlite:////path/mlflow.db or http://host:port"
     )
+
+
+StoreUri = Annotated[str, check_uri]  # text of the configuration that is recorded as `check_uri` returns it
 
 
 def sqlite_path(uri: str) -> Path | None:
