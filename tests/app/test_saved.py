@@ -232,7 +232,10 @@ def test_what_python_compiled_elsewhere_is_removed(tmp_path):
     check_code(code, conf, [])
     assert not compiled.exists()
     (conf / "train.yaml").write_text("a: 1\n")
-    with pytest.raises(UserError, match=r"first in conf/train\.yaml"):
+    check_code(code, conf, [])  # groups are no code
+    (code / "spacecast" / "conf" / "hydra").mkdir(exist_ok=True)
+    (code / "spacecast" / "conf" / "hydra" / "logging.yaml").write_text("(): os.system\n")
+    with pytest.raises(UserError, match=r"first in conf/hydra/logging\.yaml"):
         check_code(code, conf, [])
     check_code(code, conf, ["spacecast.app"])
     check_code(tmp_path / "absent", conf, [])

@@ -270,6 +270,12 @@ def test_a_trusted_module_is_no_road_to_others(road, marker):
         Trust(("hostile_module",)).check({"model": {"_target_": f"hostile_module.{road}"}}, "x")
 
 
+@pytest.mark.parametrize("value", [3, True, {"a": 1}, [["a"]]])
+def test_trust_is_a_name_or_a_list_of_names(value):
+    with pytest.raises(UserError, match="expected the dotted name of a module"):
+        trusted_words(value)
+
+
 @pytest.mark.parametrize("word", ["", "*", "a b", ".", "a.", "a-b", 3, None, "\u0430"])
 def test_trust_names_modules(word):
     with pytest.raises(UserError, match="expected the dotted name of a module"):

@@ -127,6 +127,25 @@ def test_a_folder_that_was_moved_is_delivered_from_its_new_place(tmp_path, store
     assert_complete(f"sqlite:///{store}", tmp_path / "new" / "tracking.jsonl")
 
 
+@pytest.mark.parametrize("way", ["absolute", "up", "link"])
+def test_a_journal_sends_no_file_from_elsewhere_to_an_address_of_its_own(way, tmp_path, store):
+    """Somebody else may have written both. Who types the store knows where the file goes."""
+    (tmp_path / "run").mkdir()
+    secret = tmp_path / "secret.txt"
+    secret.write_text("do not tell")
+    journal, uri = record(tmp_path / "run", steps=1), f"sqlite:///{store}"
+    named = {"absolute": str(secret), "up": "../secret.txt", "link": "plots"}[way]
+    if way == "link":
+        (tmp_path / "run" / "plots" / "secret.txt").symlink_to(secret)
+    journal.write_text(journal.read_text().replace(NOWHERE, uri).replace('"config.yaml"', json.dumps(named)))
+    outcome = sync(journal)
+    assert outcome.refused == (2 if way == "link" else 1)
+    assert "secret" not in " ".join(content(uri)["files"])
+    (tmp_path / "run" / "tracking.json").unlink()
+    assert sync(journal, uri).refused == 0
+    assert "config/secret.txt" in content(uri)["files"]
+
+
 class Crash(BaseException):
     """Stands for the death of the process."""
 

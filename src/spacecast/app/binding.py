@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from spacecast.core.errors import UserError, nearest
+from spacecast.core.names import DOTTED
 
 DIRECTIVES = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 
@@ -38,6 +39,8 @@ def locate(target: str, where: str) -> Callable[..., Any]:
         UserError: there is no such module or no such name in it; the nearest name is given.
 
     """
+    if not DOTTED.fullmatch(target):
+        raise UserError(f"{where}._target_: {target!r} is no dotted name of a class or a function")
     parts = target.split(".")
     for split in range(len(parts) - 1, 0, -1):
         name = ".".join(parts[:split])

@@ -41,7 +41,8 @@ def stored_config(checkpoint: Mapping[str, Any], source: str) -> Plain:
     if facts.get("data_spec") is not None:
         return config
     reference = plain_sections(facts.get("reference"), source)
-    if not isinstance(reference.get("datastore"), dict) or "_target_" in reference["datastore"]:
+    known = {"graph", "epochs", "datastore"} <= reference.keys() and isinstance(reference["datastore"], dict)
+    if not known or "_target_" in reference["datastore"]:
         raise UserError(f"{source} says neither what data it was trained on nor that it is one of the reference")
     return {**config, "reference": reference}
 
@@ -67,7 +68,7 @@ def imply_data(plain: Plain, stored: Mapping[str, Any], keys: Sequence[str]) -> 
 
 def imply_evaluation(plain: Plain, stored: Mapping[str, Any], keys: Sequence[str]) -> Plain:
     """A composed configuration with an ensemble for a model with a latent variable that stores no evaluation."""
-    if "evaluation" in (*stored, *keys) or "kl_weight" not in stored.get("loss", {}):
+    if "evaluation" in (*stored, *keys) or "kl_weight" not in (stored.get("loss") or {}):
         return plain
     text = (conf_dir() / "evaluation" / "ensemble.yaml").read_text()
     ensemble = {key: value for key, value in yaml.safe_load(text).items() if key != "defaults"}

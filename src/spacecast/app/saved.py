@@ -88,7 +88,7 @@ def check_saved(
         runs: which of them.
         words: what the user trusts by name.
         changes: keys of the launcher that the user has typed.
-        composed: what the user has typed for each run, by its number; what equals it needs no further look.
+        composed: what the user has typed now for each run, by its number; what equals it is the user's own.
 
     Raises:
         UserError: they would call, run in a shell, or write what the user has not asked for; what to type.
@@ -98,19 +98,11 @@ def check_saved(
     for run in runs:
         folder = sweep.run_dir(run)
         plain, source = read_config(folder), str(folder / CONFIG_FILE)
-        if _without_trust(plain) == _without_trust(composed.get(run.number, {})):
-            continue
         trust.check(plain, source)
-        plain = _moved(plain, folder)
-        if plain.get("launcher"):
-            typed = (composed.get(run.number) or {}).get("launcher") or {}
-            _check_launcher(plain["launcher"], {**typed, **changes}, changes, source)
-        _check_places(plain, sweep.folder, folder, source)
-
-
-def _without_trust(plain: Mapping[str, Any]) -> Plain:
-    """A configuration without the key `trust`, which is said anew each time."""
-    return {name: value for name, value in plain.items() if name != "trust"}
+        typed, plain = composed.get(run.number, {}), _moved(plain, folder)
+        if plain.get("launcher") and plain["launcher"] != typed.get("launcher"):
+            _check_launcher(plain["launcher"], typed.get("launcher") or {}, changes, source)
+        _check_places(plain, typed, sweep.folder, folder)
 
 
 def _check_launcher(section: Any, typed: Plain, changes: Plain, source: str) -> None:
@@ -129,21 +121,24 @@ def _check_launcher(section: Any, typed: Plain, changes: Plain, source: str) -> 
         raise UserError(f"{source}: launcher.{odd[0]} has a line break in it; refused")
 
 
-def _check_places(plain: Plain, sweep: Path, run_dir: Path, source: str) -> None:
+def _check_places(plain: Plain, typed: Plain, sweep: Path, run_dir: Path) -> None:
     """Refuse to write where nobody expects a sweep to write: what a run leaves lies in its folder."""
+    source = str(run_dir / CONFIG_FILE)
     if run_dir.resolve() != sweep.resolve() / run_dir.name:
         raise UserError(f"{source} does not lie in the sweep but in {run_dir.resolve()}; refused")
-    logger = plain.get("logger") or {}
+    logger = {} if plain.get("logger") == typed.get("logger") else plain.get("logger") or {}
     csv = [logger.get(key) for key in ("save_dir", "name", "version")]
     written = {
         "logger.journal": logger.get("journal"),
         "logger.save_dir": str(Path(*map(str, filter(None, csv)))) if csv[0] else None,
-        "picture": plain.get("picture"),
+        "picture": None if plain.get("picture") == typed.get("picture") else plain.get("picture"),
     }
     for key, place in written.items():
         if place is not None and not Path(str(place)).resolve().is_relative_to(run_dir.resolve()):
             raise UserError(f"{source}: {key}={shown(str(place))} lies outside of the run folder; {YOURS}")
     _check_store(str(logger.get("tracking_uri") or ""), sweep, source)
+    if all(plain.get(name) == typed.get(name) for name in ("paths", "datastore", "simulation")):
+        return
     data = Path(str(plain["paths"].get("data_dir")))
     if not data.is_dir() and not sweep.resolve().is_relative_to(data.resolve().parent):
         raise UserError(f"{source}: there is no folder paths.data_dir={shown(str(data))} for its data; {YOURS}")

@@ -6,7 +6,6 @@ of the folder of a run may have been written by anybody. It may name what the co
 same section, optimisers of torch, and what the user allows with `trust=MODULE`. Nothing else is imported or called.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,9 +17,8 @@ import yaml
 from spacecast.app.binding import locate
 from spacecast.app.compose import conf_dir, config_folders
 from spacecast.core.errors import UserError
-from spacecast.core.names import within
+from spacecast.core.names import DOTTED, within
 
-NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 DEEPEST, MOST = 40, 100_000  # levels and values of a configuration; no real one comes near
 MIXED = ("*.yaml", "experiment/**/*.yaml", "local/**/*.yaml")  # files that hold several sections
 
@@ -137,8 +135,8 @@ def trusted_words(value: Any) -> tuple[str, ...]:
         UserError: something else.
 
     """
-    words = [] if value is None else [value] if isinstance(value, str) else value
-    wrong = [word for word in words if not isinstance(word, str) or not NAME.fullmatch(word)]
+    words = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    wrong = [word for word in words if not isinstance(word, str) or not _is_name(word)]
     if wrong:
         raise UserError(f"trust: expected the dotted name of a module, found {wrong[0]!r}; for example trust=mymodel")
     return tuple(words)
@@ -229,6 +227,11 @@ def _read(file: Path) -> Any:
         return None
 
 
+def _is_name(text: str) -> bool:
+    """Whether a text is a dotted name in plain letters; others may look like what they are not."""
+    return text.isascii() and DOTTED.fullmatch(text) is not None
+
+
 def _is_optimizer(target: str) -> bool:
     """Whether a name is `torch.optim.` and one of the optimisers there."""
     import torch
@@ -241,6 +244,6 @@ def _is_optimizer(target: str) -> bool:
 def _refusal(section: str, where: str, target: str) -> str:
     """Why a target is not called, and what to type if it should be."""
     text = f"{where}._target_={target[:100]!r} is not called, for no configuration group names it for {section!r}"
-    if not NAME.fullmatch(target):
+    if not _is_name(target):
         return text
     return f"{text}; if you know and trust that code, add trust={target.rpartition('.')[0] or target}"

@@ -1,6 +1,10 @@
 """Dotted names of modules and of what is in them."""
 
+import re
 from collections.abc import Iterable
+
+DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+"""A dotted name."""
 
 
 def within(name: str, modules: Iterable[str]) -> bool:

@@ -34,6 +34,7 @@ class Delivery:
         hints: identifiers that the run may have there; the tag is searched for when none of them is known.
         folder: where the files of the journal lie.
         anew: make another run where it was deleted.
+        inside: send files of that folder only. A journal that somebody else has written may name any file.
 
     `sent` counts points, parameters, tags and files that the store has taken, `refused` what it never will, `held`
     artifacts that it did not take now although it answers.
@@ -45,7 +46,14 @@ class Delivery:
     """
 
     def __init__(
-        self, uri: str, story: Story, hints: Sequence[str] = (), folder: Path | None = None, *, anew: bool = False
+        self,
+        uri: str,
+        story: Story,
+        hints: Sequence[str] = (),
+        folder: Path | None = None,
+        *,
+        anew: bool = False,
+        inside: bool = False,
     ) -> None:
         self.client, uri = connect(uri)
         run = find_run(self.client, story.run, hints)
@@ -64,7 +72,7 @@ class Delivery:
         self.status = str(run.info.status)
         self.metrics = dict(run.data.metrics)
         self.sent = self.refused = self.held = 0
-        self._folder = folder or Path()
+        self._folder, self._inside = folder or Path(), inside
         self._params = dict(run.data.params)
         self._tags = dict(run.data.tags)
         self._seen: dict[str, set[tuple[int, int]]] = {}
@@ -151,6 +159,9 @@ class Delivery:
         if file and not path.exists():
             self._refuse(f"artifact {name}", "there is no such file")
             return
+        if file and self._inside and not _lies_in(path, self._folder):
+            self._refuse(f"artifact {name}", "it lies outside of the run folder; a store that is typed takes it (--to)")
+            return
         try:
             if text:
                 self.client.log_text(self.run_id, text["text"], name)
@@ -174,6 +185,12 @@ class Delivery:
         """Tell what will never arrive."""
         log.warning("tracking: the store refused %s: %s", what, reason(why))
         self.refused += 1
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    """Whether a file, or a folder with all that is in it, lies in a folder, links followed."""
+    found = [path, *path.rglob("*")] if path.is_dir() else [path]
+    return all(each.resolve().is_relative_to(folder.resolve()) for each in found)
 
 
 def connect(uri: str) -> tuple[Any, str]:

@@ -68,7 +68,7 @@ def sync(path: Path, store: str | None = None, *, alive: bool = False) -> Outcom
             raise ValueError("the run was told no store; give one with --to")
         uri = check_uri(store or story.store)
         hint, noted = read_place(path, uri)
-        delivery = _open(uri, story, hint, path.parent)
+        delivery = _open(uri, story, hint, path.parent, inside=not store)
         known = delivery.run_id == hint and _agree(journal, noted, delivery.metrics)
         for records, end in journal.pieces(noted if known else 0):
             delivery.send(records, compare=not delivery.created)
@@ -80,13 +80,13 @@ def sync(path: Path, store: str | None = None, *, alive: bool = False) -> Outcom
         return Outcome(public(uri), delivery.run_id, status, delivery.sent, changed, delivery.held, delivery.refused)
 
 
-def _open(uri: str, story: Story, hint: str, folder: Path) -> Delivery:
+def _open(uri: str, story: Story, hint: str, folder: Path, *, inside: bool) -> Delivery:
     """The run in a store; the file of another machine is not made here."""
     path = sqlite_path(uri)
     if path is not None and not path.parent.is_dir():
         raise UnreachableError(f"there is no folder {path.parent} here; give a store with --to")
     try:
-        return Delivery(uri, story, [hint], folder)
+        return Delivery(uri, story, [hint], folder, inside=inside)
     except (UserError, DeletedError):
         raise
     except Exception as error:
