@@ -25,7 +25,7 @@ def contents(root):
     return {
         str(p.relative_to(root)): p.stat().st_mtime_ns
         for p in root.rglob("*")
-        if p.is_file() and p.name != ".prepare.lock"
+        if p.is_file() and p.name != ".prepare.lock" and p.parent.name != ".spacecast"
     }
 
 
@@ -266,6 +266,7 @@ def test_what_is_in_the_way_is_named_and_left_alone(raw_root):
     (raw_root / "vlasiator_run_1.yaml").write_bytes(b"\xd8\x00")
     with pytest.raises(UserError, match="is no mllam-data-prep configuration"):
         prepare(raw_root)
+    (raw_root / "vlasiator_run_1.yaml").unlink()
     (raw_root / ".prepare.lock").unlink(missing_ok=True)
     (raw_root / ".prepare.lock").mkdir()
     with pytest.raises(UserError, match=r"\.prepare\.lock is a folder where a lock file goes"):

@@ -59,18 +59,28 @@ def no_logger(**_: Any) -> None:
 
 
 def make_data(plain: Plain, *, overwrite: bool = False) -> None:
-    """Simulate and prepare the data where the configuration says how and they are not there yet."""
-    if plain.get("simulation") is None:
+    """Simulate the data where the configuration says how and they are not there yet, and prepare what is not."""
+    if plain.get("simulation") is not None:
+        with Progress("simulating") as progress:
+            build(plain["simulation"])(progress=progress, overwrite=overwrite)
+    prepare_data(plain, overwrite=overwrite)
+
+
+def prepare_data(plain: Plain, *, overwrite: bool = False) -> None:
+    """Prepare the raw runs of a data folder that are not yet, or have changed since; other datastores have none."""
+    section = plain["datastore"]
+    target = locate(section["_target_"], "datastore")
+    if not (isinstance(target, type) and issubclass(target, RunDatastore)):
         return
-    with Progress("simulating") as progress:
-        build(plain["simulation"])(progress=progress, overwrite=overwrite)
+    chosen = section.get("runs")
+    runs = None if chosen is None else [*chosen, *(section.get("holdout") or ())]
     with Progress("preparing") as progress:
         trusted = trusted_words(plain.get("trust"))
-        prepare(plain["datastore"]["root"], overwrite=overwrite, progress=progress, trusted=trusted)
+        prepare(section["root"], runs, overwrite=overwrite, progress=progress, trusted=trusted)
 
 
 def open_data(plain: Plain) -> RunDatastore:
-    """The datastore, its data made first when they are the simulated ones and absent."""
+    """The datastore, its data simulated and prepared first where they are not or have changed."""
     make_data(plain)
     with Progress("reading") as progress:
         datastore: RunDatastore = build({**plain["datastore"], "_partial_": True})(progress=progress)

@@ -41,18 +41,20 @@ def prepare(plain: Plain) -> None:
 
 
 def inspect(plain: Plain) -> None:
-    """Print and draw what is there.
+    """Print and draw what is there, prepared first where it is not or has changed.
 
     Raises:
         UserError: it cannot be trained on.
 
     """
+    from spacecast.app.assemble import prepare_data
     from spacecast.app.progress import Progress
     from spacecast.data.inspection import inspect as look
     from spacecast.plots.canvas import require_picture
 
     if plain["picture"] is not None:
         require_picture(Path(plain["picture"]))
+    prepare_data(plain)
     with Progress("reading") as progress:
         report = look(plain["datastore"]["root"], plain["datastore"].get("runs"), progress=progress)
     for line in report.lines:

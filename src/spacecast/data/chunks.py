@@ -121,11 +121,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_leftovers(root: Path) -> None:
-    """Remove what processes that were killed within `atomic_folder` left; only for who holds the lock of the folder."""
-    for pattern in (".*.zarr.*.tmp", ".*.zarr.*.old"):
-        for path in root.glob(pattern):
-            shutil.rmtree(path, ignore_errors=True)
+def leftovers(root: Path) -> list[Path]:
+    """What processes that are at work within `atomic_folder`, or were killed there, have in a folder."""
+    return [path for pattern in (".*.zarr.*.tmp", ".*.zarr.*.old") for path in root.glob(pattern)]
 
 
 @contextmanager
@@ -139,7 +137,8 @@ def held(root: Path) -> Iterator[None]:
         raise UserError(f"{file} is a folder where a lock file goes; remove it")
     with file.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        remove_leftovers(root)
+        for path in leftovers(root):
+            shutil.rmtree(path, ignore_errors=True)
         yield
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from spacecast.core.errors import UserError
 from spacecast.data.chunks import natural_key, open_dataset, require_folder, write_text
+from spacecast.data.marks import carries_mark
 from spacecast.data.splits import check_times
 
 HEADER = "# Written by spacecast-data, and again for a raw run of another time axis unless you delete this line.\n"
@@ -132,12 +133,16 @@ def _write_summary(root: Path) -> None:
 
 
 def stale_config(root: Path, run: str) -> bool:
-    """True when a raw run lacks a configuration (and a prepared store), or has one of ours for another time axis."""
+    """True when a raw run lacks the configuration that it is prepared with, or has one of ours for another time axis.
+
+    A prepared store that does not say what it was made from, a download, needs none.
+    """
     raw, path = root / f"run_{run}.zarr", config_path(root, run)
     if not raw.is_dir():
         return False
     if not path.exists():
-        return not prepared_path(root, run).exists()
+        target = prepared_path(root, run)
+        return not target.exists() or carries_mark(target)
     try:
         span = yaml.safe_load(path.read_text(encoding="utf-8"))["output"]["coord_ranges"]["time"]
         return _is_ours(path) and span != _span(open_raw(raw, f"run {run}")["time"].values)

@@ -20,15 +20,20 @@ SETTLED = 2.0  # seconds after which a further write changes the time of a file,
 THREADS = 8
 
 
-def content_hash(store: Path) -> str:
+def content_hash(store: Path, root: Path | None = None) -> str:
     """Hash of every file of a store, names and bytes: any edit changes it, a copy elsewhere has the same.
 
     Left out are the attributes of the group, which say when and from what it was made, and hidden files. Reading all
-    bytes takes about a second per gigabyte, so the result is kept in `.spacecast` beside the store with names, sizes
-    and times of all files, and computed again when one of them differs, or where that folder cannot be written to.
+    bytes takes about a second per gigabyte, so the result is kept in `.spacecast` with names, sizes and times of all
+    files, and computed again when one of them differs, or where that folder cannot be written to.
+
+    Args:
+        store: folder of the zarr store.
+        root: data folder with `.spacecast`; None: the folder that the store lies in.
+
     """
-    files = store_files(store)
-    memory, now = store.parent / CACHE / f"{store.name}.json", time.time()
+    files, root = store_files(store), root or store.parent
+    memory, now = root / CACHE / f"{store.name}.json", time.time()
     signature, newest = _signature(store, files)
     with suppress(OSError, ValueError, KeyError, TypeError):
         stored = json.loads(memory.read_text(encoding="utf-8"))
@@ -36,7 +41,7 @@ def content_hash(store: Path) -> str:
             return str(stored["hash"])
     result = _hash(store, files)
     unchanged = _signature(store, store_files(store))[0] == signature
-    if unchanged and now - newest > SETTLED and writable(store.parent):
+    if unchanged and now - newest > SETTLED and writable(root):
         with suppress(OSError, UserError):
             memory.parent.mkdir(exist_ok=True)
             write_text(memory, json.dumps({"signature": signature, "hash": result}))

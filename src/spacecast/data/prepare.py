@@ -1,10 +1,10 @@
 """Raw runs to training-ready ones with mllam-data-prep: quiet, atomic, only where something has changed."""
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -17,14 +17,14 @@ from typing import Any
 import yaml
 
 from spacecast.core.errors import UserError, nearest
-from spacecast.data.chunks import atomic_folder, chunk_files, held, require_folder
+from spacecast.data.chunks import atomic_folder, chunk_files, held, leftovers, require_folder, writable
 from spacecast.data.configs import config_path, find_raw_runs, find_runs, prepared_path, stale_config, write_configs
+from spacecast.data.marks import SourceMark
 from spacecast.data.raw import check_functions, check_input
 from spacecast.data.statistics import Progress
 from spacecast.data.store import RunStore
 
 logger = logging.getLogger(__name__)
-MARK = "spacecast_source"
 SMALL = 2e9  # bytes of raw data up to which processes of their own cost more than they save (seconds to start)
 
 
@@ -39,9 +39,10 @@ def prepare(
 ) -> list[Path]:
     """Turn raw runs into prepared ones with mllam-data-prep, as their YAML says.
 
-    A run is prepared again only when its YAML or its raw data changed, or with `overwrite`. A prepared run without raw
-    data (a download) is taken as it is. The old output stays until the new one is complete. Processes that prepare one
-    folder at once wait for each other.
+    A run is prepared again only when its YAML or its raw data changed, or with `overwrite`; a copy with other file
+    times has not. A prepared run whose raw data are absent, or that has no note of them (a download), is taken as it
+    is. The old output stays until the new one is complete. Processes that prepare one folder at once wait for each
+    other.
 
     Args:
         root: folder with raw runs and their YAML; a missing YAML is written (`configs.write_configs`).
@@ -55,7 +56,7 @@ def prepare(
         The prepared stores, one per run.
 
     Raises:
-        UserError: when raw data or YAML are missing or faulty.
+        UserError: when raw data or YAML are missing or faulty, or something is to be done in a read-only folder.
 
     """
     root = Path(root).resolve()
@@ -65,18 +66,15 @@ def prepare(
         raise UserError(
             f"{root} holds no run to prepare; run spacecast-data simulate or download, or choose another folder"
         )
-    if not overwrite and all(
-        not config_path(root, name).exists() and prepared_path(root, name).exists() for name in names
-    ):
-        return [prepared_path(root, name) for name in names]
-    with held(root):
-        stale = [name for name in names if stale_config(root, name)]
-        if stale:
-            write_configs(root, stale)
-        work = [job for name in names if (job := _job(root, name, overwrite, trusted)) is not None]
-        if work:
-            require_folder(root, write=True)
-            _carry_out(work, processes, progress)
+    if overwrite or leftovers(root) or any(_outdated(root, name, trusted) for name in names):
+        with held(root):
+            stale = [name for name in names if stale_config(root, name)]
+            if stale:
+                write_configs(root, stale)
+            work = [job for name in names if (job := _job(root, name, overwrite, trusted)) is not None]
+            if work:
+                require_folder(root, write=True)
+                _carry_out(work, processes, progress)
     return [prepared_path(root, name) for name in names]
 
 
@@ -86,7 +84,26 @@ def _all_runs(root: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _job(root: Path, name: str, overwrite: bool, trusted: Sequence[str] = ()) -> dict[str, Any] | None:
+def _outdated(root: Path, name: str, trusted: Sequence[str]) -> bool:
+    """Whether something is to be done for a run; needs no lock.
+
+    Raises:
+        UserError: it is, and the folder is read-only.
+
+    """
+    if not stale_config(root, name) and _job(root, name, False, trusted) is None:
+        return False
+    if not writable(root):
+        target = prepared_path(root, name)
+        changed = f"its raw data or its YAML have changed since {target.name} was made"
+        raise UserError(
+            f"run {name}: {changed if target.exists() else 'it is not prepared'}, and data folder {root} cannot be "
+            f"written to; change its permissions and run spacecast-data prepare datastore.root={shlex.quote(str(root))}"
+        )
+    return True
+
+
+def _job(root: Path, name: str, overwrite: bool, trusted: Sequence[str]) -> dict[str, Any] | None:
     """What is to be done for a run, None when its prepared store is up to date."""
     source, target = config_path(root, name), prepared_path(root, name)
     label = f"run {name}"
@@ -98,29 +115,32 @@ def _job(root: Path, name: str, overwrite: bool, trusted: Sequence[str] = ()) ->
         raise UserError(f"{label}: {source} does not exist; {nearest(name, _all_runs(root))}")
     target = source.with_suffix(".zarr")
     config = _read_config(source, label)
-    raw = {str(entry["path"]): _locate(root, str(entry["path"])) for entry in config["inputs"].values()}
-    absent = [path for path, found in raw.items() if found is None]
+    raw = {entry: _locate(root, str(each["path"])) for entry, each in config["inputs"].items()}
+    absent = [str(config["inputs"][entry]["path"]) for entry, found in raw.items() if found is None]
+    mark = SourceMark(root, config, raw)
+    if target.exists() and not overwrite and mark.is_of(target):
+        return None
+    if absent and target.exists() and not overwrite:
+        raise UserError(
+            f"{label}: {source.name} or its raw data have changed since {target.name} was made, but {absent[0]} is not "
+            f"in {root}; bring it back, undo the change, or remove {source.name} and all raw data to take "
+            f"{target.name} as it is"
+        )
     if absent:
-        if target.exists() and not overwrite:
-            return None
         raise UserError(
             f"{label}: raw data {absent[0]} named in {source.name} do not exist in {root}; "
             "simulate or download them, or correct the path"
         )
-    paths = {path: found for path, found in raw.items() if found is not None}
-    mark = _fingerprint(config, list(paths.values()))
-    if target.exists() and not overwrite and _stored_mark(target) in (mark, None):
-        return None
     check_functions(config, f"{label}: {source.name}", trusted)
-    for entry in config["inputs"].values():
-        entry["path"] = str(paths[str(entry["path"])])
+    for entry, found in raw.items():
+        config["inputs"][entry]["path"] = str(found)
     output = config["output"]
     output["chunking"] = {"time": 1} | (output.get("chunking") or {})
     config["inputs"] = dict(sorted(config["inputs"].items(), key=lambda item: "time" not in item[1].get("dims", ())))
     seen: dict[str, Any] = {}
     for entry in config["inputs"].values():
         check_input(entry, label, seen)
-    size = sum(path.stat().st_size for found in set(paths.values()) for path in chunk_files(found))
+    size = sum(path.stat().st_size for found in set(mark.raw.values()) for path in chunk_files(found))
     return {"name": name, "config": config, "target": target, "mark": mark, "frames": seen["frames"], "bytes": size}
 
 
@@ -154,30 +174,6 @@ def _locate(root: Path, path: str) -> Path | None:
     return next((place.resolve() for place in places if place.exists()), None)
 
 
-def _fingerprint(config: dict[str, Any], raw: list[Path]) -> str:
-    """Hash of the configuration and of sizes and times of all raw files."""
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    for path in sorted(set(raw)):
-        for file in chunk_files(path):
-            status = file.stat()
-            digest.update(f"{file.relative_to(path)}:{status.st_size}:{status.st_mtime_ns}".encode())
-    return digest.hexdigest()[:16]
-
-
-def _stored_mark(target: Path) -> str | None:
-    """The fingerprint a prepared store carries; None for a download, "" for a damaged one."""
-    for name, key in (("zarr.json", "attributes"), (".zattrs", None)):
-        try:
-            values = json.loads((target / name).read_text(encoding="utf-8"))
-            mark = (values.get(key, {}) if key else values).get(MARK)
-            return None if mark is None else str(mark)
-        except OSError:
-            continue
-        except (ValueError, AttributeError):
-            return ""
-    return ""
-
-
 def _carry_out(work: list[dict[str, Any]], processes: int | None, progress: Progress | None) -> None:
     """Prepare the runs here, or several at a time in processes of their own."""
     if processes is None:
@@ -187,7 +183,7 @@ def _carry_out(work: list[dict[str, Any]], processes: int | None, progress: Prog
         for job in work:
             with atomic_folder(job["target"]) as folder:
                 _report(progress, job, 0)
-                run_mdp(job["config"], folder, job["mark"], job["name"])
+                run_mdp(job["config"], folder, job["mark"].attributes(), job["name"])
                 _report(progress, job, job["frames"])
         return
     waiting, running = list(work), list[tuple[dict[str, Any], subprocess.Popen[str], contextlib.ExitStack, Path]]()
@@ -225,7 +221,7 @@ def _start(job: dict[str, Any]) -> tuple[dict[str, Any], "subprocess.Popen[str]"
     """Start one run in a process of its own."""
     stack = contextlib.ExitStack()
     folder = stack.enter_context(atomic_folder(job["target"]))
-    request = json.dumps([job["config"], str(folder), job["mark"], job["name"]])
+    request = json.dumps([job["config"], str(folder), job["mark"].attributes(), job["name"]])
     command = "import json, sys; from spacecast.data.prepare import main; main(*json.load(sys.stdin))"
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", command], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -237,21 +233,21 @@ def _start(job: dict[str, Any]) -> tuple[dict[str, Any], "subprocess.Popen[str]"
     return job, process, stack, folder
 
 
-def main(config: dict[str, Any], folder: str, mark: str, name: str) -> None:
+def main(config: dict[str, Any], folder: str, marks: dict[str, Any], name: str) -> None:
     """Prepare one run in a child process; an error of the user goes to standard error as one line."""
     try:
-        run_mdp(config, Path(folder), mark, name)
+        run_mdp(config, Path(folder), marks, name)
     except UserError as error:
         sys.exit(str(error))
 
 
-def run_mdp(config: dict[str, Any], folder: Path, mark: str, name: str) -> None:
+def run_mdp(config: dict[str, Any], folder: Path, marks: dict[str, Any], name: str) -> None:
     """Run mllam-data-prep on a configuration with absolute paths, then check that the result can be read.
 
     Args:
         config: configuration as plain types.
         folder: zarr store to write, must not exist.
-        mark: fingerprint to store in it.
+        marks: attributes to store in it.
         name: name of the run, for errors.
 
     """
@@ -267,7 +263,7 @@ def run_mdp(config: dict[str, Any], folder: Path, mark: str, name: str) -> None:
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         try:
             create_dataset_zarr(fp_config=path, fp_zarr=folder)
-            zarr.open_group(folder, mode="r+").attrs[MARK] = mark
+            zarr.open_group(folder, mode="r+").attrs.update(marks)
         except Exception as error:  # (a foreign library may raise anything)
             cause = error.__cause__ or error
             text = " ".join(f"{error} {cause if cause is not error else ''}".split())[:300]
