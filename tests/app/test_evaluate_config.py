@@ -106,3 +106,24 @@ def test_weights_of_another_model_are_refused():
     load_weights(model, torch.nn.Linear(3, 2).state_dict(), "x")
     with pytest.raises(UserError, match=r"weights of best\.ckpt do not fit.*weight"):
         load_weights(model, torch.nn.Linear(4, 2).state_dict(), "best.ckpt")
+
+
+def test_data_that_are_named_are_not_simulated():
+    assert complete(COMPOSED, ["++datastore.root=/now/magnetosphere"])["simulation"] is None
+    assert (
+        complete(COMPOSED, ["++datastore.root=/now/magnetosphere", "++simulation.root=/now"])["simulation"] is not None
+    )
+
+
+def test_a_typed_evaluation_keeps_what_the_training_stored(monkeypatch, tmp_path):
+    """Its own keys come with it, those that it lacks go, and what is typed wins."""
+    many = {"_target_": "evaluate", "steps": 10, "split": "test", "members": 6}
+    merged = complete({**COMPOSED, "evaluation": many}, ["evaluation=ensemble"])
+    assert merged["evaluation"] == {**many, "steps": STORED["evaluation"]["steps"]}
+    merged = complete({**COMPOSED, "evaluation": {**many, "steps": 7}}, ["evaluation=ensemble", "++evaluation.steps=7"])
+    assert merged["evaluation"] == many | {"steps": 7}
+    stored = {**STORED, "evaluation": {**many, "steps": 3}}
+    monkeypatch.setattr(evaluate, "_stored_config", lambda source, modified: (tmp_path / "best.ckpt", stored))
+    assert complete(COMPOSED, ["evaluation=deterministic"])["evaluation"] == {**COMPOSED["evaluation"], "steps": 3}
+    other = {"_target_": "mine", "steps": 5}
+    assert complete({**COMPOSED, "evaluation": other}, ["evaluation=mine"])["evaluation"] == other
