@@ -347,7 +347,8 @@ ODD_PLACES = {
 
 @pytest.mark.parametrize("case", ODD_PLACES)
 def test_a_stored_simulation_writes_where_data_are_kept(case, stored, composed, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path / "data" if case == "home" else tmp_path)
     root = ODD_PLACES[case](tmp_path)
 
     def simulate(config: dict[str, Any]) -> None:

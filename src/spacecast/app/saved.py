@@ -134,15 +134,20 @@ def _check_places(plain: Plain, typed: Plain, sweep: Path, run_dir: Path) -> Non
         "picture": None if plain.get("picture") == typed.get("picture") else plain.get("picture"),
     }
     for key, place in written.items():
-        if place is not None and not Path(str(place)).resolve().is_relative_to(run_dir.resolve()):
+        if place is not None and not _lies_in(str(place), run_dir):
             raise UserError(f"{source}: {key}={shown(str(place))} lies outside of the run folder; {YOURS}")
     _check_store(str(logger.get("tracking_uri") or ""), sweep, source)
     if all(plain.get(name) == typed.get(name) for name in ("paths", "datastore", "simulation")):
         return
     data = Path(str(plain["paths"].get("data_dir")))
-    if not data.is_dir() and not sweep.resolve().is_relative_to(data.resolve().parent):
+    if not data.is_absolute() or (not data.is_dir() and not sweep.resolve().is_relative_to(data.resolve().parent)):
         raise UserError(f"{source}: there is no folder paths.data_dir={shown(str(data))} for its data; {YOURS}")
     check_simulation(plain, (), source)
+
+
+def _lies_in(place: str, folder: Path) -> bool:
+    """Whether an absolute path, links followed, is at or below a folder."""
+    return Path(place).is_absolute() and Path(place).resolve().is_relative_to(folder.resolve())
 
 
 def _check_store(uri: str, sweep: Path, source: str) -> None:

@@ -16,6 +16,7 @@ import yaml
 
 from spacecast.app.binding import locate
 from spacecast.app.compose import conf_dir, config_folders
+from spacecast.app.paths import absolute_path
 from spacecast.core.errors import UserError
 from spacecast.core.names import DOTTED, within
 
@@ -119,8 +120,9 @@ def check_simulation(plain: Mapping[str, Any], typed: Sequence[str], source: str
     simulation, datastore = plain.get("simulation"), plain.get("datastore") or {}
     if not simulation or "simulation.root" in typed:
         return
-    root, home = Path(str(simulation.get("root"))).resolve(), Path(plain["paths"]["data_dir"]).resolve()
-    chosen = {"datastore", "datastore.root"} & set(typed) and root == Path(str(datastore.get("root"))).resolve()
+    root = Path(absolute_path(simulation.get("root"), "simulation.root")).resolve()
+    kept, home = absolute_path(datastore.get("root"), "datastore.root"), Path(plain["paths"]["data_dir"]).resolve()
+    chosen = {"datastore", "datastore.root"} & set(typed) and root == Path(kept).resolve()
     if not chosen and not root.is_relative_to(home) and not any(root.glob("run_*.zarr")):
         raise UserError(
             f"{source}: its simulation would write into {shown(str(root))}, outside of paths.data_dir={home}; "
