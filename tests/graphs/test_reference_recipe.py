@@ -97,5 +97,27 @@ def test_plane_too_small_is_refused(tiny_grid):
 @pytest.mark.parametrize("coarsening", [2, 3, 4, 5])
 @pytest.mark.parametrize("layout", ["multiscale", "hierarchical"])
 def test_every_coarsening_passes_the_checks(plane, layout, coarsening):
-    grid = plane(90, 60)
+    grid = plane(130 if coarsening == 5 else 90, 60)
     validate(ReferenceGraph(layout, coarsening=coarsening, levels=None).build(grid), grid)
+
+
+@pytest.mark.parametrize("layout", ["multiscale", "hierarchical"])
+@pytest.mark.parametrize("levels", [2, 3, None])
+@pytest.mark.parametrize(("size", "coarsening"), [((90, 60), 5), ((60, 40), 4), ((24, 16), 3)])
+def test_layouts_of_several_levels_refuse_a_plane_with_room_for_one(plane, layout, levels, size, coarsening):
+    """Instead of a flat graph under another name."""
+    pattern = rf"graph.levels=.* needs 2 levels, and with graph.coarsening={coarsening} .* have room for 1; use a small"
+    with pytest.raises(UserError, match=pattern) as told:
+        ReferenceGraph(layout, coarsening=coarsening, levels=levels).build(plane(*size))
+    assert "\n" not in str(told.value)
+
+
+def test_one_level_where_several_are_needed_is_refused_as_well(plane):
+    with pytest.raises(UserError, match=r"graph.levels=1: .* have room for 3; use graph.levels=2"):
+        ReferenceGraph("hierarchical", coarsening=3, levels=1).build(plane(90, 60))
+
+
+def test_fewer_levels_than_asked_for_are_told(plane, caplog):
+    graph = ReferenceGraph("hierarchical", coarsening=3, levels=9).build(plane(90, 60))
+    assert len(graph.levels) == 3
+    assert "room for 3 of graph.levels=9" in caplog.text

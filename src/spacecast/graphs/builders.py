@@ -25,8 +25,9 @@ class MeshGraphBuilder:
     that it sees: no edge touches a cell inside Earth. Layouts: `simple` has one level; `multiscale` adds the edges of
     the coarser levels to the finest nodes (GraphCast, Lam et al. 2023); `hierarchical` keeps the levels apart and joins
     each node to its parents in the next level (Graph-FM, Oskarsson et al. 2024). Every cell feeds its nearest mesh
-    nodes and those within a radius, so every mesh node is fed by the cell that it stands on; every cell is reached
-    from its nearest mesh nodes. All edge vectors are sender minus receiver and belong to the nodes that are joined.
+    nodes, and those within a radius where one is given, so every mesh node is fed by the cell that it stands on; every
+    cell is reached from its nearest mesh nodes. All edge vectors are sender minus receiver and belong to the nodes that
+    are joined.
 
     Args:
         layout: `simple`, `multiscale` or `hierarchical`.
@@ -53,7 +54,7 @@ class MeshGraphBuilder:
         mesh_spacing: int | None = None,
         inner_radius: float | None = None,
         grid_to_mesh_nearest: int = 1,
-        grid_to_mesh_radius: float | None = 0.8,
+        grid_to_mesh_radius: float | None = None,
         mesh_to_grid_nearest: int = 4,
         parents: int = 1,
     ) -> None:

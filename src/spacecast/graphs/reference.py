@@ -1,5 +1,6 @@
 """The recipe of the published graphs, faults included, for published weights and comparisons."""
 
+import logging
 import math
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from spacecast.core.grid import Grid
 from spacecast.graphs.builders import check_integer, check_layout
 from spacecast.graphs.edges import Edges, assemble, both_ways, join, lattice_pairs
 
+logger = logging.getLogger(__name__)
 INNER_RADIUS = 3.85  # R_E
 SAMPLES = 10  # points along an edge that are tested for being inside Earth
 MOST_INSIDE = 1  # of these points may be
@@ -30,7 +32,7 @@ class ReferenceGraph:
     Args:
         layout: `simple`, `multiscale` or `hierarchical`.
         coarsening: nodes of a level per node of the next, along each axis; also sets the size of the finest level.
-        levels: most mesh levels; None: as many as there are.
+        levels: most mesh levels, fewer on small planes; None: as many as there are.
 
     Raises:
         UserError: for values out of range.
@@ -49,7 +51,8 @@ class ReferenceGraph:
         """Build the graph for the nodes of a grid.
 
         Raises:
-            UserError: when the plane is too small for a mesh of this coarsening.
+            UserError: when the plane is too small for a mesh of this coarsening, or for a second level where the layout
+                needs one.
 
         """
         levels = [_level(grid, size) for size in self._sizes(grid)]
@@ -73,12 +76,19 @@ class ReferenceGraph:
     def _sizes(self, grid: Grid) -> list[int]:
         """Mesh nodes along each axis, level by level."""
         depth = int(math.log(max(grid.shape)) / math.log(self.coarsening))
-        count = depth - 1 if self.levels is None else min(depth - 1, self.levels)
-        if count < 1 or self.coarsening**depth // self.coarsening < 2:
+        room, plane = depth - 1, f"{grid.shape[0]} x {grid.shape[1]} cells"
+        if room < 1 or self.coarsening**depth // self.coarsening < 2:
+            raise UserError(f"graph.coarsening={self.coarsening} leaves no mesh on {plane}; use a smaller one")
+        count = room if self.levels is None else min(room, self.levels)
+        if count < 2 and self.layout != "simple":
+            wanted = "null" if self.levels is None else self.levels
+            remedy = "graph.levels=2" if room > 1 else "a smaller graph.coarsening"
             raise UserError(
-                f"graph.coarsening={self.coarsening} leaves no mesh on {grid.shape[0]} x {grid.shape[1]} cells; "
-                "use a smaller one"
+                f"graph.levels={wanted}: a {self.layout} graph needs 2 levels, and with graph.coarsening="
+                f"{self.coarsening} {plane} have room for {room}; use {remedy}, or graph=reference for one level"
             )
+        if self.levels is not None and count < self.levels:
+            logger.warning("the plane has room for %d of graph.levels=%d mesh levels", count, self.levels)
         return [self.coarsening**depth // self.coarsening**level for level in range(1, count + 1)]
 
 
