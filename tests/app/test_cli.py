@@ -272,3 +272,30 @@ def test_the_first_word_of_spacecast_data():
     assert rewrite(["simulate", "--cfg", "job"]) == ["command=simulate", "--cfg", "job"]
     with pytest.raises(UserError, match="did you mean 'prepare'"):
         rewrite(["preprae"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("[1_0]", ["1_0"]),
+        ("[1,2]", [1, 2]),
+        ("[10, 1_0,007,1.50,1e3,2024-01]", [10, "1_0", "007", "1.50", "1e3", "2024-01"]),
+        ("['1_0',\"3\"]", ["1_0", "3"]),
+        ("[a_1,run_1_0,0]", ["a_1", "run_1_0", 0]),
+        ("null", None),
+    ],
+)
+def test_names_of_runs_are_read_as_they_are_typed(run, typed, names):
+    """Hydra takes 1_0 for the number 10, which is another run."""
+    task = Task()
+    for key in ("datastore.runs", "datastore.holdout"):
+        result = run(command(task), f"{key}={typed if names or key.endswith('runs') else '[]'}", "paths.run_dir=here")
+        assert result.code == 0, result.err
+        section, _, name = key.partition(".")
+        assert task.seen[-1][section][name] == (names if names or key.endswith("runs") else [])
+
+
+def test_numbers_elsewhere_keep_their_underscores(run):
+    task = Task()
+    assert run(command(task), "graph.levels=1_0", "graph=hierarchical", "paths.run_dir=here").code == 0
+    assert task.seen[-1]["graph"]["levels"] == 10

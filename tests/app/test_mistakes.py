@@ -69,7 +69,7 @@ FAST = {  # refused before anything of the data is touched
     "negative clipping": (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val: expected at least 0"),
     "negative cache": (["datastore.cache_gb=-1"], "datastore.cache_gb: expected at least 0"),
     "no run to score": (["evaluation.runs=[]"], "evaluation.runs: the list is empty"),
-    "region called all": (["evaluation.regions={all: {x_max: 0}}"], "region 'all' is the whole domain"),
+    "region called all": (["evaluation.regions={all: {x_max: 0}}"], "regions.all: 'all' is the whole domain"),
     "members without chance": (["evaluation=ensemble"], "evaluation.members=6: EncodeProcessDecode has no latent"),
     "unknown parameter of the simulation": (["+simulation.cadense=3"], "cadense"),
 }

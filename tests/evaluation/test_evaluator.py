@@ -1,14 +1,19 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+import yaml
 
 from spacecast.core.errors import UserError
+from spacecast.evaluation.accumulator import Accumulator
 from spacecast.evaluation.evaluator import evaluate, spread_starts
+from spacecast.evaluation.regions import DEFAULT, region_masks
 
 STEPS = 4
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def values(scores, metric: str, region: str = "all") -> np.ndarray:
@@ -197,7 +202,9 @@ def test_failed_examples_leave_nothing(store, fakes, tmp_path) -> None:
         ({"runs": ["3"]}, "no run '3'"),
         ({"examples": 1}, "folder"),
         ({"regions": {"sheath": {"xmin": 3}}}, "did you mean 'x_min'"),
-        ({"regions": {"far": {"x_min": 300}}}, "'far' holds no node"),
+        ({"regions": {"far": {"x_min": 300}}}, r"regions.far={'x_min': 300} holds no node .* ~evaluation.regions.far"),
+        ({"regions": {"inner": {"r_max": 0.1}}}, r"evaluation.regions.inner={'r_max': 0.1} holds no node"),
+        ({"regions": {"all": {}}}, "evaluation.regions.all: 'all' is the whole domain"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(store, fakes, options, message: str) -> None:
@@ -243,3 +250,21 @@ def test_examples_say_their_run_and_time_and_hold_its_truth(store, fakes, tmp_pa
             plane = data.Bx_truth.isel(example=example, lead_time=0).values
             truth = store.read_state(run, "test", frame, frame + 1)[0, :, 0]
             np.testing.assert_allclose(store.spec.grid.to_nodes(plane), truth, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kept", ["inner", "tail"])
+def test_default_regions_that_a_plane_has_no_part_in_are_left_out(tiny_spec, caplog, kept) -> None:
+    """A domain that is the tail alone has no inner magnetosphere, and the other way round."""
+    radius, x = tiny_spec.grid.radius, tiny_spec.grid.positions[:, 0]
+    spec = replace(tiny_spec, boundary=~{"inner": radius < 10, "tail": (radius >= 10) & (x < 0)}[kept])
+    with caplog.at_level("INFO"):
+        masks = region_masks(spec, {"own": {"x_max": 0}, **DEFAULT})
+        Accumulator(spec, 1, regions=DEFAULT)
+    assert list(masks) == ["all", "own", kept]
+    others = ", ".join(name for name in DEFAULT if name != kept)
+    assert f"left out of the scores: {others}" in caplog.text
+
+
+def test_regions_of_the_configuration_are_the_default_ones() -> None:
+    for file in (REPOSITORY / "conf" / "evaluation").glob("*.yaml"):
+        assert (yaml.safe_load(file.read_text()) or {}).get("regions", DEFAULT) == DEFAULT

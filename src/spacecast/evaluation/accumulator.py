@@ -47,6 +47,8 @@ class Accumulator:
         self.spec, self.leads, self.members, self.estimator = spec, leads, members, estimator
         state = spec.state
         masks = region_masks(spec, regions)
+        if empty := [name for name in regions or () if name not in masks]:
+            log.info("regions without a node of these data, left out of the scores: %s", ", ".join(empty))
         self.regions = list(masks)
         self.scored = torch.as_tensor(np.flatnonzero(spec.interior))
         self.sums = RegionSums(np.stack(list(masks.values()))[:, spec.interior], leads)

@@ -9,6 +9,8 @@ from torch import Tensor
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.spec import DataSpec
 
+DEFAULT = {"inner": {"r_max": 10}, "dayside": {"r_min": 10, "x_min": 0}, "tail": {"r_min": 10, "x_max": 0}}
+"""The regions of `conf/evaluation`, which some planes have no part in."""
 BOUNDS = ("x_min", "x_max", "z_min", "z_max", "r_min", "r_max")
 
 
@@ -18,27 +20,30 @@ def region_masks(spec: DataSpec, regions: Mapping[str, Mapping[str, float]] | No
     Args:
         spec: grid and boundary.
         regions: name to bounds in R_E, for example {"inner": {"r_max": 10}}; minima count, maxima do not, so that
-            regions that share a limit share no node.
+            regions that share a limit share no node. Regions of `DEFAULT` are left out where they hold no node.
 
     Raises:
-        UserError: for an unknown bound or a region without a node to score.
+        UserError: for an unknown bound or a region of the user's own without a node to score.
 
     """
     masks = {"all": spec.interior}
+    if not masks["all"].any():
+        raise UserError("datastore.boundary holds every node, none is left to score; make it smaller or null")
     places = {"x": spec.grid.positions[:, 0], "z": spec.grid.positions[:, 1], "r": spec.grid.radius}
     for name, bounds in (regions or {}).items():
+        key = f"evaluation.regions.{name}"
         if name in masks:
-            raise UserError(f"region {name!r} is the whole domain and always scored; give yours another name")
+            raise UserError(f"{key}: {name!r} is the whole domain and always scored; give yours another name")
         mask = spec.interior.copy()
         for bound, limit in bounds.items():
             if bound not in BOUNDS:
-                raise UserError(f"region {name!r} has an unknown bound {bound!r}; {nearest(bound, BOUNDS)}")
+                raise UserError(f"{key} has an unknown bound {bound!r}; {nearest(bound, BOUNDS)}")
             axis, side = bound.split("_")
             mask &= places[axis] >= limit if side == "min" else places[axis] < limit
-        masks[str(name)] = mask
-    for name, mask in masks.items():
-        if not mask.any():
-            raise UserError(f"region {name!r} holds no node to score; widen its bounds or leave it out")
+        if mask.any():
+            masks[str(name)] = mask
+        elif DEFAULT.get(str(name)) != dict(bounds):
+            raise UserError(f"{key}={dict(bounds)} holds no node to score; widen it, or leave it out with ~{key}")
     return masks
 
 
