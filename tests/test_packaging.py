@@ -130,4 +130,6 @@ def test_the_citation_file_names_this_version_and_licence():
     assert citation["version"] == spacecast.__version__
     assert citation["license"] == _project()["license"]
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
-    assert all(entry["authors"] and entry["url"].startswith("https://arxiv.org/abs/") for entry in citation["references"])
+    for reference in citation["references"]:
+        assert reference["authors"]
+        assert reference["url"].startswith("https://arxiv.org/abs/")
