@@ -445,7 +445,7 @@ def test_folders_as_the_reference_leaves_them(run, workplace, reference_dir, pub
     saved = workplace / "saved"
     saved.mkdir()
     result = run("spacecast-evaluate", "checkpoint=saved", *published())
-    assert (result.code, "no checkpoint at saved" in result.line) == (2, True)
+    assert (result.code, f"no checkpoint at {saved}" in result.line) == (2, True)
     (saved / "min_val_loss.ckpt").symlink_to(reference_dir / "trained" / "graph_fm_simple" / "last.ckpt")
     (saved / "last.ckpt").write_bytes(b"")
     result = run("spacecast-evaluate", "checkpoint=saved", *published(), *QUICK, "paths.run_dir=run")
