@@ -7,7 +7,6 @@ Exit codes: 0 done, 1 an error inside spacecast (traceback in the log of the run
 import argparse
 import logging
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -32,16 +31,12 @@ from spacecast.app.launching import align
 from spacecast.app.multirun import run_many
 from spacecast.app.paths import absolute_path, absolute_paths
 from spacecast.app.runs import CONFIG_FILE, discard_run, first_process, read_facts, write_config
+from spacecast.app.words import readable
 from spacecast.core.errors import UserError
 from spacecast.launch.lock import locked
 from spacecast.training.interruption import Interrupted, Interruption
 
 log = logging.getLogger(__name__)
-
-UNREADABLE = re.compile(r"[^\w\s/\-\\+.$%*@?|:,]|[^\x00-\x7f]")  # signs that Hydra reads only within quotes
-RUN_NAMES = ("datastore.runs", "datastore.holdout", "evaluation.runs")
-NUMBER_LIKE = re.compile(r"(?<![\w.+-])(?!(0|[1-9]\d*)(?![\w.+-]))\d[\w.+-]*")  # but no plain whole number
-CALL = re.compile(r"\w+\(.*\)$")  # choice(1, 2) and its like
 
 OK, INTERNAL, USER, INTERRUPTED = 0, 1, 2, 130
 
@@ -225,30 +220,8 @@ def _sorted(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Hydra's own flags, and all words as Hydra wants them: overrides first, each readable."""
     flags = _parse(words)
     rest = [word for word in words if word not in flags.overrides]
-    flags.overrides = list(chain.from_iterable(map(_readable, flags.overrides)))
+    flags.overrides = list(chain.from_iterable(map(readable, flags.overrides)))
     return flags, [*flags.overrides, *rest]
-
-
-def _readable(word: str) -> list[str]:
-    """What Hydra would not read as it was meant.
-
-    `a.b={...}` replaces a mapping (Hydra merges it into the old one and refuses new keys); `~/` at the start of a value
-    is the home folder; text with a sign that Hydra does not take as it stands is quoted, unless it is a list of values;
-    names of runs that Hydra would read as numbers, such as 1_0 for 10, are quoted.
-    """
-    key, equals, value = word.partition("=")
-    if not equals:
-        return [word]
-    if key.lstrip("+") in RUN_NAMES and not set("'\"") & set(value):
-        value = NUMBER_LIKE.sub(r"'\g<0>'", value)
-    if value.startswith("{") and "." in key and not key.startswith("~"):
-        plain = key.lstrip("+")
-        return [f"{'++' if key != plain else ''}{plain}=null", f"++{plain}={value}"]
-    if value.startswith("~/"):
-        value = str(Path(value).expanduser())
-    if value[:1] not in set("'\"[{$") and UNREADABLE.search(value) and "\\" not in value and not CALL.match(value):
-        value = "'{}'".format(value.replace("'", "\\'"))
-    return [f"{key}={value}"]
 
 
 def _conf(flags: argparse.Namespace) -> Path:
