@@ -3,6 +3,7 @@
 import json
 import logging
 import logging.config
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -169,7 +170,7 @@ def submit(
 
     """
     from spacecast.launch.attempt import Attempt
-    from spacecast.launch.folder import CODE, LOGS, STOP
+    from spacecast.launch.folder import CODE, LOGS
 
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -178,15 +179,17 @@ def submit(
         groups.setdefault(json.dumps(request, sort_keys=True), []).append(run)
     logs = sweep.folder / LOGS
     logs.mkdir(exist_ok=True)
-    (logs / STOP).unlink(missing_ok=True)  # of an earlier submission
+    sweep = sweep.await_turns(runs)
     for text, members in groups.items():
+        if sweep.stopped:
+            break
         request = json.loads(text)
         launcher = launcher_of(request)
         assert launcher is not None
         folders, most = [str(sweep.run_dir(run)) for run in members], launcher.max_restarts
         attempts = [Attempt(WORK, sweep.command, folder, most, tuple(trusted)) for folder in folders]
         record = _Record(sweep, launcher.cluster, members)
-        with _told_how_to_go_on(sweep):
+        with _told_how_to_go_on(sweep, at_once=launcher.cluster == "local"):
             launcher.submit(attempts, request["devices"], logs, sweep.folder / CODE, record)
         sweep = record.sweep
     return sweep
@@ -213,11 +216,18 @@ class _Record:
 
 
 @contextmanager
-def _told_how_to_go_on(sweep: "Sweep") -> Iterator[None]:
-    """Say what to type after a signal."""
-    with Interruption().listening():
+def _told_how_to_go_on(sweep: "Sweep", *, at_once: bool) -> Iterator[None]:
+    """Say what to type after a signal, which ends the block at once or, lest a job is queued unrecorded, after it."""
+    with Interruption().listening() as interruption:
         try:
-            yield
+            with nullcontext() if at_once else interruption.deferred():
+                yield
+            interruption.check()
         except Interrupted as stop:
-            stop.explain(f"interrupted by {stop.name}; spacecast-sweep resume {sweep.folder} goes on")
+            stop.explain(f"interrupted by {stop.name}; {sweep_words('resume', sweep.folder)} goes on")
             raise
+
+
+def sweep_words(verb: str, folder: Path) -> str:
+    """A command for a sweep, as a shell reads it."""
+    return shlex.join(["spacecast-sweep", verb, str(folder)])

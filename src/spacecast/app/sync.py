@@ -2,14 +2,13 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from spacecast.app.multirun import say
 from spacecast.core.errors import UserError
+from spacecast.launch.lock import alive
 
 if TYPE_CHECKING:
     from spacecast.launch.progress import Progress
@@ -63,7 +62,7 @@ class Living:
 
     def __init__(self) -> None:
         self._sweeps: dict[Path, dict[str, Progress]] = {}
-        self._jobs: dict[str, str] | None = None
+        self._jobs: Mapping[str, object] | None = None
 
     def __call__(self, run_dir: Path, story: "Story") -> bool:
         """What a scheduler says of a run of a sweep or of a job, otherwise whether its process is there."""
@@ -74,7 +73,7 @@ class Living:
                 return run.active
             process = story.process
             if process.get("host") == socket.gethostname():
-                return _exists(process["pid"], process["time"] / 1000)
+                return alive(process["pid"], process["time"] / 1000)
             return not process.get("job") or process["job"] in self._queue()
         except UserError:
             return True
@@ -88,7 +87,7 @@ class Living:
             self._sweeps[folder] = {str(each.run.number): each for each in progress(Sweep.read(folder))}
         return self._sweeps[folder]
 
-    def _queue(self) -> dict[str, str]:
+    def _queue(self) -> Mapping[str, object]:
         """Jobs that Slurm has."""
         from spacecast.launch.queue import active_jobs
 
@@ -123,15 +122,6 @@ def _checked(to: str) -> str:
         return ensure_store(uri) if sqlite_path(uri) else uri
     except OSError as error:
         raise UserError(f"--to={to} cannot be made: {error}") from error
-
-
-def _exists(pid: int, since: float) -> bool:
-    """Whether a process that was there at a moment [s] still runs."""
-    try:
-        process = psutil.Process(pid)
-        return process.create_time() <= since + 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 def _told(outcome: "Outcome") -> str:

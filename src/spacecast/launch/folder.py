@@ -4,10 +4,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from spacecast.core.errors import UserError
 
@@ -59,6 +59,7 @@ class Sweep:
         command: where the command is found, `module:NAME`.
         runs: in order of their numbers.
         submissions: in order of time.
+        waiting: numbers of the runs whose turn comes, as long as the command that would start them is at work.
 
     """
 
@@ -66,6 +67,7 @@ class Sweep:
     command: str
     runs: tuple[Run, ...]
     submissions: tuple[Submission, ...] = ()
+    waiting: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,9 +90,33 @@ class Sweep:
                 return submission.cluster, submission.jobs[run.number]
         return "", ""
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it was cancelled, and has not been resumed since."""
+        return (self.folder / LOGS / STOP).exists()
+
+    def stop(self) -> None:
+        """Let nothing more be started; `await_turns` takes it back."""
+        (self.folder / LOGS).mkdir(exist_ok=True)
+        (self.folder / LOGS / STOP).touch()
+
+    def await_turns(self, runs: Iterable[Run]) -> Self:
+        """The sweep when these runs are about to be started one after the other, recorded on disk."""
+        (self.folder / LOGS / STOP).unlink(missing_ok=True)
+        return self._recorded(waiting=tuple(run.number for run in runs))
+
+    def started(self, run: Run) -> Self:
+        """The sweep when the turn of a run has come, recorded on disk."""
+        return self._recorded(waiting=tuple(number for number in self.waiting if number != run.number))
+
     def submitted(self, cluster: str, jobs: Mapping[int, str]) -> Self:
         """The sweep after a submission, recorded on disk."""
-        sweep = replace(self, submissions=(*self.submissions, Submission(cluster, jobs)))
+        waiting = tuple(number for number in self.waiting if number not in jobs)
+        return self._recorded(submissions=(*self.submissions, Submission(cluster, jobs)), waiting=waiting)
+
+    def _recorded(self, **changes: Any) -> Self:
+        """The sweep with changes, on disk as well."""
+        sweep = replace(self, **changes)
         sweep.write()
         return sweep
 
@@ -119,11 +145,12 @@ class Sweep:
         try:
             runs = tuple(_run(**run) for run in found["runs"])
             submissions = tuple(_submission(**entry) for entry in found["submissions"])
+            waiting = tuple(map(int, found.get("waiting", ())))
             if not runs or not isinstance(found["command"], str):
                 raise ValueError
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{folder / FILE} is not as -m writes it, and is not used") from error
-        return cls(folder.absolute(), found["command"], runs, submissions)
+        return cls(folder.absolute(), found["command"], runs, submissions, waiting)
 
 
 def _run(number: int, name: str, values: Mapping[str, str], overrides: Sequence[str]) -> Run:

@@ -4,6 +4,7 @@ import math
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import psutil
 from spacecast.core.errors import UserError
 from spacecast.launch.attempt import Attempt
 from spacecast.launch.folder import STOP
-from spacecast.launch.queue import end_controllers, is_controller
+from spacecast.launch.queue import end_controllers, is_controller, largest_array
 
 MISREAD = ("bash", "interactive")  # job names that Lightning takes for a shell; it would train each task alone
 OURS = ("array", "error", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "signal", "time")
@@ -35,7 +36,7 @@ class Launcher:
         hours: time limit of one stretch; a run that needs longer is started again.
         partition, account, qos, constraint: as sbatch takes them.
         name: of the jobs.
-        parallel: how many runs of a sweep at once.
+        parallel: how many runs of a sweep at once, also where they are more than Slurm takes as one array.
         max_restarts: after time limits, preemptions and failures of nodes together.
         signal_seconds: how long before the time limit the run is told to save and hand over.
         setup: shell commands before the run, for example to load modules.
@@ -91,14 +92,18 @@ class Launcher:
             if key.replace("_", "-") in OURS:
                 raise UserError(f"launcher.sbatch.{key} is set by the launcher itself; use its own keys")
 
-    def parameters(self, tasks_per_node: int, code: Path) -> dict[str, Any]:
+    def parameters(self, tasks_per_node: int, code: Path, after: str | None = None) -> dict[str, Any]:
         """Parameters of submitit's Slurm executor.
 
         Args:
             tasks_per_node: processes on each node, one for each device.
             code: folder that goes in front of PYTHONPATH.
+            after: a job that has to end first, however it does.
 
         """
+        sbatch = dict(self.sbatch)
+        if after is not None:
+            sbatch["dependency"] = ",".join([*map(str, filter(None, [sbatch.get("dependency")])), f"afterany:{after}"])
         setup = [f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"]
         if self.cpus_per_task:
             setup.append(f"export SRUN_CPUS_PER_TASK={self.cpus_per_task}")  # srun does not inherit it
@@ -118,7 +123,7 @@ class Launcher:
             "array_parallelism": self.parallel,
             "setup": [*self.setup, *setup],
             "srun_args": self.srun or None,
-            "additional_parameters": {"requeue": True, **self.sbatch},
+            "additional_parameters": {"requeue": True, **sbatch},
         }
         return {name: value for name, value in wanted.items() if value is not None}
 
@@ -130,7 +135,7 @@ class Launcher:
         code: Path,
         told: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> list[str]:
-        """Hand runs to the scheduler, several as one array, and return their job numbers.
+        """Hand runs to the scheduler, as one array where it takes so many in one, and return their job numbers.
 
         On this machine it returns when all have ended; an exception meanwhile, such as that of a signal, ends them.
 
@@ -142,7 +147,7 @@ class Launcher:
             told: called with the job numbers so far as soon as there are more of them.
 
         Raises:
-            UserError: there is no scheduler, or it refuses; nothing is queued then.
+            UserError: there is no scheduler, or it refuses; nothing is queued then but what was told.
 
         """
         if self.cluster == "local":
@@ -150,19 +155,20 @@ class Launcher:
         if shutil.which("sbatch") is None or shutil.which("srun") is None:
             raise UserError("launcher: there is no sbatch here; submit from a login node, or use launcher=slurm_debug")
         from submitit import SlurmExecutor
-        from submitit.core.utils import FailedJobError
 
+        numbers: list[str] = []
         with _outside_of_jobs():
             executor = SlurmExecutor(folder=logs, max_num_timeout=self.max_restarts, python=_interpreter(code))
             executor.update_parameters(**self.parameters(tasks_per_node, code))
             self._rehearse(executor)
-            try:
-                with executor.batch():
-                    jobs = [executor.submit(attempt) for attempt in attempts]
-            except FailedJobError as error:
-                raise UserError(f"launcher: Slurm refuses: {_reason(str(error))}") from error
-        numbers = [str(job.job_id) for job in jobs]
-        told(numbers)
+            size = max(1, largest_array() or len(attempts))
+            at_once = max(1, self.parallel // size)  # arrays; those beyond wait for the one that many places before
+            for first in range(0, len(attempts), size):
+                before = first - at_once * size
+                after = numbers[before].partition("_")[0] if before >= 0 else None
+                executor.update_parameters(**self.parameters(tasks_per_node, code, after))
+                numbers += _queue_array(executor, attempts[first : first + size], len(numbers))
+                told(numbers)
         return numbers
 
     def _rehearse(self, executor: Any) -> None:
@@ -203,10 +209,44 @@ class Launcher:
                     _wait(jobs, self.parallel - 1)
                     if (logs / STOP).exists():
                         break
-                    jobs.append(executor.submit(attempt))
+                    with _keyboard_unheard():
+                        jobs.append(executor.submit(attempt))
                     told([str(job.job_id) for job in jobs])
                 _wait(jobs, 0)
         return [str(job.job_id) for job in jobs]
+
+
+def _queue_array(executor: Any, attempts: Sequence[Attempt], queued: int) -> list[str]:
+    """Hand some runs to Slurm as one array; their job numbers.
+
+    Args:
+        executor: submitit's, with all parameters.
+        attempts: one for each run.
+        queued: how many runs went there before.
+
+    Raises:
+        UserError: Slurm refuses.
+
+    """
+    from submitit.core.utils import FailedJobError
+
+    try:
+        with executor.batch():
+            jobs = [executor.submit(attempt) for attempt in attempts]
+    except FailedJobError as error:
+        rest = f"; the {queued} runs before are queued, spacecast-sweep resume submits the rest" if queued else ""
+        raise UserError(f"launcher: Slurm refuses: {_reason(str(error))}{rest}") from error
+    return [str(job.job_id) for job in jobs]
+
+
+@contextmanager
+def _keyboard_unheard() -> Iterator[None]:
+    """Processes started within the block do not hear Ctrl-C: the command does, and ends them after they have saved."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _wait(jobs: Sequence[Any], most: int) -> None:

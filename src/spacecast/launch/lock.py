@@ -8,11 +8,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from spacecast.core.errors import UserError
 
 FILE = ".lock"
 
 _held: set[tuple[int, Path]] = set()  # process and folder
+
+
+class InUse(UserError):
+    """Another process is at work in a folder.
+
+    Args:
+        folder: which one.
+        who: the process, for people.
+
+    """
+
+    def __init__(self, folder: Path, who: str) -> None:
+        super().__init__(f"paths.run_dir={folder} is in use by {who}; wait or choose another folder")
+        self.who = who
 
 
 @contextmanager
@@ -27,7 +43,7 @@ def locked(run_dir: Path, patience: float = 0.0) -> Iterator[None]:
         patience: seconds to wait for whoever is in there.
 
     Raises:
-        UserError: somebody is.
+        InUse: somebody is.
 
     """
     key = os.getpid(), run_dir.absolute()
@@ -52,18 +68,40 @@ def locked(run_dir: Path, patience: float = 0.0) -> Iterator[None]:
         os.close(descriptor)
 
 
+def holder(run_dir: Path) -> str | None:
+    """Whoever is at work in a folder, as its note says; None: nobody. To ask takes no lock and keeps nobody out."""
+    if (os.getpid(), run_dir.absolute()) in _held:  # to open and close the file would end the lock
+        return "this process"
+    path = run_dir / FILE
+    try:
+        pid, host = path.read_text().split()
+        here = host == socket.gethostname()
+        return _who(path) if not here or alive(int(pid), path.stat().st_mtime) else None
+    except (OSError, ValueError):
+        return None
+
+
+def alive(pid: int, since: float) -> bool:
+    """Whether a process of this machine that was there at a moment [s] still runs."""
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() <= since + 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
 def _wait(path: Path, patience: float) -> int:
     """The descriptor of the locked file.
 
     Raises:
-        UserError: another process has it.
+        InUse: another process has it.
         OSError: the file cannot be made, or not locked here.
 
     """
     until = time.monotonic() + patience
     while (descriptor := _try(path)) is None:
         if time.monotonic() >= until:
-            raise UserError(f"paths.run_dir={path.parent} is in use by {_who(path)}; wait or choose another folder")
+            raise InUse(path.parent, _who(path))
         time.sleep(min(1.0, patience))
     with suppress(OSError):  # on a full disk it is locked without a name
         os.ftruncate(descriptor, 0)

@@ -8,10 +8,13 @@ from typing import Any
 import psutil
 
 from spacecast.launch.folder import LOGS, Run, Sweep
-from spacecast.launch.queue import active_jobs, fate
-from spacecast.launch.status import CANCELLED, FINISHED, INTERRUPTED, LOST, RUNNING, read_status, write_status
+from spacecast.launch.lock import holder
+from spacecast.launch.queue import ENDING, active_jobs, fate
+from spacecast.launch.status import (
+    CANCELLED, FINISHED, INTERRUPTED, LOST, RUNNING, UNSTARTED, WAITING, read_status, write_status,
+)  # fmt: skip
 
-MISSING = "missing"  # never started, and no scheduler has it
+CANCELLED_WHY = "by spacecast-sweep cancel"
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Progress:
 
     Args:
         run: which one.
-        state: as in `status.json`, or `missing`; for a job in a queue what the scheduler says.
+        state: as in `status.json`, or `unstarted`, `waiting` for its turn in a command that is at work, or `queued` in
+            the scheduler.
         active: whether it runs or will run without anybody's doing.
         job: number in the scheduler.
         status: its file; empty when it has never started.
@@ -44,7 +48,8 @@ def progress(sweep: Sweep) -> list[Progress]:
 
     """
     queues = {cluster: active_jobs(cluster) for cluster in _clusters(sweep)}
-    return [_one(sweep, run, queues) for run in sweep.runs]
+    turns = sweep.waiting if holder(sweep.folder) else ()
+    return [_one(sweep, run, queues, run.number in turns) for run in sweep.runs]
 
 
 def unfinished(states: Iterable[Progress]) -> list[Run]:
@@ -58,21 +63,27 @@ def _clusters(sweep: Sweep) -> set[str]:
     return {sweep.job(run)[0] for run in open_runs} - {""}
 
 
-def _one(sweep: Sweep, run: Run, queues: dict[str, dict[str, str]]) -> Progress:
+def _one(sweep: Sweep, run: Run, queues: Mapping[str, Mapping[str, tuple[str, str]]], waits: bool) -> Progress:
     """State of one run."""
     status = read_status(sweep.run_dir(run))
     state, (cluster, job) = status.get("state", ""), sweep.job(run)
     if state == FINISHED:
         return Progress(run, FINISHED, False, job, status)
-    queued = queues.get(cluster, {}).get(job, "")
+    if waits and not sweep.stopped:
+        return Progress(run, WAITING, True, "", status)
+    queued, remark = queues.get(cluster, {}).get(job, ("", ""))
     if queued:
-        ending = queued == "COMPLETING" and state not in ("", RUNNING)
-        return Progress(run, state if ending else queued, True, job, status, status.get("error", ""))
-    if not job and state == RUNNING and _alive(status):
+        ending = remark == ENDING and state not in ("", RUNNING)
+        why = status.get("error", "") or remark
+        return Progress(run, state if ending else queued, True, job, status, why)
+    if cluster != "slurm" and state == RUNNING and _alive(status, job):
         return Progress(run, RUNNING, True, job, status)
+    if _was_cancelled(sweep, run, state, job):
+        write_status(sweep.run_dir(run), state=CANCELLED, error=CANCELLED_WHY)
+        return Progress(run, CANCELLED, False, job, read_status(sweep.run_dir(run)), CANCELLED_WHY)
     if not state or (job and status.get("job") != job):  # nothing, or only what an earlier submission left
         why = fate(cluster, job, sweep.folder / LOGS) if job else ""
-        return Progress(run, LOST if job else state or MISSING, False, job, status, why)
+        return Progress(run, LOST if job else state or UNSTARTED, False, job, status, why)
     if state == RUNNING or (state == INTERRUPTED and cluster == "slurm"):  # Slurm would have queued it again
         why = (fate(cluster, job, sweep.folder / LOGS) if job else "") or "it is gone without a word"
         state = CANCELLED if "CANCELLED" in why else LOST
@@ -81,9 +92,20 @@ def _one(sweep: Sweep, run: Run, queues: dict[str, dict[str, str]]) -> Progress:
     return Progress(run, state, False, job, status, status.get("error", ""))
 
 
-def _alive(status: Mapping[str, Any]) -> bool:
+def _was_cancelled(sweep: Sweep, run: Run, state: str, job: str) -> bool:
+    """Whether `spacecast-sweep cancel` has ended a run, or kept it from its turn, and no status says so yet."""
+    if not sweep.stopped:
+        return False
+    latest = sweep.submissions[-1] if sweep.submissions else None
+    ended = latest is not None and latest.cluster == "local" and latest.jobs.get(run.number) == job != ""
+    return run.number in sweep.waiting or (ended and state in ("", RUNNING, INTERRUPTED))
+
+
+def _alive(status: Mapping[str, Any], job: str) -> bool:
     """Whether the process of a run in no scheduler still runs; that of another machine is believed to."""
-    return status.get("host") != socket.gethostname() or psutil.pid_exists(status.get("pid", 0))
+    if status.get("host", "") != socket.gethostname():
+        return "host" in status or not job
+    return not job and psutil.pid_exists(status.get("pid", 0))
 
 
 def settled(states: Iterable[Progress]) -> bool:

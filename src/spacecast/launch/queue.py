@@ -12,13 +12,17 @@ from pathlib import Path
 import psutil
 
 from spacecast.core.errors import UserError
+from spacecast.launch.status import QUEUED, RUNNING
 
 CONTROLLER = "submitit.local._local"  # module of what watches over a job on this machine
 SAVE_SECONDS, REPEAT_SECONDS, END_SECONDS = 30.0, 3.0, 10.0
 
 
-def active_jobs(cluster: str) -> dict[str, str]:
-    """Jobs that are queued or run, number to state: PENDING, RUNNING, REQUEUED and so on.
+ENDING = "ending"  # why a job that has done its work is still there
+
+
+def active_jobs(cluster: str) -> dict[str, tuple[str, str]]:
+    """Jobs that are queued or run: number to state, `queued` or `running`, and what else the scheduler says of it.
 
     Raises:
         UserError: Slurm does not answer, so that nobody can tell.
@@ -33,8 +37,28 @@ def active_jobs(cluster: str) -> dict[str, str]:
     jobs = {}
     for line in filter(str.strip, done.stdout.splitlines()):
         number, state, reason = line.strip().split("|", 2)
-        jobs[number] = f"{state} ({reason})" if state == "PENDING" and reason not in ("None", "") else state
+        jobs[number] = _translated(state, reason)
     return jobs
+
+
+def _translated(state: str, reason: str) -> tuple[str, str]:
+    """State and remark for what squeue says of a job. All that it lists is there, whatever newer words it has."""
+    match state:
+        case "RUNNING":
+            return RUNNING, ""
+        case "COMPLETING" | "STAGE_OUT" | "SIGNALING":
+            return RUNNING, ENDING
+        case "PENDING":
+            return QUEUED, "" if reason == "None" else reason
+        case _:  # CONFIGURING, REQUEUED, REQUEUE_HOLD, SPECIAL_EXIT, SUSPENDED and so on
+            return QUEUED, state.lower().replace("_", " ")
+
+
+def largest_array() -> int | None:
+    """The most jobs that Slurm takes as one array; None: it does not say."""
+    done = _run(["scontrol", "show", "config"])
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE) if done is not None else None
+    return int(found[1]) if found else None
 
 
 def fate(cluster: str, job: str, logs: Path) -> str:
@@ -58,9 +82,7 @@ def cancel_jobs(cluster: str, jobs: Sequence[str]) -> None:
 
     """
     if cluster != "slurm":
-        controllers = [process for job in jobs for process in _controllers(int(job))]
-        _signal(controllers, signal.SIGINT)
-        _left(controllers, END_SECONDS)
+        end_controllers([process for job in jobs for process in _controllers(int(job))])
         return
     done = _run(["scancel", *jobs])
     if done is None or done.returncode:
@@ -107,23 +129,34 @@ def is_controller(process: psutil.Process) -> bool:
 def end_controllers(controllers: Sequence[psutil.Process]) -> None:
     """End jobs of this machine, after they have saved.
 
-    The signal is repeated: one that comes while a job still imports is lost.
+    The signal is repeated: one that comes while a job still imports is lost. A job that does not end is killed: first
+    its tasks, whose end the controller waits for.
     """
     until = time.monotonic() + SAVE_SECONDS
     while (controllers := _left(controllers, 0)) and time.monotonic() < until:
         _signal(controllers, signal.SIGTERM)
         _left(controllers, REPEAT_SECONDS)
-    _signal(controllers, signal.SIGINT)
+    tasks = [task for controller in controllers for task in _below(controller)]
+    _signal(tasks, signal.SIGKILL)
+    _signal(_left(controllers, END_SECONDS), signal.SIGKILL)
     _left(controllers, END_SECONDS)
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    """The processes that a process has started, and theirs."""
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def _controllers(job: int) -> list[psutil.Process]:
     """The process of a job, or the one below the shell that sets it up."""
     try:
         process = psutil.Process(job)
-        return [each for each in (process, *process.children(recursive=True)) if is_controller(each)]
     except psutil.Error:
         return []
+    return [each for each in (process, *_below(process)) if is_controller(each)]
 
 
 def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
@@ -141,11 +174,11 @@ def _left(controllers: Sequence[psutil.Process], seconds: float) -> list[psutil.
     return left
 
 
-def _local_jobs() -> dict[str, str]:
+def _local_jobs() -> dict[str, tuple[str, str]]:
     """Controllers of submitit's local executor, or the shells around them, by process number."""
     jobs = {}
     for process in psutil.process_iter(["pid", "cmdline", "status"]):
         known = any(CONTROLLER in word for word in process.info["cmdline"] or [])
         if known and process.info["status"] != psutil.STATUS_ZOMBIE:
-            jobs[str(process.info["pid"])] = "RUNNING"
+            jobs[str(process.info["pid"])] = RUNNING, ""
     return jobs

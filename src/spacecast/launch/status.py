@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 FILE = "status.json"
+# The only words for states, in files, tables and messages; `queue.py` translates those of Slurm.
+UNSTARTED, WAITING, QUEUED = "unstarted", "waiting", "queued"
 RUNNING, FINISHED, FAILED, INTERRUPTED, CANCELLED, LOST = (
     "running", "finished", "failed", "interrupted", "cancelled", "lost",
 )  # fmt: skip
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:
-    """What `write_status` wrote; nothing where no run has started."""
+    """What `write_status` wrote, the state in small letters; nothing where no run has started."""
     try:
         found = json.loads((run_dir / FILE).read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return found | ({"state": str(found["state"]).lower()} if "state" in found else {})
 
 
 def write_status(run_dir: Path, **facts: Any) -> None:
