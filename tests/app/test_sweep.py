@@ -130,7 +130,7 @@ def test_the_same_command_again_does_only_what_is_missing(run):
     task = Task()
     assert run(command(task), *words).code == 0
     assert task.seen == ["1"]
-    assert run(command(task), *words).out == "every run has finished or is under way\n"
+    assert run(command(task), *words).out == "every run has finished\n"
 
 
 def test_a_sweep_that_is_interrupted_names_its_own_folder(run, workplace):
@@ -160,7 +160,8 @@ def test_several_devices_and_several_runs_do_not_share_a_process(run):
 
 
 def test_runs_are_tagged_and_named_by_what_differs(run, workplace, monkeypatch):
-    monkeypatch.setattr(multirun, "start", lambda *_: None)
+    monkeypatch.setattr(multirun, "start", lambda *_: False)
+    monkeypatch.setattr(multirun, "conclude", lambda *_: None)
     assert run("spacecast-train", "-m", "seed=1,2", "logger.tags={who: me}", "paths.run_dir=mine").code == 0
     logger = read_config(workplace / "mine" / "1")["logger"]
     assert (logger["run_name"], logger["tags"]) == ("seed=2", {"sweep": "mine", "who": "me"})
@@ -248,8 +249,9 @@ def test_every_run_that_has_ended_without_finishing_is_closed_in_its_store(grid,
 
 
 WAIT = '''
-import signal, time
+import signal
 from pathlib import Path
+from spacecast.launch.status import write_status
 
 def wait(command, run_dir):
     class Stop(SystemExit):
@@ -261,69 +263,190 @@ def wait(command, run_dir):
 
     signal.signal(signal.SIGTERM, stop)
     (Path(run_dir) / "began").touch()
-    time.sleep(100)
+    while not (Path(run_dir) / "go").exists():
+        signal.sigtimedwait([signal.SIGUSR1], 0.05)
+    write_status(Path(run_dir), state="finished")
 '''
 
-SUBMIT = '''
-import sys
-from pathlib import Path
-from spacecast.app import launching
-from spacecast.launch.folder import Sweep
+RESUME = '''
+from spacecast.app import launching, sweep
 
 launching.WORK = "work_to_do:wait"
-sweep = Sweep.read(Path("sweep").absolute())
-launching.submit(sweep, sweep.runs)
+sweep.main(["resume", "sweep"])
 '''
+
+
+def until(condition, seconds: float = 600) -> None:
+    """Wait; the limit only ends a test that hangs."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.05)
 
 
 @pytest.fixture
-def jobs(workplace, monkeypatch):
-    """A process that has submitted two runs on this machine, one after the other, the first of which is at work."""
+def start(workplace, monkeypatch):
+    """start(): a command that submits two runs on this machine, one after the other; each waits for a file `go`."""
     (workplace / "work_to_do.py").write_text(WAIT)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(workplace), os.environ.get("PYTHONPATH", "")]))
     made = Sweep(workplace / "sweep", TRAIN.path, tuple(name_runs([["seed=1"], ["seed=2"]])))
-    launcher = {"_target_": "spacecast.launch.launcher.Launcher", "cluster": "local", "parallel": 1}
+    launcher = {"_target_": "spacecast.launch.launcher.Launcher", "cluster": "local", "parallel": 1, "wait": True}
     for run in made.runs:
         made.run_dir(run).mkdir(parents=True)
         config = {"launcher": {**launcher, "signal_seconds": 30}, "trainer": {"devices": 1}}
+        config["paths"] = {"run_dir": str(made.run_dir(run)), "data_dir": str(workplace)}
         (made.run_dir(run) / "config.yaml").write_text(yaml.safe_dump(config))
     made.write()
     snapshot(made.folder / "code", conf_dir(), {})
-    with subprocess.Popen([sys.executable, "-c", SUBMIT], cwd=workplace, stderr=subprocess.PIPE, text=True) as process:
-        until = time.monotonic() + 120
-        while not (made.folder / "0" / "began").exists() and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.2)
-        yield process
+    started: list[subprocess.Popen[str]] = []
+
+    def begin() -> subprocess.Popen[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        command = [sys.executable, "-c", RESUME]
+        started.append(subprocess.Popen(command, cwd=workplace, start_new_session=True, **pipes))
+        return started[-1]
+
+    yield begin
+    for process in started:
         process.kill()
-        left = Sweep.read(made.folder)
-        cancel_jobs("local", [left.job(run)[1] for run in left.runs if left.job(run)[1]])
+        process.wait()
+    left = Sweep.read(made.folder)
+    cancel_jobs("local", [left.job(run)[1] for run in left.runs if left.job(run)[1]])
+    for process in started:
+        process.communicate()
+
+
+@pytest.fixture
+def first(start, workplace):
+    """A command whose first run is at work."""
+    process = start()
+    until(lambda: (workplace / "sweep" / "0" / "began").exists() or process.poll() is not None)
+    return process
+
+
+def jobs_said(workplace: Path) -> str:
+    return "".join(path.read_text() for path in (workplace / "sweep" / "jobs").glob("*_log.*"))
+
+
+CANCELLED = "spacecast-sweep: error: the sweep was cancelled; spacecast-sweep resume {}/sweep goes on\n"
 
 
 @pytest.mark.slow
-def test_jobs_on_this_machine_can_be_watched_and_cancelled(jobs, workplace, capsys):
-    assert "1 RUNNING, 1 missing" in call(capsys, "status", "sweep")[1]
-    assert call(capsys, "cancel", "sweep") == (0, "1 runs cancelled\n", "")
-    assert jobs.wait(timeout=30) == 0
-    assert "1 cancelled, 1 missing" in call(capsys, "status", "sweep")[1]
-    assert not (workplace / "sweep" / "1" / "began").exists()
-
-
-@pytest.mark.slow
-def test_jobs_on_this_machine_save_and_end_with_the_command(jobs, workplace, capsys):
-    jobs.terminate()
-    assert jobs.wait(timeout=60) == 75
+def test_the_same_command_again_starts_nothing_and_waits_and_a_cancel_ends_both(first, start, workplace, capsys):
+    assert "2 runs, 1 running, 1 waiting" in call(capsys, "status", "sweep")[1]
+    recorded = (workplace / "sweep" / "sweep.json").read_text()
+    second = start()
+    wanted = f"the sweep is under way (process {first.pid}), nothing was started; spacecast-sweep status "
+    assert second.stdout.readline() == f"{wanted}{workplace}/sweep\n"
+    assert (workplace / "sweep" / "sweep.json").read_text() == recorded
+    assert call(capsys, "cancel", "sweep") == (0, "2 runs cancelled\n", "")
+    for process in (first, second):
+        assert (process.communicate()[1], process.returncode) == (CANCELLED.format(workplace), 75)
+    assert "2 cancelled" in call(capsys, "status", "sweep")[1]
     assert (workplace / "sweep" / "0" / "saved").exists()
-    assert "RUNNING" not in call(capsys, "status", "sweep")[1]
+    assert not (workplace / "sweep" / "1" / "began").exists()
+    assert "Traceback" not in jobs_said(workplace)
+    assert call(capsys, "cancel", "sweep") == (0, "0 runs cancelled\n", "")
+
+
+@pytest.mark.slow
+def test_after_a_cancel_the_sweep_goes_on_and_every_job_is_recorded(first, start, workplace, capsys):
+    call(capsys, "cancel", "sweep")
+    first.communicate()
+    for number in "01":
+        (workplace / "sweep" / number / "go").touch()
+    last = start()
+    out, err = last.communicate()
+    assert (last.returncode, err) == (0, "")
+    assert "2 runs, 1 at once" in out
+    made = Sweep.read(workplace / "sweep")
+    assert (made.waiting, made.stopped) == ((), False)
+    for number in "01":  # each has been one job, which is on record
+        assert read_status(workplace / "sweep" / number)["job"] == made.job(made.runs[int(number)])[1]
+
+
+@pytest.mark.slow
+def test_jobs_on_this_machine_save_and_end_with_the_command_on_the_keyboard(first, workplace, capsys):
+    os.killpg(first.pid, signal.SIGINT)  # as a terminal does: to the command, and to all that it has started
+    wanted = f"spacecast-sweep: error: interrupted by SIGINT; spacecast-sweep resume {workplace}/sweep goes on\n"
+    assert (first.communicate()[1], first.returncode) == (wanted, 75)
+    assert (workplace / "sweep" / "0" / "saved").exists()
+    assert "Traceback" not in jobs_said(workplace)
+    out = call(capsys, "status", "sweep")[1]
+    assert "running" not in out
+    assert "1 unstarted" in out
     assert not (workplace / "sweep" / "1" / "began").exists()
 
 
 @pytest.mark.slow
-def test_jobs_outlive_a_command_that_is_killed_and_can_be_cancelled(jobs, capsys):
-    jobs.kill()
-    jobs.wait(timeout=30)
-    assert "1 RUNNING, 1 missing" in call(capsys, "status", "sweep")[1]
-    assert call(capsys, "cancel", "sweep")[:2] == (0, "1 runs cancelled\n")
-    assert "1 cancelled, 1 missing" in call(capsys, "status", "sweep")[1]
+def test_jobs_outlive_a_command_that_is_killed_and_can_be_cancelled(first, capsys):
+    first.kill()
+    first.wait()
+    assert "1 running, 1 unstarted" in call(capsys, "status", "sweep")[1]
+    assert call(capsys, "cancel", "sweep") == (0, "2 runs cancelled\n", "")
+    assert "2 cancelled" in call(capsys, "status", "sweep")[1]
+
+
+HOLD = "import sys; from pathlib import Path; from spacecast.launch.lock import locked\n"
+HOLD += "with locked(Path(sys.argv[1])): print('here', flush=True); sys.stdin.read()"
+
+
+def test_runs_that_wait_for_their_turn_in_another_process_are_left_to_it(run, workplace, capsys):
+    words = ("-m", "picture=a.png,b.png,c.png", "paths.run_dir=sweep")
+    run(command(Task(fails={"1", "2"})), *words)
+    made = Sweep.read(workplace / "sweep")
+    made.await_turns(made.runs[1:])
+    task = Task()
+    command_line = [sys.executable, "-c", HOLD, str(made.folder)]
+    with subprocess.Popen(command_line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "here\n"
+        result = run(command(task), *words)
+        assert (result.code, result.err, task.seen) == (0, "", [])
+        assert f"under way (process {other.pid}), nothing was started; spacecast-sweep status " in result.out
+        assert "1 finished, 2 waiting" in call(capsys, "status", "sweep")[1]
+        result = run(command(task), "-m", "picture=a.png,x.png", "paths.run_dir=sweep")
+        assert (result.code, "holds another sweep" in result.line) == (2, True)
+        other.kill()
+    assert "1 finished, 2 failed" in call(capsys, "status", "sweep")[1]
+    assert (run(command(task), *words).code, task.seen) == (0, ["1", "2"])
+
+
+def test_two_commands_at_the_same_moment_make_one_sweep(run, workplace, monkeypatch):
+    """The second waits until the first has recorded the sweep."""
+    words = ("-m", "picture=a.png,b.png", "paths.run_dir=sweep")
+    (workplace / "sweep").mkdir()
+    command_line = [sys.executable, "-c", HOLD, str(workplace / "sweep")]
+    runs = name_runs([["picture=a.png"], ["picture=b.png"]])
+    made = Sweep(workplace / "sweep", "spacecast.app.graph:COMMAND", tuple(runs))
+    with subprocess.Popen(command_line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "here\n"
+
+        def first_records(_: float) -> None:
+            for each in made.runs:
+                made.run_dir(each).mkdir()
+                (made.run_dir(each) / "config.yaml").write_text("launcher: null\n")
+            made.write()
+
+        monkeypatch.setattr("spacecast.app.turns.time.sleep", first_records)
+        task = Task()
+        result = run(command(task), *words)
+        assert (result.code, task.seen, "is under way" in result.out) == (0, [], True)
+        other.kill()
+
+
+def test_a_folder_with_blanks_is_quoted_where_it_is_to_be_typed(run, workplace, capsys):
+    result = run(command(Task(stops={"1"})), "-m", "picture=a.png,b.png", "paths.run_dir=my sweep")
+    again = f"'paths.run_dir={workplace}/my sweep'"
+    assert result.line == f"try: error: interrupted by SIGTERM; the same command with {again} goes on"
+    assert "interrupted" not in result.out
+    assert "interrupted by SIGTERM" in (workplace / "my sweep" / "1" / "graph.log").read_text()
+    assert f"see spacecast-sweep status '{workplace}/my sweep'" in call(capsys, "report", "my sweep")[2]
+
+
+def test_the_help_of_the_sweep_command_has_examples_and_exit_codes(capsys):
+    for words in (["-h"], ["resume", "-h"]):
+        code, out, _ = call(capsys, *words)
+        assert (code, "Examples\n  spacecast-train -m" in out, "Exit codes: 0 done; 1 " in out) == (0, True, True)
 
 
 @pytest.mark.slow

@@ -54,7 +54,8 @@ def test_the_queue_counts_while_it_has_the_job(sweep, answer):
     mark(sweep, 2, "failed", error="no")
     mark(sweep, 3, "interrupted")
     states = progress(sweep)
-    assert [each.state for each in states] == ["RUNNING", "PENDING (Priority)", "failed", "PENDING (BeginTime)"]
+    assert [each.state for each in states] == ["running", "queued", "failed", "queued"]
+    assert [each.why for each in states] == ["", "Priority", "no", "BeginTime"]
     assert not settled(states)
     assert unfinished(states) == []
 
@@ -104,7 +105,7 @@ def test_what_an_earlier_submission_left_does_not_count(sweep, answer):
     mark(sweep, 0, "failed", error="old")
     again = sweep.submitted("slurm", {0: "8"})
     answer("squeue", "8|PENDING|Resources")
-    assert progress(again)[0].state == "PENDING (Resources)"
+    assert (progress(again)[0].state, progress(again)[0].why) == ("queued", "Resources")
 
 
 def test_when_slurm_does_not_answer_nobody_is_declared_dead(sweep, answer):

@@ -33,6 +33,7 @@ from spacecast.app.paths import absolute_path, absolute_paths
 from spacecast.app.runs import CONFIG_FILE, discard_run, first_process, read_facts, write_config
 from spacecast.app.words import readable
 from spacecast.core.errors import UserError
+from spacecast.core.text import as_typed
 from spacecast.launch.lock import locked
 from spacecast.training.interruption import Interrupted, Interruption
 
@@ -154,9 +155,9 @@ def interruptible(run_dir: Path | None) -> Iterator[None]:
         except Interrupted as stop:
             if not first_process():
                 raise SystemExit(OK) from None  # the first process gives the exit code
-            where = "" if run_dir is None else f" with paths.run_dir={run_dir}"
+            where = "" if run_dir is None else f" with {as_typed(f'paths.run_dir={run_dir}')}"
             stop.explain(f"interrupted by {stop.name}; the same command{where} goes on")
-            log.warning("%s", stop)
+            log.warning("%s", stop, extra={"told_at_end": True})
             with suppress(Interrupted):  # where nobody but `run_command` listened before
                 interruption.hand_over()
             raise

@@ -3,7 +3,6 @@
 import json
 import logging
 import logging.config
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -16,6 +15,7 @@ from spacecast.app.compose import conf_dir
 from spacecast.app.runs import close_logs, first_process, read_facts
 from spacecast.app.saved import command_of, read_config, saved_config
 from spacecast.core.errors import UserError
+from spacecast.core.text import as_typed
 from spacecast.launch.lock import locked
 from spacecast.training.interruption import Interrupted, Interruption
 
@@ -224,10 +224,5 @@ def _told_how_to_go_on(sweep: "Sweep", *, at_once: bool) -> Iterator[None]:
                 yield
             interruption.check()
         except Interrupted as stop:
-            stop.explain(f"interrupted by {stop.name}; {sweep_words('resume', sweep.folder)} goes on")
+            stop.explain(f"interrupted by {stop.name}; {as_typed('spacecast-sweep', 'resume', sweep.folder)} goes on")
             raise
-
-
-def sweep_words(verb: str, folder: Path) -> str:
-    """A command for a sweep, as a shell reads it."""
-    return shlex.join(["spacecast-sweep", verb, str(folder)])

@@ -2,11 +2,9 @@
 
 import argparse
 import shutil
-import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,15 +12,16 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from spacecast.app.command import Command, Plain
-from spacecast.app.compose import compose, conf_dir, explain
+from spacecast.app.compose import compose, explain
 from spacecast.app.config import check_folder
-from spacecast.app.launching import launcher_of, run_saved, submit
+from spacecast.app.launching import launcher_of
 from spacecast.app.runs import write_config
-from spacecast.app.saved import check_saved, read_config
 from spacecast.app.trust import Trust
+from spacecast.app.turns import conclude, go_on, only_one, start
 from spacecast.core.errors import UserError
 
-POLL_SECONDS = 5.0
+if TYPE_CHECKING:
+    from spacecast.launch.folder import Sweep
 
 
 def run_many(command: Command, flags: argparse.Namespace, conf: Path, user_conf: Path | None, check: Any) -> None:
@@ -58,21 +57,40 @@ def run_many(command: Command, flags: argparse.Namespace, conf: Path, user_conf:
     launcher = launcher_of(plains[0])
     if launcher is None and any(_several(plain) for plain in plains):
         raise UserError("several devices and several runs do not go together in one process; use launcher=slurm_debug")
-    if (folder / FILE).exists():
-        if Sweep.read(folder).runs != sweep.runs:
-            raise UserError(f"paths.run_dir={folder} holds another sweep; choose another folder")
-        resume(Sweep.read(folder), command, {}, trusted, dict(enumerate(plains)), conf)
-        return
     check_folder(folder, "paths.run_dir")
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"paths.run_dir={folder} holds other files; a sweep needs a folder of its own")
-    record(sweep, plains, conf)
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_one(sweep) as under_way:
+        if not (folder / FILE).exists():
+            _check_empty(folder)
+            record(sweep, plains, conf)
+            begun: str | bool = _start_new(sweep, command, trusted, remove=new and launcher is not None)
+        elif Sweep.read(folder).runs != sweep.runs:
+            raise UserError(f"paths.run_dir={folder} holds another sweep; choose another folder")
+        else:
+            composed = dict(enumerate(plains))
+            begun = under_way or go_on(Sweep.read(folder), command, {}, trusted, composed, conf)
+    conclude(Sweep.read(folder), begun)
+
+
+def _start_new(sweep: "Sweep", command: Command, trusted: Sequence[str], *, remove: bool) -> bool:
+    """Start the runs of a sweep that has just been recorded; a launcher that refuses them all may have it removed."""
+    from spacecast.launch.folder import Sweep
+
     try:
-        start(sweep, command, sweep.runs, {}, trusted)
+        return start(sweep, command, sweep.runs, {}, trusted)
     except UserError:
-        if not Sweep.read(folder).submissions and launcher is not None:
-            shutil.rmtree(folder)  # just made, and nothing has begun
+        if remove and not Sweep.read(sweep.folder).submissions:
+            shutil.rmtree(sweep.folder)
         raise
+
+
+def _check_empty(folder: Path) -> None:
+    """Refuse to make a sweep of a folder that holds something else."""
+    from spacecast.launch.lock import FILE as LOCK
+
+    if any(path.name != LOCK for path in folder.iterdir()):
+        raise UserError(f"paths.run_dir={folder} holds other files; a sweep needs a folder of its own")
 
 
 def expand(
@@ -128,100 +146,7 @@ def record(sweep: Any, plains: Sequence[Plain], conf: Path) -> None:
     sweep.write()
 
 
-def start(sweep: Any, command: Command, runs: Sequence[Any], changes: Plain, trusted: Sequence[str]) -> None:
-    """Run them here, one after the other, or submit them and wait if so asked."""
-    plain = read_config(sweep.run_dir(runs[0]))
-    if not plain.get("launcher"):
-        _run_here(sweep, command, runs, trusted)
-        return
-    launcher = {**plain["launcher"], **changes}
-    if launcher["cluster"] == "local":
-        say(f"{len(runs)} runs, {launcher['parallel']} at once; what they say: {sweep.folder / 'jobs'}")
-    sweep = submit(sweep, runs, changes, trusted)
-    if launcher["cluster"] != "local":
-        say(f"{len(runs)} runs submitted as {', '.join(sorted({sweep.job(run)[1].partition('_')[0] for run in runs}))}")
-    say(f"spacecast-sweep status {sweep.folder}")
-    if launcher["wait"]:
-        wait(sweep)
-
-
-def wait(sweep: Any) -> None:
-    """Stay until every run has ended.
-
-    Raises:
-        RuntimeError: runs that failed.
-
-    """
-    from spacecast.launch.progress import failures, progress, settled
-
-    while not settled(states := progress(sweep)):
-        time.sleep(POLL_SECONDS)
-    if failed := failures(states):
-        first = failed[0]
-        what = f"run {first.run.number} {first.state.lower()}: {first.why}"
-        raise RuntimeError(f"{len(failed)} of {len(states)} runs did not finish; {what}")
-
-
-def resume(
-    sweep: Any,
-    command: Command,
-    changes: Plain,
-    trusted: Sequence[str],
-    composed: Mapping[int, Plain] | None = None,
-    conf: Path | None = None,
-) -> None:
-    """Start again what neither has finished nor will by itself; the snapshots of the first submission hold.
-
-    Args:
-        sweep: whose runs.
-        command: that has made it.
-        changes: keys of the launcher to change.
-        trusted: modules, classes and functions that the runs may call beside those of conf/.
-        composed: configurations of the runs as the user has typed them now; see `saved.check_saved`.
-        conf: configuration folder in use.
-
-    Raises:
-        UserError: the folder would run code that the user has not allowed.
-
-    """
-    from spacecast.launch.folder import CODE, LOGS
-    from spacecast.launch.progress import progress, unfinished
-    from spacecast.launch.snapshot import check_code
-
-    states = progress(sweep)
-    runs = unfinished(states)
-    if not runs:
-        say("every run has finished or is under way")
-        return
-    check_saved(sweep, runs, trusted, changes, composed or {})
-    check_code(sweep.folder / CODE, conf or conf_dir(), trusted)
-    under_way = {f"{each.job}_submitted.pkl" for each in states if each.active}
-    for pickle in (sweep.folder / LOGS).glob("*_submitted.pkl"):
-        if pickle.name not in under_way:  # a new job of the same number must not find an old one's
-            pickle.unlink()
-    start(sweep, command, runs, changes, trusted)
-
-
-def _run_here(sweep: Any, command: Command, runs: Sequence[Any], trusted: Sequence[str]) -> None:
-    """In this process; a run that fails does not keep the others from theirs."""
-    failed: list[Exception] = []
-    for run in runs:
-        say(f"run {run.number + 1} of {len(sweep.runs)}{': ' + run.name if run.name else ''}")
-        try:
-            run_saved(command, sweep.run_dir(run), trusted)
-        except Exception as error:  # noqa: BLE001 - raised again below
-            failed.append(error)
-    if failed:
-        raise failed[0]
-
-
 def _several(plain: Plain) -> bool:
     """Whether a run asks for several processes."""
     trainer = plain.get("trainer") or {}
     return any(isinstance(count := trainer.get(key, 1), int) and count > 1 for key in ("devices", "num_nodes"))
-
-
-def say(text: str) -> None:
-    """A line on the terminal."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()

@@ -10,6 +10,7 @@ import yaml
 
 from spacecast.app.runs import CONFIG_FILE, add_facts, first_process, read_facts
 from spacecast.core.errors import UserError
+from spacecast.core.text import as_typed
 
 if TYPE_CHECKING:
     from spacecast.app.assemble import Parts
@@ -62,7 +63,10 @@ def check_run_folder(plain: Plain) -> None:
         return
     difference = first_difference(read_config(run_dir), plain, HARMLESS)
     if difference:
-        start = f", with init_from={run_dir} to start from its weights or resume={run_dir} to go on from it"
+        start = (
+            f", with {as_typed(f'init_from={run_dir}')} to start from its weights or "
+            f"{as_typed(f'resume={run_dir}')} to go on from it"
+        )
         raise UserError(
             f"{run_dir} holds a run with {difference}: choose another "
             f"paths.run_dir{start if begun else ', or remove that folder'}"
@@ -144,7 +148,8 @@ def find_start(plain: Plain) -> Start:
         if found is None:
             raise UserError(f"resume={path}: no checkpoint there; give a .ckpt file or the folder of a run")
         if "reference" in found[1]["spacecast"]:  # began as published weights
-            raise UserError(f"resume={path} holds weights, not a training to go on with; use init_from={path}")
+            weights = as_typed(f"init_from={path}")
+            raise UserError(f"resume={path} holds weights, not a training to go on with; use {weights}")
         return _start(*found, own=False)
     if plain["init_from"]:
         file = find_checkpoint(Path(plain["init_from"]))

@@ -17,11 +17,11 @@ CONFIG_FILE, FACTS_FILE = "config.yaml", "run.json"
 
 
 class TerminalFilter(logging.Filter):
-    """Keeps off the terminal tracebacks, lines of progress where there is a bar, and what other ranks tell."""
+    """Keeps off the terminal tracebacks, progress where there is a bar, what the last line tells, and other ranks."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """True for records to show."""
-        if getattr(record, "progress", False) and sys.stdout.isatty():
+        if getattr(record, "told_at_end", False) or (getattr(record, "progress", False) and sys.stdout.isatty()):
             return False
         return record.exc_info is None and (record.levelno >= logging.WARNING or first_process())
 

@@ -12,13 +12,25 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from spacecast.app.binding import check_target
-from spacecast.app.multirun import resume, say
 from spacecast.app.saved import check_saved, command_of, read_config
 from spacecast.app.trust import trusted_words
+from spacecast.app.turns import resume, say
 from spacecast.core.errors import UserError
+from spacecast.core.text import several
 from spacecast.training.interruption import Interrupted
 
 NAME = "spacecast-sweep"
+MORE = """Examples
+  spacecast-train -m launcher=slurm seed=1,2,3        makes a sweep; its last line names the folder
+  spacecast-sweep status runs/DATE/TIME_sweep         state, restarts, job and error of each run
+  spacecast-sweep resume DIR launcher.hours=24        the rest once more, with more time
+  spacecast-sweep cancel DIR                          no more of it
+  spacecast-sweep report DIR --score rmse/Bx@last     runs by the error of Bx at the last lead, least first
+  spacecast-sweep sync runs --to http://HOST:5000     into another MLflow store
+
+Exit codes: 0 done; 1 an error inside spacecast, runs that did not finish, or records that were not delivered;
+2 a mistake of the user; 75 interrupted or cancelled, resume goes on; 130 ended at once by the keyboard
+"""
 FIXED = ("nodes", "gpus_per_node", "cluster")  # part of the runs themselves
 
 
@@ -32,7 +44,8 @@ def status(folder: Path) -> None:
     sweep = Sweep.read(folder)
     states = progress(sweep)
     counts = {state: sum(each.state == state for each in states) for state in dict.fromkeys(s.state for s in states)}
-    say(f"{sweep.folder}: {len(states)} runs, {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    tally = ", ".join(f"{count} {state}" for state, count in counts.items())
+    say(f"{sweep.folder}: {several(len(states), 'run')}, {tally}")
     rows = [("run", "state", "restarts", "job", "what", "why")]
     for each in states:
         if not each.active and each.state != FINISHED:
@@ -84,26 +97,16 @@ def _read(words: Sequence[str]) -> dict[str, Any]:
 
 
 def cancel(folder: Path) -> None:
-    """End what is queued or runs. What is done is kept, and `resume` goes on from there."""
-    from spacecast.launch.folder import LOGS, STOP, Sweep
-    from spacecast.launch.progress import progress
-    from spacecast.launch.queue import cancel_jobs
-    from spacecast.launch.status import CANCELLED, FINISHED, read_status, write_status
+    """End what is queued, runs or waits. What is done is kept, and `resume` goes on from there."""
+    from spacecast.launch import cancel as ending
+    from spacecast.launch.folder import Sweep
     from spacecast.tracking.endings import close_dead
 
     sweep = Sweep.read(folder)
-    active = [each for each in progress(sweep) if each.active]
-    if here := [each.run.number for each in active if not each.job]:
-        raise UserError(f"run {here[0]} is in no scheduler: press Ctrl-C where it runs")
-    if sweep.submissions and sweep.submissions[-1].cluster == "local":
-        (sweep.folder / LOGS / STOP).touch()  # the command that made the sweep would start what waits for its turn
-    for cluster in {sweep.job(each.run)[0] for each in active}:
-        cancel_jobs(cluster, [each.job for each in active if sweep.job(each.run)[0] == cluster])
-    ended = [each for each in active if read_status(sweep.run_dir(each.run)).get("state") != FINISHED]
-    for each in ended:
-        write_status(sweep.run_dir(each.run), state=CANCELLED, error="by spacecast-sweep cancel", job=each.job)
-        close_dead(sweep.run_dir(each.run))
-    say(f"{len(ended)} runs cancelled")
+    ended = ending.cancel(sweep)
+    for run in ended:
+        close_dead(sweep.run_dir(run))
+    say(f"{several(len(ended), 'run')} cancelled")
 
 
 def report(folder: Path, scores: Sequence[str]) -> None:
@@ -115,18 +118,25 @@ def report(folder: Path, scores: Sequence[str]) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """Verbs and their words."""
-    made = argparse.ArgumentParser(NAME, description="The runs of a sweep, made by spacecast-train -m ...")
+    made = argparse.ArgumentParser(
+        NAME,
+        description="The runs of a sweep: what became of them, again what is missing, tables, an early end, tracking.",
+        epilog=MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")
     texts = {
         "status": "what runs, what has ended and why",
         "resume": "submit again what neither has finished nor is under way; launcher.KEY=VALUE changes the request, "
         "trust=MODULE allows code of your own that the runs name",
         "report": "a table (report.md, report.csv) and a picture (report.png) of parameters against scores",
-        "cancel": "end what is queued or runs; what is done is kept",
+        "cancel": "end what is queued, runs or waits for its turn; what is done is kept",
         "sync": "bring what runs have recorded into their MLflow store, or another one; nothing arrives twice",
     }
     for verb, text in texts.items():
-        words = verbs.add_parser(verb, help=text, description=text)
+        words = verbs.add_parser(
+            verb, help=text, description=text, epilog=MORE, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         if verb == "sync":
             words.add_argument("folders", metavar="DIR", type=Path, nargs="+", help="of runs, sweeps or days")
             words.add_argument("--to", metavar="URI", help="the store; default: the one that each run was told to use")
@@ -180,7 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - the last resort
         if os.environ.get("SPACECAST_DEBUG"):
             traceback.print_exc()
-        code, line = 1, f"{type(error).__name__}: {error}"
+        hint = f" ({error.log_file})" if hasattr(error, "log_file") else ""
+        code, line = 1, f"{type(error).__name__}: {error}{hint}"
     if code:
         sys.stdout.flush()
         sys.stderr.write(f"{NAME}: error: {' '.join(line.split())}\n")

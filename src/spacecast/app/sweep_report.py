@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from spacecast.core.errors import UserError
-from spacecast.core.text import several
+from spacecast.core.text import as_typed, several
 from spacecast.evaluation.scores import Scores
 from spacecast.evaluation.significance import verdict
 from spacecast.launch.folder import Run, Sweep
@@ -56,7 +56,7 @@ def write_report(folder: Path, wanted: Sequence[str]) -> str:
     names = list(wanted) or list(DEFAULT)
     done = [each.run for each in states if each.state == FINISHED and (sweep.run_dir(each.run) / "scores.csv").exists()]
     if not done:
-        raise UserError(f"{folder}: no run has scores yet; see spacecast-sweep status {folder}")
+        raise UserError(f"{folder}: no run has scores yet; see {as_typed('spacecast-sweep', 'status', folder)}")
     keys = sweep.varied
     rows = [_row(sweep, run, keys, names) for run in done]
     groups = _over_seeds(rows, keys)
@@ -119,7 +119,8 @@ def _state_lines(states: Sequence[Progress]) -> str:
     """How many runs there are in each state, and what went wrong."""
     counts = {state: sum(each.state == state for each in states) for state in dict.fromkeys(s.state for s in states)}
     lines = [f"{several(len(states), 'run')}: " + ", ".join(f"{count} {state}" for state, count in counts.items())]
-    lines += [f"- run {s.run.number} ({s.run.name}): {s.state}, {s.why}" for s in states if s.state != FINISHED]
+    left = [(each.run, ", ".join(filter(None, [each.state, each.why]))) for each in states if each.state != FINISHED]
+    lines += [f"- run {run.number} ({run.name}): {what}" for run, what in left]
     return "\n".join(lines)
 
 

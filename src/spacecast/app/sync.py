@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spacecast.app.multirun import say
+from spacecast.app.turns import say
 from spacecast.core.errors import UserError
 from spacecast.launch.lock import alive
 

@@ -17,7 +17,7 @@ FILE = ".lock"
 _held: set[tuple[int, Path]] = set()  # process and folder
 
 
-class InUse(UserError):
+class InUseError(UserError):
     """Another process is at work in a folder.
 
     Args:
@@ -43,7 +43,7 @@ def locked(run_dir: Path, patience: float = 0.0) -> Iterator[None]:
         patience: seconds to wait for whoever is in there.
 
     Raises:
-        InUse: somebody is.
+        InUseError: somebody is.
 
     """
     key = os.getpid(), run_dir.absolute()
@@ -94,14 +94,14 @@ def _wait(path: Path, patience: float) -> int:
     """The descriptor of the locked file.
 
     Raises:
-        InUse: another process has it.
+        InUseError: another process has it.
         OSError: the file cannot be made, or not locked here.
 
     """
     until = time.monotonic() + patience
     while (descriptor := _try(path)) is None:
         if time.monotonic() >= until:
-            raise InUse(path.parent, _who(path))
+            raise InUseError(path.parent, _who(path))
         time.sleep(min(1.0, patience))
     with suppress(OSError):  # on a full disk it is locked without a name
         os.ftruncate(descriptor, 0)

@@ -11,8 +11,16 @@ from spacecast.launch.folder import LOGS, Run, Sweep
 from spacecast.launch.lock import holder
 from spacecast.launch.queue import ENDING, active_jobs, fate
 from spacecast.launch.status import (
-    CANCELLED, FINISHED, INTERRUPTED, LOST, RUNNING, UNSTARTED, WAITING, read_status, write_status,
-)  # fmt: skip
+    CANCELLED,
+    FINISHED,
+    INTERRUPTED,
+    LOST,
+    RUNNING,
+    UNSTARTED,
+    WAITING,
+    read_status,
+    write_status,
+)
 
 CANCELLED_WHY = "by spacecast-sweep cancel"
 
@@ -40,15 +48,19 @@ class Progress:
     why: str = ""
 
 
-def progress(sweep: Sweep) -> list[Progress]:
+def progress(sweep: Sweep, *, ours: bool = False) -> list[Progress]:
     """State of every run. A run that died without a word is marked LOST in its status file.
+
+    Args:
+        sweep: whose runs.
+        ours: this process is the one to start runs, so that none waits for its turn in another.
 
     Raises:
         UserError: Slurm does not answer.
 
     """
     queues = {cluster: active_jobs(cluster) for cluster in _clusters(sweep)}
-    turns = sweep.waiting if holder(sweep.folder) else ()
+    turns = sweep.waiting if not ours and holder(sweep.folder) else ()
     return [_one(sweep, run, queues, run.number in turns) for run in sweep.runs]
 
 

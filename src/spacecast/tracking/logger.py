@@ -16,6 +16,7 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from spacecast.core.errors import UserError
+from spacecast.core.text import as_typed
 from spacecast.tracking.courier import Courier
 from spacecast.tracking.delivery import Delivery
 from spacecast.tracking.journal import Journal, Story, story_of
@@ -165,8 +166,9 @@ class RunLogger(Logger):
             journal.close()
             log.info("tracking: recorded in %s; spacecast-sweep sync --to URI delivers it", self.path)
         elif (waiting := courier.close(END_SECONDS[status])) and self.path:
-            text = "tracking: %d records of this run wait in %s; spacecast-sweep sync %s delivers them"
-            log.warning(text, waiting, self.path.name, self.path.parent)
+            command = as_typed("spacecast-sweep", "sync", self.path.parent)
+            text = "tracking: %d records of this run wait in %s; %s delivers them"
+            log.warning(text, waiting, self.path.name, command)
         elif waiting:
             log.warning("tracking: %d records of this run were not delivered and are lost", waiting)
 

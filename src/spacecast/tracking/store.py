@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from filelock import FileLock
 
 from spacecast.core.errors import UserError
+from spacecast.core.text import as_typed
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +56,9 @@ def check_uri(uri: str | os.PathLike[str], key: str = "logger.tracking_uri") -> 
         return f"sqlite:///{path}" + (f"?{query}" if query else "")
     if scheme == "file" or not colon:
         path = Path((rest if colon else text).removeprefix("//")).expanduser().absolute() / "mlflow.db"
+        typed = as_typed(f"{key}=sqlite:///{path}")
         raise UserError(
-            f"{key}={text}: MLflow no longer writes folders of files; type {key}=sqlite:///{path}"
+            f"{key}={text}: MLflow no longer writes folders of files; type {typed}"
         )
     raise UserError(
         f"{key}={text}: unknown scheme {scheme!r}; type sqlite:////path/mlflow.db or http://host:port"
