@@ -12,6 +12,7 @@ import pytest
 from spacecast.app import sweep
 from spacecast.app.runs import of_its_own
 from spacecast.app.sync import Living
+from spacecast.core.errors import UserError
 from spacecast.launch.folder import Sweep, name_runs
 from spacecast.launch.status import write_status
 from spacecast.tracking.journal import Journal, Story
@@ -129,7 +130,7 @@ def test_mistakes_are_one_line(case, workplace, uri, capsys):
     assert message in err
 
 
-def test_what_has_ended_without_a_word_is_killed_and_what_goes_on_is_not(workplace, uri, capsys):
+def test_what_has_ended_without_a_word_is_killed_and_what_goes_on_is_not(workplace, uri, capsys, monkeypatch):
     made = Sweep(workplace / "grid", "spacecast.app.train:COMMAND", tuple(name_runs([["seed=1"], ["seed=2"]])))
     made.write()
     for run, pid in zip(made.runs, (2**22 + 1, os.getpid()), strict=True):
@@ -143,6 +144,11 @@ def test_what_has_ended_without_a_word_is_killed_and_what_goes_on_is_not(workpla
         "nobody knows": {"host": "node7", "job": "12"},
     }.items():
         journal(workplace / "grid" / name, end="", **process)
+
+    def silent(_: str) -> None:
+        raise UserError("there is no Slurm")
+
+    monkeypatch.setattr("spacecast.launch.queue.active_jobs", silent)
     code, lines, _ = call(capsys, "grid", "--to", uri)
     assert code == 0, lines
     assert {name: run.info.status for name, run in runs_in(uri).items()} == {

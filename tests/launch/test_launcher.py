@@ -40,12 +40,15 @@ def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script = f"""#!/bin/bash
 if [ -n "$REFUSE" ]; then echo "sbatch: error: Batch job submission failed: $REFUSE" >&2; exit 1; fi
 if [ "$1" = --test-only ]; then cat > {tmp_path}/rehearsal; exit 0; fi
-cp "$1" {tmp_path}/script
+number=$((42 + $(ls {tmp_path} | grep -c '^script')))
+if [ "$number" = "$FULL" ]; then echo "sbatch: error: Batch job submission failed: too many jobs" >&2; exit 1; fi
+[ -e {tmp_path}/script ] && cp "$1" {tmp_path}/script$number || cp "$1" {tmp_path}/script
 env > {tmp_path}/environment
-echo "Submitted batch job 42"
+echo "Submitted batch job $number"
 """
-    for name in ("sbatch", "srun"):
-        (tools / name).write_text(script)
+    config = '#!/bin/bash\nprintf "MaxArraySize            = %s\\nMaxDBDMsgs = 2\\n" "${LARGEST:-1001}"\n'
+    for name, text in (("sbatch", script), ("srun", script), ("scontrol", config)):
+        (tools / name).write_text(text)
         (tools / name).chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
     return tmp_path
@@ -84,6 +87,44 @@ def test_every_key_reaches_sbatch(sbatch):
 def test_one_run_is_no_array(sbatch):
     assert submit(sbatch) == ["42"]
     assert "--array" not in (sbatch / "script").read_text()
+
+
+def options(script: Path, name: str) -> list[str]:
+    return [line.partition("=")[2] for line in script.read_text().splitlines() if line.startswith(f"#SBATCH --{name}=")]
+
+
+def test_more_runs_than_one_array_takes_become_several_of_which_as_many_run_as_asked(sbatch, monkeypatch):
+    monkeypatch.setenv("LARGEST", "4")
+    jobs = submit(sbatch, count=10, parallel=9)  # two arrays of 4 at once
+    assert jobs == [*(f"42_{n}" for n in range(4)), *(f"43_{n}" for n in range(4)), "44_0", "44_1"]
+    scripts = [sbatch / name for name in ("script", "script43", "script44")]
+    assert [options(script, "array") for script in scripts] == [["0-3%4"], ["0-3%4"], ["0-1%2"]]
+    assert [options(script, "dependency") for script in scripts] == [[], [], ["afterany:42"]]
+
+
+def test_fewer_runs_at_once_than_an_array_holds_go_array_by_array(sbatch, monkeypatch):
+    monkeypatch.setenv("LARGEST", "4")
+    submit(sbatch, count=9, parallel=3, sbatch={"dependency": "afterok:7"})
+    scripts = [sbatch / name for name in ("script", "script43", "script44")]
+    wanted = [["afterok:7"], ["afterok:7,afterany:42"], ["afterok:7,afterany:43"]]
+    assert [options(script, "dependency") for script in scripts] == wanted
+    assert options(scripts[0], "array") == ["0-3%3"]
+
+
+def test_a_cluster_without_arrays_gets_single_jobs(sbatch, monkeypatch):
+    monkeypatch.setenv("LARGEST", "0")
+    assert submit(sbatch, count=3, parallel=2) == ["42", "43", "44"]
+    assert options(sbatch / "script44", "dependency") == ["afterany:42"]
+
+
+def test_when_a_later_array_is_refused_the_first_ones_are_told(sbatch, monkeypatch):
+    monkeypatch.setenv("LARGEST", "2")
+    monkeypatch.setenv("FULL", "43")
+    (sbatch / "logs").mkdir()
+    told = []
+    with pytest.raises(UserError, match=r"too many jobs; the 2 runs before are queued, spacecast-sweep resume"):
+        Launcher().submit(attempts(5), 1, sbatch / "logs", sbatch / "code", lambda jobs: told.append(list(jobs)))
+    assert told == [["42_0", "42_1"]]
 
 
 def test_what_slurm_refuses_is_one_line_and_nothing_is_queued(sbatch, monkeypatch):

@@ -26,7 +26,8 @@ def cancel(sweep: Sweep) -> list[Run]:
         UserError: a run is in no scheduler, or on another machine; or the scheduler refuses.
 
     """
-    active = [each for each in progress(sweep) if each.active or each.run.number in sweep.waiting]
+    open_runs = [each for each in progress(sweep) if each.state not in (FINISHED, CANCELLED)]
+    active = [each for each in open_runs if each.active or each.run.number in sweep.waiting]
     _check(sweep, active)
     if not active:
         return []

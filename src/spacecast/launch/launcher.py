@@ -161,7 +161,8 @@ class Launcher:
             executor = SlurmExecutor(folder=logs, max_num_timeout=self.max_restarts, python=_interpreter(code))
             executor.update_parameters(**self.parameters(tasks_per_node, code))
             self._rehearse(executor)
-            size = max(1, largest_array() or len(attempts))
+            most = largest_array()
+            size = len(attempts) if most is None else max(1, most)
             at_once = max(1, self.parallel // size)  # arrays; those beyond wait for the one that many places before
             for first in range(0, len(attempts), size):
                 before = first - at_once * size

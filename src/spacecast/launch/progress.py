@@ -86,8 +86,8 @@ def _one(sweep: Sweep, run: Run, queues: Mapping[str, Mapping[str, tuple[str, st
     queued, remark = queues.get(cluster, {}).get(job, ("", ""))
     if queued:
         ending = remark == ENDING and state not in ("", RUNNING)
-        why = status.get("error", "") or remark
-        return Progress(run, state if ending else queued, True, job, status, why)
+        now, why = (state, status.get("error", "")) if ending else (queued, remark.replace(ENDING, ""))
+        return Progress(run, now, True, job, status, why)
     if cluster != "slurm" and state == RUNNING and _alive(status, job):
         return Progress(run, RUNNING, True, job, status)
     if _was_cancelled(sweep, run, state, job):
