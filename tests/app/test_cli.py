@@ -189,7 +189,37 @@ def test_a_path_is_read_as_the_shell_gives_it(run, workplace, name):
 def test_download_says_how(run, workplace):
     result = run("spacecast-data", "download", "datastore=vlasiator", "paths.data_dir=my data")
     assert (result.code, result.err) == (0, "")
+    assert "hf download deinal/spacecast-data --repo-type dataset" in result.out
     assert f"--local-dir '{workplace}/my data/vlasiator'" in result.out
+    result = run("spacecast-data", "download", "datastore=vlasiator_small")
+    assert "hf download deinal/spacecast-data-small" in result.out
+    assert f"inspect datastore=vlasiator_small datastore.root={workplace}/data/vlasiator_small" in result.out
+    assert "REPOSITORY" not in result.out
+    unknown = ["download", "simulation=none"]
+    assert "give +datastore.repository=OWNER/NAME" in run("spacecast-data", *unknown).line
+    assert "hf download me/mine" in run("spacecast-data", *unknown, "+datastore.repository=me/mine").out
+
+
+def test_a_group_that_can_be_left_out_is_switched_off_by_null(run):
+    task = Task()
+    training = replace(TRAIN, task=task)
+    for words in (["simulation=null"], ["launcher=null", "logger=null"], ["experiment=null"], ["simulation=none"]):
+        assert run(training, *words).code == 0
+    simulations = [plain["simulation"] is not None for plain in task.seen]
+    assert simulations == [False, True, True, False]
+    assert (task.seen[1]["launcher"], task.seen[1]["logger"]["_target_"]) == (None, "spacecast.app.assemble.no_logger")
+    assert run(training, "-m", "simulation=null,magnetosphere", "experiment=null").code == 0
+    assert [plain["simulation"] is None for plain in task.seen[-2:]] == [True, False]
+    assert run(training, "experiment=smoke", "datastore=vlasiator").code == 0
+    assert task.seen[-1]["simulation"] is None  # what the experiment sets of it is moot
+
+
+def test_groups_of_ones_own_are_added_with_a_plus(run, workplace):
+    (workplace / "own" / "site").mkdir(parents=True)
+    (workplace / "own" / "site" / "here.yaml").write_text("# @package _global_\nseed: 9\n")
+    task = Task()
+    assert run(replace(TRAIN, task=task), "--config-dir", "own", "+site=here").code == 0
+    assert task.seen[0]["seed"] == 9
 
 
 def test_hydra_still_answers(run):

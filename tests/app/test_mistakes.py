@@ -1,8 +1,11 @@
 """Every mistake of a user: one line, exit code 2, nothing left on disk."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+
+from spacecast.app.compose import conf_dir
 
 FAST = {  # refused before anything of the data is touched
     "misspelt key": (["sede=2"], "unknown key 'sede'; did you mean 'seed'?"),
@@ -71,6 +74,31 @@ FAST = {  # refused before anything of the data is touched
     "no run to score": (["evaluation.runs=[]"], "evaluation.runs: the list is empty"),
     "region called all": (["evaluation.regions={all: {x_max: 0}}"], "regions.all: 'all' is the whole domain"),
     "members without chance": (["evaluation=ensemble"], "evaluation.members=6: EncodeProcessDecode has no latent"),
+    "experiment with a plus": (["+experiment=smoke"], "leave the plus out: experiment=smoke"),
+    "experiment with two": (["++experiment=smoke"], "leave the plus out: experiment=smoke"),
+    "member with a plus": (["+model=graph_efm"], "leave the plus out: model=graph_efm"),
+    "key with a plus": (["+seed=3"], "seed is there already; leave the plus out: seed=VALUE"),
+    "group that is needed": (["model=null"], "model=null: leave it out, or choose one of graph_efm, graph_fm"),
+    "needed group in a sweep": (["-m", "trainer=cpu,null"], "leave it out, or choose one of auto, cpu"),
+    "group without members": (["local=null"], "leave it out"),
+    "unknown simulation": (["simulation=magnetospher"], "did you mean 'magnetosphere'?"),
+    "key of no launcher": (["launcher.hours=3"], "no launcher in use; choose launcher=slurm or slurm_debug as well"),
+    "added key of no launcher": (["+launcher.hours=3"], "launcher.hours: there is no launcher in use"),
+    "key of no simulation": (["datastore=vlasiator", "simulation.preset=tiny"], "choose simulation=magnetosphere"),
+    "experiment and a member that it does not suit": (
+        ["experiment=smoke", "model=persistence"],
+        "experiment=smoke sets model.hidden_dim, model.processor_layers, which Persistence does not take; "
+        "add ~model.hidden_dim ~model.processor_layers",
+    ),
+    "the same in a sweep": (
+        ["-m", "experiment=smoke", "model=graph_fm,persistence"], "experiment=smoke sets model.hidden_dim"
+    ),
+    "the same with a published training": (
+        ["experiment=paper/graph_fm_simple", "schedule=constant"],
+        "sets schedule.switches, schedule.rollout_lr_factor, which ConstantSchedule does not take",
+    ),
+    "fact of the data": (["+model.spec=3"], "model.spec is filled in by spacecast itself"),
+    "fact of the run": (["+simulation.overwrite=true"], "simulation.overwrite is filled in by spacecast itself"),
     "unknown parameter of the simulation": (["+simulation.cadense=3"], "cadense"),
 }
 
@@ -102,7 +130,7 @@ WITH_DATA = {
     "bound of a region": (["evaluation.regions={tail: {xmax: 0}}"], "did you mean 'x_max'?"),
     "wrong pair": (["model=graphcast", "graph=hierarchical"], "use graph=simple or graph=multiscale"),
     "mesh too coarse": (["graph.mesh_spacing=100"], "graph.mesh_spacing=100"),
-    "other simulation in the folder": (["simulation.seed=4"], "was simulated with other parameters"),
+    "other simulation in the folder": (["simulation.seed=4"], "spacecast-data simulate with overwrite=true makes"),
     "data that are not there": (["datastore=vlasiator"], "does not exist"),
 }
 
@@ -146,6 +174,41 @@ def test_mistakes_with_other_commands(run, workplace, mistake):
     assert result.line.startswith(f"{command}: error: ")
     assert message in result.line
     assert list(workplace.iterdir()) == []
+
+
+INJECTED = {
+    "model": ("spec", "graph"), "loss": ("spec",), "datastore": ("progress",), "data": ("datastore", "rollout_steps"),
+    "optimizer": ("params",), "evaluation": ("model", "datastore", "spec", "device", "out_dir", "progress"),
+    "trainer": ("logger", "callbacks", "default_root_dir"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("section", INJECTED)
+def test_only_keys_that_can_be_set_are_proposed(run, section):
+    line = run("spacecast-train", f"+{section}.qqqqqqqqqqqqqqq=1").line
+    valid = {word.strip(",") for word in line.partition("valid:")[2].split()}
+    assert valid
+    assert not valid & {f"{section}.{name}" for name in INJECTED[section]}
+
+
+def test_a_setting_of_this_machine_that_does_not_suit_is_named(run, workplace, tmp_path_factory):
+    conf = tmp_path_factory.mktemp("project") / "conf"
+    shutil.copytree(conf_dir(), conf)
+    local = conf / "local" / "default.yaml"
+    local.write_text("# @package _global_\nmodel: {hidden_dim: 8}\nlauncher: {account: me}\n")
+    line = run("spacecast-train", "--config-path", str(conf), "model=persistence").line
+    assert "conf/local/default.yaml sets model.hidden_dim, which Persistence does not take" in line
+    local.write_text("# @package _global_\ntrainer: {max_epoch: 8}\n")
+    line = run("spacecast-train", "--config-path", str(conf)).line
+    assert "conf/local/default.yaml: unknown key 'trainer.max_epoch'; did you mean 'trainer.max_epochs'?" in line
+
+
+def test_an_experiment_made_of_another_one_is_named(run, workplace, tmp_path_factory):
+    own = tmp_path_factory.mktemp("own")
+    (own / "experiment").mkdir()
+    (own / "experiment" / "mine.yaml").write_text("# @package _global_\ndefaults: [smoke]\nseed: 3\n")
+    line = run("spacecast-train", "--config-dir", str(own), "experiment=mine", "model=persistence").line
+    assert "experiment=mine sets model.hidden_dim, model.processor_layers, which Persistence" in line
 
 
 def test_a_typo_in_an_own_experiment_is_found(run, workplace: Path, tmp_path_factory):

@@ -13,6 +13,7 @@ from torch import nn
 
 from spacecast.app.binding import DIRECTIVES, locate
 from spacecast.app.progress import Progress
+from spacecast.app.schema import own_part
 from spacecast.app.trust import trusted_words
 from spacecast.core.graph import MeshGraph
 from spacecast.core.spec import DataSpec
@@ -79,11 +80,19 @@ def prepare_data(plain: Plain, *, overwrite: bool = False) -> None:
         prepare(section["root"], runs, overwrite=overwrite, progress=progress, trusted=trusted)
 
 
+def open_prepared(section: Plain, **facts: Any) -> RunDatastore:
+    """The datastore of a section `datastore`, its data being there."""
+    own = own_part(section, "datastore")
+    reader = build({**{key: value for key, value in section.items() if key not in own}, "_partial_": True})
+    datastore: RunDatastore = reader(**facts)
+    return datastore
+
+
 def open_data(plain: Plain) -> RunDatastore:
     """The datastore, its data simulated and prepared first where they are not or have changed."""
     make_data(plain)
     with Progress("reading") as progress:
-        datastore: RunDatastore = build({**plain["datastore"], "_partial_": True})(progress=progress)
+        datastore = open_prepared(plain["datastore"], progress=progress)
     spec = datastore.spec
     runs = ", ".join((*datastore.train_runs, *(f"{run} (held out)" for run in datastore.holdout_runs)))
     facts = (*spec.grid.shape, len(spec.state), spec.step_seconds, runs)

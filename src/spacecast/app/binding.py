@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from spacecast.core.errors import UserError, nearest
+from spacecast.core.errors import UnknownKeyError, UserError, nearest
 from spacecast.core.names import DOTTED
 
 DIRECTIVES = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
@@ -67,13 +67,16 @@ def _close(name: str, options: Sequence[str], module: str) -> str:
     return hint if hint.startswith("did you mean") else f"{module} has no {name!r}"
 
 
-def check_target(node: Mapping[str, Any], where: str, others: Sequence[str] = ()) -> None:
+def check_target(
+    node: Mapping[str, Any], where: str, others: Sequence[str] = (), given: Sequence[str] = ()
+) -> None:
     """Hold a section with `_target_`, and those within it, against the signatures of what they build.
 
     Args:
         node: plain types.
         where: dotted key of the section, for messages.
         others: further keys of the section, which the target does not take, for messages.
+        given: parameters that are filled in later, and that no configuration may hold.
 
     Raises:
         UserError: the target does not import, has no such keyword, or a value has the wrong type or range.
@@ -82,7 +85,7 @@ def check_target(node: Mapping[str, Any], where: str, others: Sequence[str] = ()
     if not isinstance(node.get("_target_"), str):
         raise UserError(f"{where}: needs _target_, the path of a class or function; found {node.get('_target_')!r}")
     target = locate(node["_target_"], where)
-    check_call(target, {key: value for key, value in node.items() if key not in DIRECTIVES}, where, others)
+    check_call(target, {key: value for key, value in node.items() if key not in DIRECTIVES}, where, others, given)
     if not node.get("_partial_", False):
         required = [
             name for name, parameter in _named(_parameters(target)).items() if parameter.default is parameter.empty
@@ -92,7 +95,11 @@ def check_target(node: Mapping[str, Any], where: str, others: Sequence[str] = ()
 
 
 def check_call(
-    function: Callable[..., Any], values: Mapping[str, Any], where: str, others: Sequence[str] = ()
+    function: Callable[..., Any],
+    values: Mapping[str, Any],
+    where: str,
+    others: Sequence[str] = (),
+    given: Sequence[str] = (),
 ) -> None:
     """Hold keywords against a signature: names, types by annotation, ranges."""
     parameters = _parameters(function)
@@ -103,7 +110,10 @@ def check_call(
     for name, value in values.items():
         key = prefix + name
         if name not in names and not takes_any:
-            raise UserError(f"unknown key {key!r}; {nearest(key, [prefix + option for option in (*names, *others)])}")
+            valid = [prefix + option for option in (*names, *others) if option not in given]
+            raise UnknownKeyError(key, valid, getattr(function, "__name__", where))
+        if name in given:
+            raise UserError(f"{key} is filled in by spacecast itself; leave it out")
         check_value(value, hints.get(name, Any), key)
 
 

@@ -11,28 +11,27 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 import spacecast
+from spacecast.app.choices import explain_setting, without_settings_of_nothing
 from spacecast.app.command import Command, Plain
-from spacecast.app.compose import VERSION_BASE, compose, conf_dir, explain, job_part, to_plain
+from spacecast.app.compose import VERSION_BASE, compose, explain, job_part, to_plain
 from spacecast.app.config import check_config, check_folder
 from spacecast.app.help import help_text
 from spacecast.app.launching import align
 from spacecast.app.multirun import run_many
 from spacecast.app.paths import absolute_path, absolute_paths
 from spacecast.app.runs import CONFIG_FILE, discard_run, first_process, read_facts, write_config
-from spacecast.app.words import readable
-from spacecast.core.errors import UserError
+from spacecast.app.words import arranged_words, conf_of, parse_words, user_conf_of
+from spacecast.core.errors import UnknownKeyError, UserError
 from spacecast.core.text import as_typed
 from spacecast.launch.lock import locked
 from spacecast.training.interruption import Interrupted, Interruption
@@ -77,17 +76,17 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
     if "--version" in words:
         sys.stdout.write(f"{command.name} {spacecast.__version__}\n")
         return
-    flags, words = _sorted(command.rewrite(words))
+    flags, words = arranged_words(command, words)
     if flags.hydra_help or flags.cfg or flags.info or flags.shell_completion:
         _call_hydra(command, flags, words, _nothing)
         return
     if flags.multirun:
-        run_many(command, flags, _conf(flags), _user_conf(flags), checked)
+        run_many(command, flags, conf_of(flags), user_conf_of(flags), checked)
         return
-    cfg = compose(flags.config_name or command.config, flags.overrides, _conf(flags), _user_conf(flags))
+    cfg = compose(flags.config_name or command.config, flags.overrides, conf_of(flags), user_conf_of(flags))
     plain = checked(command, cfg)
     if plain.get("launcher"):
-        run_many(command, flags, _conf(flags), _user_conf(flags), checked)
+        run_many(command, flags, conf_of(flags), user_conf_of(flags), checked)
         return
     if command.has_run_folder:
         check_folder(Path(plain["paths"]["run_dir"]), "paths.run_dir")
@@ -170,8 +169,12 @@ def checked(command: Command, cfg: DictConfig) -> Plain:
         UserError: a mistake in it.
 
     """
-    plain = completed(command, cfg)
-    check_config(plain, command.schema)
+    plain, typed = completed(command, cfg), list(HydraConfig.get().overrides.task)
+    plain = without_settings_of_nothing(plain, command.schema, typed)
+    try:
+        check_config(plain, command.schema)
+    except UnknownKeyError as error:
+        raise explain_setting(error, plain, typed) from error
     return absolute_paths(plain, command.schema)
 
 
@@ -206,41 +209,12 @@ def completed(command: Command, cfg: DictConfig) -> Plain:
     return plain
 
 
-def _parse(words: Sequence[str]) -> argparse.Namespace:
-    """Hydra's own flags and the overrides."""
-    parser = get_args_parser()
-
-    def refuse(message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
-
-    parser.error = refuse  # type: ignore[method-assign]
-    return parser.parse_intermixed_args(list(words))
-
-
-def _sorted(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Hydra's own flags, and all words as Hydra wants them: overrides first, each readable."""
-    flags = _parse(words)
-    rest = [word for word in words if word not in flags.overrides]
-    flags.overrides = list(chain.from_iterable(map(readable, flags.overrides)))
-    return flags, [*flags.overrides, *rest]
-
-
-def _conf(flags: argparse.Namespace) -> Path:
-    """The configuration folder in use."""
-    return conf_dir() if flags.config_path is None else Path(absolute_path(flags.config_path, "--config-path"))
-
-
-def _user_conf(flags: argparse.Namespace) -> Path | None:
-    """The user's own configuration folder."""
-    return None if flags.config_dir is None else Path(flags.config_dir)
-
-
 def _help(command: Command, words: Sequence[str]) -> str:
     """Text of `--help` for the configuration that the other words choose."""
-    flags = _parse([word for word in words if word not in ("-h", "--help")])
+    flags = parse_words([word for word in words if word not in ("-h", "--help")])
     overrides = [word for word in flags.overrides if "=" in word]
-    cfg = compose(command.config, overrides, _conf(flags), _user_conf(flags))
-    folders = [folder for folder in (_conf(flags), _user_conf(flags)) if folder is not None]
+    cfg = compose(command.config, overrides, conf_of(flags), user_conf_of(flags))
+    folders = [folder for folder in (conf_of(flags), user_conf_of(flags)) if folder is not None]
     return help_text(command, cfg, folders)
 
 
@@ -248,7 +222,7 @@ def _call_hydra(
     command: Command, flags: argparse.Namespace, words: Sequence[str], job: Callable[[DictConfig], Any]
 ) -> None:
     """Hand over to Hydra; its errors come back as one line."""
-    decorate = hydra.main(version_base=VERSION_BASE, config_path=str(_conf(flags)), config_name=command.config)
+    decorate = hydra.main(version_base=VERSION_BASE, config_path=str(conf_of(flags)), config_name=command.config)
     try:
         with _hydra_environment(words):
             decorate(job)()

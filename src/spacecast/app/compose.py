@@ -23,6 +23,7 @@ import spacecast
 from spacecast.core.errors import UserError, nearest
 
 VERSION_BASE = "1.3"
+NOTHING = {"launcher": "local"}  # by group: the member that stands for nothing, where it is not called `none`
 
 OmegaConf.register_new_resolver("cwd", lambda: str(Path.cwd()), replace=True)
 OmegaConf.register_new_resolver("env", lambda name, other: os.environ.get(name, "").strip() or other, replace=True)
@@ -133,13 +134,27 @@ def explain(error: Exception, known: Any, folders: Sequence[Path] = ()) -> UserE
     if ambiguous := _after(r"Ambiguous value for argument '(.*)'$", first):
         key, _, value = ambiguous.partition("=")
         return UserError(f"{ambiguous}: several values; add -m to run each, or write {key}=[{value}] for a list")
+    if there := _after(r"Could not append to config\. An item is already at '([^']*)'", first):
+        return UserError(f"{there} is there already; leave the plus out: {there}=VALUE")
     unknown = _after(r"Could not override '([^']*)'", first) or _after(r"Could not delete.* '([^']*)' does", first)
     if unknown and isinstance(error, ConfigCompositionException):
         full = _after(r"full_key: (\S+)", str(error.__cause__))
         unknown = full if full.startswith(f"{unknown}.") else unknown
-        return UserError(f"unknown key {unknown!r}; {nearest(unknown, _relatives(unknown, known()))}")
+        names, groups, group = known(), group_members(folders), unknown.partition(".")[0]
+        if group in groups and group in names and not any(key.startswith(f"{group}.") for key in names):
+            return is_not_in_use(unknown, groups[group])
+        return UserError(f"unknown key {unknown!r}; {nearest(unknown, _relatives(unknown, names))}")
+    if "Config group override must be a string" in first:
+        return UserError("a group is null that cannot be; leave it out, or choose a member of it: see --help")
     place = _after(r"full_key: (\S+)", str(error))
     return UserError(f"{place}: {first}" if place and place not in first else first)
+
+
+def is_not_in_use(key: str, members: Sequence[str]) -> UserError:
+    """The error of a key of a group of which no member is chosen."""
+    group = key.partition(".")[0]
+    options = [member for member in members if member not in ("none", NOTHING.get(group))]
+    return UserError(f"{key}: there is no {group} in use; choose {group}={' or '.join(options)} as well")
 
 
 def _after(pattern: str, text: str) -> str:

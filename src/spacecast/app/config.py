@@ -9,8 +9,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from spacecast.app.binding import check_target, check_value
 from spacecast.app.command import Plain
-from spacecast.app.schema import OWN_KEYS, Evaluate, Section, own_part
-from spacecast.core.errors import UserError, nearest
+from spacecast.app.schema import GIVEN, OWN_KEYS, Evaluate, Section, own_part
+from spacecast.core.errors import UnknownKeyError, UserError
 
 
 def check_config(plain: Mapping[str, Any], schema: type) -> None:
@@ -32,7 +32,8 @@ def check_config(plain: Mapping[str, Any], schema: type) -> None:
             own = own_part(plain[name], name)
             if own:
                 check_section(own, OWN_KEYS[name], name)
-            check_target({key: value for key, value in plain[name].items() if key not in own}, name, list(own))
+            section = {key: value for key, value in plain[name].items() if key not in own}
+            check_target(section, name, list(own), GIVEN.get(name, ()))
 
 
 def check_section(values: Mapping[str, Any], schema: type, where: str) -> None:
@@ -42,8 +43,7 @@ def check_section(values: Mapping[str, Any], schema: type, where: str) -> None:
     prefix = f"{where}." if where else ""
     for name in values:
         if name not in fields:
-            key = prefix + name
-            raise UserError(f"unknown key {key!r}; {nearest(key, [prefix + field for field in fields])}")
+            raise UnknownKeyError(prefix + name, [prefix + field for field in fields])
     for name, field in fields.items():
         key = prefix + name
         if name not in values:

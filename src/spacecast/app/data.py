@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+
 from spacecast.app.cli import run_command
 from spacecast.app.command import Command, Plain
 from spacecast.app.config import untracked
@@ -68,10 +70,10 @@ def inspect(plain: Plain) -> None:
 
 def _draw_frame(plain: Plain, picture: Path) -> Path:
     """Draw all variables at the middle of the first run."""
-    from spacecast.app.assemble import build
+    from spacecast.app.assemble import open_prepared
     from spacecast.plots.maps import draw_fields
 
-    datastore = build({**plain["datastore"], "_partial_": True})()
+    datastore = open_prepared(plain["datastore"])
     run = datastore.train_runs[0]
     frame = datastore.num_frames(run, "all") // 2
     state = datastore.read_state(run, "all", frame, frame + 1)[0]
@@ -82,16 +84,22 @@ def download(plain: Plain) -> None:
     """Say how to get the published data.
 
     Raises:
-        UserError: these data are simulated.
+        UserError: these data are simulated, or it is not known where they are published.
 
     """
     if plain.get("simulation") is not None:
         raise UserError("these data are simulated (spacecast-data simulate); datastore=vlasiator names published ones")
-    folder = shlex.quote(plain["datastore"]["root"])
-    log.info("With the Hugging Face client and the name of the data set:")
+    member = HydraConfig.get().runtime.choices["datastore"]
+    repository, folder = plain["datastore"].get("repository"), shlex.quote(plain["datastore"]["root"])
+    if not repository:
+        raise UserError(
+            f"datastore={member} does not say where it is published; give +datastore.repository=OWNER/NAME, a data set "
+            "on Hugging Face"
+        )
+    log.info("With the client of Hugging Face:")
     log.info("  pip install huggingface_hub")
-    log.info("  hf download REPOSITORY --repo-type dataset --local-dir %s", folder)
-    log.info("  spacecast-data inspect datastore=vlasiator datastore.root=%s", folder)
+    log.info("  hf download %s --repo-type dataset --local-dir %s", shlex.quote(repository), folder)
+    log.info("  spacecast-data inspect datastore=%s datastore.root=%s", member, folder)
 
 
 ACTIONS: dict[str, Callable[[Plain], None]] = {

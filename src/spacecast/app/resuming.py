@@ -22,11 +22,11 @@ Plain = Mapping[str, Any]
 
 JOURNAL_FILE = "tracking.jsonl"
 
-# What may change when a run goes on: it leaves the numbers alone. The data are held against their hash instead.
+# What may change when a run goes on: it leaves the numbers alone. Data and graph are held against their hashes instead.
 HARMLESS = (
     "paths", "logger", "evaluation", "launcher", "simulation", "dry_run", "resume", "init_from", "trust",
-    "datastore.root", "datastore.cache_gb", "data.workers", "trainer.max_epochs", "trainer.checkpoint_minutes",
-    "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.detect_anomaly",
+    "datastore.root", "datastore.repository", "datastore.cache_gb", "graph.path", "data.workers", "trainer.max_epochs",
+    "trainer.checkpoint_minutes", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.detect_anomaly",
 )  # fmt: skip
 
 

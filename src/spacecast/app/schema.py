@@ -31,6 +31,13 @@ class OwnTrainer:
 
 
 @dataclass
+class OwnDatastore:
+    """Keys of the section `datastore` that are not the reader's."""
+
+    repository: str | None = None
+
+
+@dataclass
 class Train:
     """Top level of `train.yaml`, in the order of the check: what others refer to comes first."""
 
@@ -91,7 +98,18 @@ class Data:
     trust: str | Sequence[str] | None = None
 
 
-OWN_KEYS = {"trainer": OwnTrainer}  # of sections that are otherwise a constructor's keywords
+# Parameters of constructors that are facts of the data or of the run, which no configuration holds, by section.
+GIVEN = {
+    "datastore": ("progress",),
+    "simulation": ("progress", "overwrite"),
+    "model": ("spec", "graph"),
+    "loss": ("spec",),
+    "optimizer": ("params",),
+    "data": ("datastore", "rollout_steps"),
+    "trainer": ("logger", "callbacks", "plugins", "default_root_dir"),
+    "evaluation": ("model", "datastore", "spec", "device", "out_dir", "progress"),
+}
+OWN_KEYS = {"trainer": OwnTrainer, "datastore": OwnDatastore}  # of sections that are otherwise a constructor's keywords
 
 
 def own_part(section: Section, name: str) -> dict[str, Any]:

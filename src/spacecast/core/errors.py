@@ -18,3 +18,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {close[0]!r}?"
     return f"valid: {', '.join(options)}" if options else "there is none to choose from"
+
+
+class UnknownKeyError(UserError):
+    """A key that nothing takes.
+
+    Args:
+        key: with dots.
+        valid: the keys that may stand there.
+        taker: what does not take it, for messages.
+
+    """
+
+    def __init__(self, key: str, valid: Iterable[str], taker: str = "") -> None:
+        self.key, self.valid, self.taker = key, tuple(valid), taker
+        super().__init__(f"unknown key {key!r}; {nearest(key, self.valid)}")

@@ -101,7 +101,8 @@ def _missing(
             raise UserError(f"{store} was not made by the simulation: move it away or choose another data folder")
         if found is not None and not overwrite:
             raise UserError(
-                f"{store} was simulated with other parameters: choose another data folder or set overwrite=true"
+                f"{store} was simulated with other parameters: give those, another datastore.root or another "
+                "paths.data_dir; spacecast-data simulate with overwrite=true makes the data anew"
             )
         missing[name] = runs.get(name)
     return missing
