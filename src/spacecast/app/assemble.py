@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from spacecast.app.binding import DIRECTIVES, locate
+from spacecast.app.binding import DIRECTIVES, takes
 from spacecast.app.progress import Progress
 from spacecast.app.schema import own_part
+from spacecast.app.targets import locate
 from spacecast.app.trust import trusted_words
 from spacecast.core.graph import MeshGraph
+from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
+from spacecast.data.contract import check_datastore
 from spacecast.data.datastore import RunDatastore
 from spacecast.data.prepare import prepare
 from spacecast.graphs.cache import load_or_build
@@ -70,8 +73,7 @@ def make_data(plain: Plain, *, overwrite: bool = False) -> None:
 def prepare_data(plain: Plain, *, overwrite: bool = False) -> None:
     """Prepare the raw runs of a data folder that are not yet, or have changed since; other datastores have none."""
     section = plain["datastore"]
-    target = locate(section["_target_"], "datastore")
-    if not (isinstance(target, type) and issubclass(target, RunDatastore)):
+    if not reads_runs(section):
         return
     chosen = section.get("runs")
     runs = None if chosen is None else [*chosen, *(section.get("holdout") or ())]
@@ -80,19 +82,32 @@ def prepare_data(plain: Plain, *, overwrite: bool = False) -> None:
         prepare(section["root"], runs, overwrite=overwrite, progress=progress, trusted=trusted)
 
 
-def open_prepared(section: Plain, **facts: Any) -> RunDatastore:
-    """The datastore of a section `datastore`, its data being there."""
+def reads_runs(section: Plain) -> bool:
+    """Whether a datastore is made of the prepared runs of a folder, and not one of the user's own."""
+    target = locate(section["_target_"], "datastore")
+    return isinstance(target, type) and issubclass(target, RunDatastore)
+
+
+def open_prepared(section: Plain, progress: Progress | None = None) -> Datastore:
+    """The datastore of a section `datastore`, its data being there; told of the progress where it takes it.
+
+    Raises:
+        UserError: it is none, by `data.contract`.
+
+    """
     own = own_part(section, "datastore")
     reader = build({**{key: value for key, value in section.items() if key not in own}, "_partial_": True})
-    datastore: RunDatastore = reader(**facts)
+    watched = {"progress": progress} if takes(reader.func, "progress") else {}
+    datastore: Datastore = reader(**watched)
+    check_datastore(datastore)
     return datastore
 
 
-def open_data(plain: Plain) -> RunDatastore:
+def open_data(plain: Plain) -> Datastore:
     """The datastore, its data simulated and prepared first where they are not or have changed."""
     make_data(plain)
     with Progress("reading") as progress:
-        datastore = open_prepared(plain["datastore"], progress=progress)
+        datastore = open_prepared(plain["datastore"], progress)
     spec = datastore.spec
     runs = ", ".join((*datastore.train_runs, *(f"{run} (held out)" for run in datastore.holdout_runs)))
     facts = (*spec.grid.shape, len(spec.state), spec.step_seconds, runs)
@@ -124,7 +139,7 @@ def build_model(plain: Plain, spec: DataSpec, graph: MeshGraph) -> nn.Module:
 class Parts:
     """Everything that a training needs, before the trainer."""
 
-    datastore: RunDatastore
+    datastore: Datastore
     spec: DataSpec
     graph: MeshGraph
     model: nn.Module
@@ -133,8 +148,8 @@ class Parts:
     data: "WindowDataModule"
 
 
-def assemble(plain: Plain, datastore: RunDatastore) -> Parts:
-    """RunDatastore -> graph -> model -> objective -> module -> data module.
+def assemble(plain: Plain, datastore: Datastore) -> Parts:
+    """Datastore -> graph -> model -> objective -> module -> data module.
 
     Raises:
         UserError: parts that do not fit each other or the data.

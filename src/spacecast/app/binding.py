@@ -1,6 +1,5 @@
 """Holds one section of the configuration against the signature it will be called with."""
 
-import importlib
 import inspect
 import math
 import types
@@ -9,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from spacecast.app.targets import locate
 from spacecast.core.errors import UnknownKeyError, UserError, nearest
-from spacecast.core.names import DOTTED
 
 DIRECTIVES = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 
@@ -30,41 +29,6 @@ class Range:
 
     least: float = -math.inf
     most: float = math.inf
-
-
-def locate(target: str, where: str) -> Callable[..., Any]:
-    """Import what `_target_` names.
-
-    Raises:
-        UserError: there is no such module or no such name in it; the nearest name is given.
-
-    """
-    if not DOTTED.fullmatch(target):
-        raise UserError(f"{where}._target_: {target!r} is no dotted name of a class or a function")
-    parts = target.split(".")
-    for split in range(len(parts) - 1, 0, -1):
-        name = ".".join(parts[:split])
-        try:
-            found: Any = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-                continue
-            raise UserError(f"{where}._target_: {name} needs the module {error.name!r}, which is missing") from error
-        for attribute in parts[split:]:
-            if not hasattr(found, attribute):
-                options = [option for option in dir(found) if not option.startswith("_")]
-                raise UserError(f"{where}._target_: {target!r} does not exist; {_close(attribute, options, name)}")
-            found = getattr(found, attribute)
-        if not callable(found):
-            raise UserError(f"{where}._target_: {target!r} cannot be called; name a class or a function")
-        return found
-    raise UserError(f"{where}._target_: there is no module {parts[0]!r}; give the dotted path of a class or a function")
-
-
-def _close(name: str, options: Sequence[str], module: str) -> str:
-    """The nearest name, but never the list of all of a module's names."""
-    hint = nearest(name, options)
-    return hint if hint.startswith("did you mean") else f"{module} has no {name!r}"
 
 
 def check_target(
@@ -134,6 +98,11 @@ def without_foreign(node: Mapping[str, Any], where: str, typed: Sequence[str]) -
         return dict(node)
     known = {*DIRECTIVES, *_named(parameters)}
     return {name: value for name, value in node.items() if name in known or f"{where}.{name}" in keys}
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function or a constructor names a keyword."""
+    return name in _named(_parameters(function))
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:

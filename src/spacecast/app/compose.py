@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ def compose(config_name: str, overrides: Sequence[str], conf: Path, user_conf: P
     """
     if user_conf is not None and not user_conf.is_dir():
         raise UserError(f"--config-dir: there is no folder {user_conf}")
+    if user_conf is not None:
+        make_importable(user_conf)
     GlobalHydra.instance().clear()
     try:
         version.setbase(VERSION_BASE)
@@ -85,6 +88,18 @@ def compose(config_name: str, overrides: Sequence[str], conf: Path, user_conf: P
     finally:
         GlobalHydra.instance().clear()
     return cfg
+
+
+def make_importable(user_conf: Path) -> None:
+    """Let `_target_` name modules in a user's configuration folder or beside it, here and in processes of its own.
+
+    They come last, so that they stand in for no module of the same name.
+    """
+    places = [str(user_conf.resolve()), str(user_conf.resolve().parent)]
+    sys.path += [place for place in places if place not in sys.path]
+    inherited = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    added = [place for place in places if place not in inherited and os.pathsep not in place]
+    os.environ["PYTHONPATH"] = os.pathsep.join([*inherited, *added])
 
 
 def job_part(cfg: DictConfig) -> DictConfig:

@@ -35,11 +35,26 @@ def prepare(plain: Plain) -> None:
     from spacecast.app.progress import Progress
     from spacecast.data.prepare import prepare as prepare_runs
 
+    root, runs = _folder(plain), plain["datastore"].get("runs")
     with Progress("preparing") as progress:
-        root, runs = plain["datastore"]["root"], plain["datastore"].get("runs")
         trusted = trusted_words(plain.get("trust"))
         paths = prepare_runs(root, runs, plain["overwrite"], progress, trusted=trusted)
-    log.info("%d prepared runs in %s", len(paths), plain["datastore"]["root"])
+    log.info("%d prepared runs in %s", len(paths), root)
+
+
+def _folder(plain: Plain) -> str:
+    """The folder of raw and prepared runs.
+
+    Raises:
+        UserError: the datastore is of another kind.
+
+    """
+    from spacecast.app.assemble import reads_runs
+
+    section = plain["datastore"]
+    if not reads_runs(section):
+        raise UserError(f"{section['_target_']} reads no folder of runs; choose datastore=magnetosphere or vlasiator")
+    return str(section["root"])
 
 
 def inspect(plain: Plain) -> None:
@@ -49,7 +64,7 @@ def inspect(plain: Plain) -> None:
         UserError: it cannot be trained on.
 
     """
-    from spacecast.app.assemble import prepare_data
+    from spacecast.app.assemble import open_data, prepare_data, reads_runs
     from spacecast.app.progress import Progress
     from spacecast.data.inspection import inspect as look
     from spacecast.plots.canvas import require_picture
@@ -57,8 +72,10 @@ def inspect(plain: Plain) -> None:
     if plain["picture"] is not None:
         require_picture(Path(plain["picture"]))
     prepare_data(plain)
+    section = plain["datastore"]
+    source, runs = (section["root"], section.get("runs")) if reads_runs(section) else (open_data(plain), None)
     with Progress("reading") as progress:
-        report = look(plain["datastore"]["root"], plain["datastore"].get("runs"), progress=progress)
+        report = look(source, runs, progress=progress)
     for line in report.lines:
         log.info("%s", line)
     for finding in report.findings:
@@ -69,15 +86,15 @@ def inspect(plain: Plain) -> None:
 
 
 def _draw_frame(plain: Plain, picture: Path) -> Path:
-    """Draw all variables at the middle of the first run."""
+    """Draw all variables at the middle of the training split of the first run."""
     from spacecast.app.assemble import open_prepared
     from spacecast.plots.maps import draw_fields
 
     datastore = open_prepared(plain["datastore"])
-    run = datastore.train_runs[0]
-    frame = datastore.num_frames(run, "all") // 2
-    state = datastore.read_state(run, "all", frame, frame + 1)[0]
-    return draw_fields(datastore.spec, state, picture, title=f"run {run}, {datastore.times(run, 'all')[frame]}")
+    run, split = datastore.train_runs[0], "train"
+    frame = datastore.num_frames(run, split) // 2
+    state = datastore.read_state(run, split, frame, frame + 1)[0]
+    return draw_fields(datastore.spec, state, picture, title=f"run {run}, {datastore.times(run, split)[frame]}")
 
 
 def download(plain: Plain) -> None:
@@ -90,7 +107,7 @@ def download(plain: Plain) -> None:
     if plain.get("simulation") is not None:
         raise UserError("these data are simulated (spacecast-data simulate); datastore=vlasiator names published ones")
     member = HydraConfig.get().runtime.choices["datastore"]
-    repository, folder = plain["datastore"].get("repository"), shlex.quote(plain["datastore"]["root"])
+    repository, folder = plain["datastore"].get("repository"), shlex.quote(_folder(plain))
     if not repository:
         raise UserError(
             f"datastore={member} does not say where it is published; give +datastore.repository=OWNER/NAME, a data set "

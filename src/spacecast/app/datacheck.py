@@ -12,8 +12,7 @@ from spacecast.app.foresee import foresee
 from spacecast.app.quiet import hushed
 from spacecast.app.schema import own_part
 from spacecast.core.errors import UserError
-from spacecast.core.protocols import LatentStepModel
-from spacecast.data.datastore import RunDatastore
+from spacecast.core.protocols import Datastore, LatentStepModel
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.evaluator import select_runs
 from spacecast.evaluation.regions import region_masks
@@ -102,7 +101,7 @@ def check_training(plain: Plain, parts: Parts) -> None:
         _need_windows(parts.datastore, parts.datastore.train_runs, split, steps, key)
 
 
-def check_evaluation(plain: Plain, datastore: RunDatastore) -> None:
+def check_evaluation(plain: Plain, datastore: Datastore) -> None:
     """Runs, leads and regions of the evaluation must be there.
 
     Raises:
@@ -139,7 +138,7 @@ def check_members(plain: Plain, model: torch.nn.Module) -> None:
         )
 
 
-def _need_windows(datastore: RunDatastore, runs: tuple[str, ...], split: str, steps: int, key: str) -> None:
+def _need_windows(datastore: Datastore, runs: tuple[str, ...], split: str, steps: int, key: str) -> None:
     """At least one window of every run, else an error that starts with the key."""
     try:
         WindowDataset(datastore, runs, split, steps, limit=1)
@@ -147,7 +146,7 @@ def _need_windows(datastore: RunDatastore, runs: tuple[str, ...], split: str, st
         raise UserError(f"{key}={steps}: {error}") from error
 
 
-def _has_windows(datastore: RunDatastore, runs: tuple[str, ...], split: str, steps: int) -> bool:
+def _has_windows(datastore: Datastore, runs: tuple[str, ...], split: str, steps: int) -> bool:
     """Whether every run has a window."""
     try:
         WindowDataset(datastore, runs, split, steps, limit=1)

@@ -58,12 +58,13 @@ def foresee(plain: Mapping[str, Any]) -> Foreseen | None:
     planned = {name: value for name, value in simulation.items() if name not in ours and not name.startswith("_")}
     base, parameters = plan_runs(**planned)
     names = [name.removeprefix("run_") for name in parameters]
-    train, holdout = choose_runs(names, datastore["runs"], datastore["holdout"], Path(datastore["root"]))
+    chosen, held = datastore.get("runs"), datastore.get("holdout") or ()
+    train, holdout = choose_runs(names, chosen, held, Path(datastore["root"]))
     for name in (*train, *holdout):
         if name not in names:
             raise UserError(f"datastore: run {name} will not be simulated; {nearest(name, names)}")
     frames = {split: stop - start for split, (start, stop) in split_frames(base.frames).items()}
-    return Foreseen(_spec(base, datastore["boundary"]), train, holdout, {**frames, "all": base.frames})
+    return Foreseen(_spec(base, datastore.get("boundary")), train, holdout, {**frames, "all": base.frames})
 
 
 def _spec(base: Parameters, boundary: Mapping[str, float] | Sequence[Mapping[str, float]] | None) -> DataSpec:

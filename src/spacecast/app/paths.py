@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from spacecast.app.binding import DIRECTIVES, hints_of, locate
+from spacecast.app.binding import DIRECTIVES, hints_of
 from spacecast.app.command import Plain
+from spacecast.app.targets import locate
 from spacecast.core.errors import UserError
 
 

@@ -11,8 +11,8 @@ from torch import nn
 from spacecast.app.assemble import build, device_of
 from spacecast.app.command import Plain
 from spacecast.app.progress import Progress
+from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
-from spacecast.data.datastore import RunDatastore
 from spacecast.tracking.logger import log_artifact, log_scores
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def score(plain: Plain, model: nn.Module, datastore: RunDatastore, spec: DataSpec, logger: Any) -> "Scores":
+def score(plain: Plain, model: nn.Module, datastore: Datastore, spec: DataSpec, logger: Any) -> "Scores":
     """Evaluate a model as `evaluation` says; print, write and record the scores.
 
     Args:

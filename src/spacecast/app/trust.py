@@ -14,9 +14,9 @@ from typing import Any, Self
 
 import yaml
 
-from spacecast.app.binding import locate
 from spacecast.app.compose import conf_dir, config_folders
 from spacecast.app.paths import absolute_path
+from spacecast.app.targets import locate
 from spacecast.core.errors import UserError
 from spacecast.core.names import DOTTED, within
 

@@ -15,7 +15,14 @@ from spacecast.core.types import Batch, LossTerms, Stage, StepOutput
 
 
 class Datastore(Protocol):
-    """Runs of a simulation, read window by window. Physical units, float32, nodes only."""
+    """Runs of a simulation, read window by window. Physical units, float32, nodes only.
+
+    These members are all that training, evaluation and inspection need; `data/contract.py` holds a datastore against
+    them when it is opened. Three more are used where there are any: `split_range(run, split)`, the frames of the run
+    that a split is made of, so that windows are numbered by them; the split `all`, a whole run; and `forcing_past` and
+    `forcing_future`, the frames before the first and after the last one asked for that `read_forcing` reaches for. A
+    constructor that takes `progress` is given a function to call with (what, done, total).
+    """
 
     spec: DataSpec
     train_runs: tuple[str, ...]

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler, get_worker_info
 
 from spacecast.core.errors import UserError
+from spacecast.core.protocols import Datastore
 from spacecast.core.types import Batch
 from spacecast.data.datastore import RunDatastore
 from spacecast.data.windows import WindowDataset
@@ -103,7 +104,7 @@ class WindowDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        datastore: RunDatastore,
+        datastore: Datastore,
         batch_size: int = 1,
         workers: int = 0,
         seed: int = 0,
@@ -202,6 +203,8 @@ class WindowDataModule(pl.LightningDataModule):
     def _warm_up(self, data: WindowDataset) -> None:
         """Decode here what fits, so that forked workers share it instead of decoding their own copies."""
         store = self.datastore
+        if not isinstance(store, RunDatastore):
+            return
         sizes = {
             run: 4 * store.num_frames(run, data.split) * store.grid.num_nodes * len(store.spec.state)
             for run in store.train_runs
@@ -216,5 +219,6 @@ def _share_memory(_: int) -> None:
     """Divide the memory budget for further frames among the workers."""
     worker = get_worker_info()
     if worker is not None and isinstance(worker.dataset, WindowDataset):
-        cache = worker.dataset.datastore.cache
-        cache.budget = max(cache.used, cache.budget // worker.num_workers)
+        store = worker.dataset.datastore
+        if isinstance(store, RunDatastore):
+            store.cache.budget = max(store.cache.used, store.cache.budget // worker.num_workers)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from spacecast.core.errors import UserError
+from spacecast.core.protocols import Datastore
 from spacecast.data.agreement import check_agreement, describe_plane
 from spacecast.data.chunks import require_folder
 from spacecast.data.configs import find_runs, prepared_path
@@ -15,6 +16,7 @@ from spacecast.data.physics import divergence_ratio, electric_ratio, expected_un
 from spacecast.data.report import Finding, Report
 from spacecast.data.statistics import Moments, Progress, check_scales
 from spacecast.data.store import RunStore
+from spacecast.data.view import Inspected, RunView
 
 
 @dataclass
@@ -32,7 +34,7 @@ class _Sample:
 
 
 def inspect(
-    source: str | Path | RunDatastore,
+    source: str | Path | Datastore,
     runs: Sequence[int | str] | None = None,
     *,
     frames: int = 12,
@@ -41,7 +43,7 @@ def inspect(
     """Describe prepared runs and look for faults.
 
     Args:
-        source: a data folder, or an open datastore.
+        source: a data folder, or an open datastore, of any kind.
         runs: names of runs; None takes all of the folder or datastore.
         frames: frames to read per run, in pairs spread evenly over the run. Chunks are counted in all frames.
         progress: called with (run, frames read, frames to read).
@@ -54,19 +56,18 @@ def inspect(
 
     """
     report = Report()
-    if isinstance(source, RunDatastore):
-        root, names = source.root, [str(run) for run in runs or source.runs]
-    else:
-        root = Path(source)
+    if isinstance(source, str | Path | RunDatastore):
+        root = source.root if isinstance(source, RunDatastore) else Path(source)
         require_folder(root, write=False)
-        names = [str(run) for run in (find_runs(root) if runs is None else runs)]
-    if not names:
-        raise UserError(f"{root} holds no prepared run vlasiator_run_<number>.zarr; run spacecast-data prepare")
-    for name in names:
-        try:
-            report.stores[name] = RunStore(prepared_path(root, name), name)
-        except UserError as error:
-            report.findings.append(Finding("error", str(error)))
+        everything = source.runs if isinstance(source, RunDatastore) else find_runs(root)
+        names = [str(run) for run in (everything if runs is None else runs)]
+        if not names:
+            raise UserError(f"{root} holds no prepared run vlasiator_run_<number>.zarr; run spacecast-data prepare")
+        report.gather(names, lambda name: RunStore(prepared_path(root, name), name))
+    else:
+        held = source
+        names = [*held.train_runs, *held.holdout_runs] if runs is None else list(map(str, runs))
+        report.gather(names, lambda name: RunView(held, name))
     if not report.stores:
         return report
     samples = {name: _sample(store, frames, progress) for name, store in report.stores.items()}
@@ -77,7 +78,7 @@ def inspect(
     return report
 
 
-def _sample(store: RunStore, frames: int, progress: Progress | None) -> _Sample:
+def _sample(store: Inspected, frames: int, progress: Progress | None) -> _Sample:
     """Read pairs of neighbouring frames."""
     sample, names = _Sample(), store.names["state"]
     pairs = max(1, min(frames // 2, store.num_frames // 2))
@@ -105,7 +106,7 @@ def _sample(store: RunStore, frames: int, progress: Progress | None) -> _Sample:
     return sample
 
 
-def _measure(sample: _Sample, state: np.ndarray, names: Sequence[str], store: RunStore) -> None:
+def _measure(sample: _Sample, state: np.ndarray, names: Sequence[str], store: Inspected) -> None:
     """Physical residuals of one frame."""
     divergence = divergence_ratio(state, names, store.grid)
     if divergence is not None:
@@ -118,7 +119,7 @@ def _measure(sample: _Sample, state: np.ndarray, names: Sequence[str], store: Ru
             values.append(found)
 
 
-def _judge(report: Report, store: RunStore, sample: _Sample) -> None:
+def _judge(report: Report, store: Inspected, sample: _Sample) -> None:
     """Findings about one run."""
 
     def add(severity: str, text: str) -> None:
@@ -164,7 +165,7 @@ def _judge(report: Report, store: RunStore, sample: _Sample) -> None:
     _judge_physics(sample, add)
 
 
-def _judge_statics(store: RunStore, add) -> None:  # type: ignore[no-untyped-def]
+def _judge_statics(store: Inspected, add) -> None:  # type: ignore[no-untyped-def]
     """Static features that are coordinates by name must be those of the grid."""
     truth = {"x": store.grid.positions[:, 0], "z": store.grid.positions[:, 1], "r": store.grid.radius}
     for i, name in enumerate(store.names["static"]):
@@ -199,7 +200,8 @@ def _judge_together(report: Report, samples: dict[str, _Sample]) -> None:
     """Findings about the runs as a set."""
     stores = list(report.stores.values())
     try:
-        check_agreement(stores)
+        if prepared := [store for store in stores if isinstance(store, RunStore)]:
+            check_agreement(prepared)
         rms = {name: np.sqrt(s.values.mean**2 + s.values.std**2) for name, s in samples.items() if s.values.count}
         check_scales(rms, stores[0].names["state"])
     except UserError as error:

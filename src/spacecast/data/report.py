@@ -1,11 +1,12 @@
 """The result of an inspection."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from spacecast.core.errors import UserError
-from spacecast.data.store import RunStore
+from spacecast.data.view import Inspected
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,15 @@ class Report:
 
     findings: list[Finding] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    stores: dict[str, RunStore] = field(default_factory=dict)
+    stores: dict[str, Inspected] = field(default_factory=dict)
+
+    def gather(self, names: Sequence[str], open_run: Callable[[str], Inspected]) -> None:
+        """Open runs by name; one that cannot be is an error in the findings."""
+        for name in names:
+            try:
+                self.stores[name] = open_run(name)
+            except UserError as error:
+                self.findings.append(Finding("error", str(error)))
 
     @property
     def errors(self) -> list[str]:

@@ -7,8 +7,8 @@ import torch
 from torch.utils.data import Dataset
 
 from spacecast.core.errors import UserError
+from spacecast.core.protocols import Datastore
 from spacecast.core.types import Batch
-from spacecast.data.datastore import RunDatastore
 
 
 def window_starts(num_frames: int, steps: int, past: int = 0, future: int = 0) -> range:
@@ -34,8 +34,8 @@ class WindowDataset(Dataset[Batch]):
         limit: take only the first `limit` initial times of each run.
 
     An item is a `Batch` without its batch axis, physical units, float32: initial (2, node, state), target
-    (K, node, state), forcing (K, node, forcing), window (2,): number of the run in `datastore.runs` and of the window's
-    first frame in that run.
+    (K, node, state), forcing (K, node, forcing), window (2,): number of the run, training runs before held-out ones,
+    and of the window's first frame in that run; in its split where the datastore does not say where that lies.
 
     Raises:
         UserError: when the split of a run is too short for one window.
@@ -43,14 +43,15 @@ class WindowDataset(Dataset[Batch]):
     """
 
     def __init__(
-        self, datastore: RunDatastore, runs: Sequence[int | str], split: str, steps: int, limit: int | None = None
+        self, datastore: Datastore, runs: Sequence[int | str], split: str, steps: int, limit: int | None = None
     ) -> None:
         if steps < 1:
             raise UserError(f"a roll-out needs at least 1 step, found {steps}")
         if limit is not None and limit < 1:
             raise UserError(f"the number of windows must be at least 1 or null, found {limit}")
         self.datastore, self.split, self.steps = datastore, split, steps
-        past, future = datastore.forcing_past, datastore.forcing_future
+        past, future = (getattr(datastore, f"forcing_{side}", 0) for side in ("past", "future"))
+        self._numbers = {run: number for number, run in enumerate((*datastore.train_runs, *datastore.holdout_runs))}
         self._index: list[tuple[str, int]] = []
         self.counts: list[int] = []  # windows of each run
         for run in map(str, runs):
@@ -74,8 +75,12 @@ class WindowDataset(Dataset[Batch]):
         data = self.datastore
         states = torch.from_numpy(data.read_state(run, self.split, start, start + 2 + self.steps))
         forcing = torch.from_numpy(data.read_forcing(run, self.split, start + 2, start + 2 + self.steps))
-        first = data.split_range(run, self.split)[0] + start
-        return Batch(states[:2], states[2:], forcing, torch.tensor([data.run_number(run), first]))
+        first = data.split_range(run, self.split)[0] if hasattr(data, "split_range") else 0
+        return Batch(states[:2], states[2:], forcing, torch.tensor([self._numbers[run], first + start]))
+
+    def run(self, item: int) -> str:
+        """Name of the run of a window."""
+        return self._index[item][0]
 
     def initial_time(self, item: int) -> np.datetime64:
         """Time of the second initial state of a window, from which leads are counted."""

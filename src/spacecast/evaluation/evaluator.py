@@ -149,6 +149,6 @@ def _open_examples(
     store = data.datastore
     numbers = spread_starts(data.counts, examples)
     times = np.array([data.initial_time(number) for number in numbers])
-    runs = [store.runs[int(data[number].window[0])] for number in numbers]
+    runs = [data.run(number) for number in numbers]
     labels = {"split": data.split, "runs": runs, "data_hash": store.spec.data_hash}
     return ExampleWriter(Path(out_dir) / "examples.zarr", store.spec, times, steps, members, labels, windows=numbers)

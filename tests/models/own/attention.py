@@ -1,6 +1,6 @@
 """A user's own model: torch_geometric attention on whatever mesh graph there is. One file, and one YAML file beside it.
 
-    PYTHONPATH=tests/models/own spacecast-train --config-dir tests/models/own model=attention
+    spacecast-train --config-dir tests/models/own model=attention
 """
 
 
