@@ -1,5 +1,6 @@
 """Every preset of conf/ takes real optimiser steps, and every trainer, optimiser and precision trains to its scores."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from spacecast.app.compose import conf_dir, group_members
+from spacecast.tracking.store import load_mlflow
 from spacecast.training.checkpoint import load_checkpoint
 from spacecast.training.precision import PRECISIONS
 
@@ -169,3 +171,17 @@ def test_what_a_trainer_cannot_do_is_refused_before_training(words, message, run
     result = run("spacecast-train", *small, *words, "paths.run_dir=r")
     assert (result.code, message in result.line) == (2, True), result.err
     assert not (workplace / "r").exists()
+
+
+def test_a_training_that_diverges_fails_in_the_store_and_in_its_folder(run, small, workplace):
+    words = [*small, "optimizer.lr=1e20", "data.limit_windows=16", "paths.run_dir=r", "logger=mlflow"]
+    words += ["logger.system_metrics_seconds=0"]
+    result = run("spacecast-train", *words)
+    assert (result.code, "3 steps in a row, first in epoch 1, step 2 (train/loss)" in result.line) == (2, True)
+    assert "step 2 (train/loss)" in json.loads((workplace / "r" / "run.json").read_text())["diverged"]
+    client = load_mlflow().MlflowClient(f"sqlite:///{workplace}/mlflow.db")
+    [found] = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert (found.info.status, "step 2 (train/loss)" in found.data.tags["error"]) == ("FAILED", True)
+    assert not (workplace / "r" / "scores.csv").exists()
+    assert run("spacecast-train", *words[:-1], "logger=none", "paths.run_dir=u").code == 2
+    assert {path.name for path in (workplace / "u").iterdir()} >= {"config.yaml", "run.json", "train.log"}

@@ -1,3 +1,4 @@
+import logging
 from functools import partial
 
 import pytest
@@ -11,6 +12,7 @@ from spacecast.forecast.objectives import ForecastObjective
 from spacecast.forecast.standardize import Standardizer
 from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.models.persistence import Persistence
+from spacecast.training.callbacks import Lines
 from spacecast.training.checkpoint import SelfDescription, find_checkpoint, load_checkpoint, model_weights
 from spacecast.training.module import ForecastModule
 from spacecast.training.schedule import ConstantSchedule
@@ -103,6 +105,15 @@ def test_checkpoint_is_plain_complete_and_gives_the_same_forecast(tiny_spec, tin
     arguments = (batch.initial[:, 0], batch.initial[:, 1], batch.forcing[:, 0])
     one, other = (model.step(*arguments, model.prepare()).state for model in (fresh, module.model))
     assert torch.equal(one, other)
+
+
+def test_lines_of_progress_tell_the_length_of_the_rollout(tiny_spec, tiny_graph, loader, caplog):
+    """The loss grows with it, and nothing else says why."""
+    caplog.set_level(logging.INFO)
+    fit(make_module(tiny_spec, tiny_graph), loader, callbacks=[Lines(seconds=0.0)])
+    lines = [line for line in caplog.messages if line.startswith("epoch 1/1, ")]
+    assert len(lines) == 3
+    assert all(f"train/rollout_steps {STEPS}" in line for line in lines)
 
 
 class Hostile:

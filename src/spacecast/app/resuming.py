@@ -26,7 +26,8 @@ JOURNAL_FILE = "tracking.jsonl"
 HARMLESS = (
     "paths", "logger", "evaluation", "launcher", "simulation", "dry_run", "resume", "init_from", "trust",
     "datastore.root", "datastore.repository", "datastore.cache_gb", "graph.path", "data.workers", "trainer.max_epochs",
-    "trainer.checkpoint_minutes", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.detect_anomaly",
+    "trainer.checkpoint_minutes", "trainer.max_nonfinite_steps", "trainer.log_every_n_steps",
+    "trainer.enable_progress_bar", "trainer.detect_anomaly",
 )  # fmt: skip
 
 
@@ -121,7 +122,8 @@ def is_scored(plain: Plain) -> bool:
 
 def remember_scores(plain: Plain) -> None:
     """Note that a run has come to its end, and how it was scored."""
-    add_facts(Path(plain["paths"]["run_dir"]), scored={"evaluation": dict(plain["evaluation"]), **_end(plain)})
+    scored = {"evaluation": dict(plain["evaluation"]), **_end(plain)}
+    add_facts(Path(plain["paths"]["run_dir"]), scored=scored, diverged=None)
 
 
 def _end(plain: Plain) -> dict[str, Any]:

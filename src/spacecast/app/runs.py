@@ -71,10 +71,12 @@ def read_facts(run_dir: Path) -> dict[str, Any]:
 def add_facts(run_dir: Path, **facts: Any) -> None:
     """Note in `run.json` what a run must know when it goes on.
 
-    `mlflow_run_id` and `tracking_uri`: where it is tracked. `scored`: where it ended and how it was scored.
+    `mlflow_run_id` and `tracking_uri`: where it is tracked. `scored`: where it ended and how it was scored. `diverged`:
+    why it was given up. None takes a fact back.
     """
     partial = run_dir / f".{FACTS_FILE}.{os.getpid()}"
-    partial.write_text(json.dumps(read_facts(run_dir) | facts, indent=1) + "\n")
+    known = {name: fact for name, fact in (read_facts(run_dir) | facts).items() if fact is not None}
+    partial.write_text(json.dumps(known, indent=1) + "\n")
     partial.replace(run_dir / FACTS_FILE)
 
 

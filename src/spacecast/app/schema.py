@@ -28,6 +28,7 @@ class OwnTrainer:
 
     checkpoint_minutes: Annotated[float, Range(0)] | None = 15.0
     global_batch: Annotated[int, Range(1)] | None = None
+    max_nonfinite_steps: Annotated[int, Range(1)] | None = 3
 
 
 @dataclass

@@ -21,7 +21,7 @@ from spacecast.app.resuming import (
     take_weights,
     tracking_section,
 )
-from spacecast.app.runs import discard_run, first_process
+from spacecast.app.runs import add_facts, discard_run, first_process
 from spacecast.app.schema import Train
 from spacecast.training.interruption import Interrupted, current
 
@@ -111,6 +111,7 @@ def fit(plain: Plain, parts: "Parts", start: Start, logger: Any) -> bool:
     from spacecast.core.protocols import LatentStepModel
     from spacecast.training.callbacks import make_callbacks
     from spacecast.training.checkpoint import SelfDescription
+    from spacecast.training.divergence import Diverged, DivergenceWatch
     from spacecast.training.files import remove_partial
     from spacecast.training.keeper import Keeper
     from spacecast.training.trainer import lightning_keywords, make_trainer
@@ -125,7 +126,7 @@ def fit(plain: Plain, parts: "Parts", start: Start, logger: Any) -> bool:
         build(lightning_keywords(section)),
         run_dir,
         logger,
-        [described, keeper, *make_callbacks()],
+        [described, DivergenceWatch(own["max_nonfinite_steps"], keeper.folder), keeper, *make_callbacks()],
         batch_size=parts.data.batch_size,
         global_batch=own["global_batch"],
         some_unused=isinstance(parts.model, LatentStepModel),
@@ -135,9 +136,16 @@ def fit(plain: Plain, parts: "Parts", start: Start, logger: Any) -> bool:
         remove_partial(run_dir / "checkpoints")
     if start.checkpoint is not None:
         log.info("going on from %s", start.checkpoint)
-    with interruption.deferred():
-        trainer.fit(parts.module, datamodule=parts.data, ckpt_path=start.checkpoint, weights_only=True)
-    interruption.check()
+    try:
+        with interruption.deferred():
+            trainer.fit(parts.module, datamodule=parts.data, ckpt_path=start.checkpoint, weights_only=True)
+        interruption.check()
+        keeper.check_best()
+    except Diverged as error:
+        if not first_process():
+            raise SystemExit(2) from None  # the first process gives the message
+        add_facts(run_dir, diverged=str(error))
+        raise
     return trainer.is_global_zero
 
 

@@ -1,5 +1,6 @@
 """Saves all that a run needs to go on as if nothing had happened, and ends the training when a signal asks for it."""
 
+import logging
 import math
 import time
 from pathlib import Path
@@ -11,9 +12,12 @@ from pytorch_lightning.callbacks import Callback
 from torch import distributed
 
 from spacecast.core.errors import UserError
+from spacecast.training.divergence import Diverged
 from spacecast.training.files import BEST, LAST, PREVIOUS, PROGRESS, bring_best
 from spacecast.training.interruption import Interrupted, Interruption
 from spacecast.training.random_state import random_state, restore_random_state
+
+log = logging.getLogger(__name__)
 
 _NOT_RUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
 
@@ -52,6 +56,7 @@ class Keeper(Callback):
         self.folder, self.monitor, self.interruption = folder, monitor, interruption
         self.minutes, self.max_steps, self.source = minutes, max_steps, source
         self.best = math.inf
+        self._not_finite = False  # a validation was, and none was finite
         self._waiting = math.inf  # score of a best checkpoint that is not on the disk yet
         self._written = True
         self.leaving = False
@@ -70,6 +75,7 @@ class Keeper(Callback):
         best = progress.get("best", math.inf)
         self.best = best if trainer.strategy.broadcast(trainer.is_global_zero and self._has_best(best)) else math.inf
         self._random = progress.get("random", [])
+        self._not_finite = progress.get("not_finite", False)
 
     def on_save_checkpoint(
         self,
@@ -83,7 +89,12 @@ class Keeper(Callback):
             states = [None] * trainer.world_size  # type: ignore[list-item]
             distributed.all_gather_object(states, random_state(pl_module.device))
         run_id = getattr(trainer.logger, "run_id", None)
-        checkpoint[PROGRESS] = {"best": self.best, "random": states, "run_id": run_id}
+        checkpoint[PROGRESS] = {
+            "best": self.best,
+            "not_finite": self._not_finite,
+            "random": states,
+            "run_id": run_id,
+        }
         if self._before_validation:
             counters = checkpoint["loops"]["fit_loop"]
             batches = counters["epoch_loop.batch_progress"]
@@ -166,6 +177,20 @@ class Keeper(Callback):
                 "there and give the same command again, which goes on from the last one that was written"
             )
 
+    def check_best(self) -> None:
+        """After a training: there must be a best epoch if there were validations.
+
+        Raises:
+            Diverged: the roll-outs of all of them have left the finite numbers, though the weights have not.
+
+        """
+        if self._not_finite:
+            raise Diverged(
+                f"{self.monitor} was finite after no epoch, so that none is the best: the forecast diverges within "
+                f"data.val_steps; train on longer roll-outs (schedule.rollout_steps), or lower optimizer.lr; "
+                f"{self.folder / LAST} holds the state of the last epoch"
+            )
+
     def _all_written(self) -> bool:
         """Whether the newest and the best state are on the disk."""
         return self._written and self._waiting == math.inf
@@ -178,9 +203,15 @@ class Keeper(Callback):
 
     def _keep_best(self, trainer: pl.Trainer) -> bool:
         """Save under both names if the validation score is the best; True if it is."""
-        score = float(trainer.callback_metrics.get(self.monitor, math.nan))
+        if self.monitor not in trainer.callback_metrics:
+            return False
+        score = float(trainer.callback_metrics[self.monitor])
+        if not math.isfinite(score):
+            log.warning("epoch %d: %s is %s, never the best", trainer.current_epoch + 1, self.monitor, score)
+            self._not_finite = self.best == self._waiting == math.inf
         if not score < min(self.best, self._waiting):
             return False
+        self._not_finite = False
         before, self.best, self._waiting = self.best, score, math.inf
         if not self._save(trainer, also=self.folder / BEST):
             self.best, self._waiting = before, score

@@ -1,6 +1,7 @@
 """The Lightning module: nothing but the wiring of model, objective, schedule and optimiser."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -107,21 +108,22 @@ class ForecastModule(pl.LightningModule):
         first = batch_idx // self.trainer.accumulate_grad_batches * self.trainer.accumulate_grad_batches
         return self.current_epoch + first / max(int(self.trainer.num_training_batches), 1)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of a batch in physical units."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Loss of a batch in physical units, and its terms for callbacks."""
         objective: Objective = self.objective
         stage = self.schedule.at(self.progress(batch_idx))
         total, terms = objective(self.step_model, self.standardized(batch), stage)
         size = batch.initial.shape[0]
-        self.log("train/loss", total, prog_bar=True, on_step=True, on_epoch=False, batch_size=size)
+        shown: dict[str, Any] = {"prog_bar": True, "on_step": True, "on_epoch": False, "batch_size": size}
+        self.log("train/loss", total, **shown)
+        self.log("train/rollout_steps", float(stage.rollout_steps), **shown)  # longer roll-outs have larger losses
         if len(terms) > 1:
             self.log_dict({f"train/{name}": term for name, term in terms.items() if name != "loss"}, batch_size=size)
-        return total
+        return {"loss": total, "terms": {name: term.detach() for name, term in terms.items()}}
 
     def on_train_epoch_start(self) -> None:
         """Log what the schedule prescribes."""
-        stage = self.schedule.at(self.current_epoch)
-        self.log_dict({"train/rollout_steps": float(stage.rollout_steps), "train/lr_factor": stage.lr_factor})
+        self.log("train/lr_factor", self.schedule.at(self.current_epoch).lr_factor)
 
     def on_validation_epoch_start(self) -> None:
         """Empty sums."""

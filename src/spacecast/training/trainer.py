@@ -110,7 +110,7 @@ def lightning_keywords(section: dict[str, Any]) -> dict[str, Any]:
 
     `max_steps` is the keeper's, see there; a run that only it limits has no limit of epochs.
     """
-    own = ("checkpoint_minutes", "global_batch", "max_steps")
+    own = ("checkpoint_minutes", "global_batch", "max_nonfinite_steps", "max_steps")
     keywords = {name: value for name, value in section.items() if name not in own}
     if keywords.get("max_epochs") is None and section.get("max_steps", -1) >= 0:
         keywords["max_epochs"] = -1
