@@ -17,7 +17,6 @@ from spacecast.losses.latent import Estimator
 
 LARGE = 2**24  # numbers of an ensemble beyond which it is sorted variable by variable
 ROUNDING = 1e-6  # of the size of a value: what single precision may make of it
-NON_NEGATIVE = ("rho", "P", "T")  # density, pressure and temperature
 
 
 class Facts(NamedTuple):

@@ -47,6 +47,7 @@ def test_settings_are_the_published_ones(name):
     assert (model["hidden_dim"], model["decode_dim"], model["hidden_layers"]) == (256, 128, 1)
     assert model["processor_layers"] == (6 if hierarchical else 12)
     assert (model["inputs"], model["trend"], model["predict_std"]) == ("states", 0.0, False)
+    assert (model["lower"], model["upper"]) == (None, None)
     assert (loss["loss"], loss["reduction"], loss["recompute"]) == ("wmse", "reference", True)
     assert (plain["optimizer"]["lr"], plain["optimizer"]["betas"]) == (1e-3, [0.9, 0.95])
     assert plain["optimizer"]["weight_decay"] == 0.01

@@ -145,6 +145,9 @@ def test_a_trainer_trains_scores_and_goes_on(name, run, small, workplace, counte
         assert all(value.isfinite().all() for value in weights)
     scores = (workplace / "r" / "scores.csv").read_text()
     assert "nan" not in scores
+    shares = [line.rpartition(",")[2] for line in scores.splitlines() if line.startswith("negative_share,")]
+    assert shares  # the default limits
+    assert set(map(float, shares)) == {0.0}
     again = run("spacecast-evaluate", "checkpoint=r", "logger=none", "trainer.accelerator=cpu", "paths.run_dir=e")
     assert (again.code, (workplace / "e" / "scores.csv").read_text()) == (0, scores)
 

@@ -221,7 +221,7 @@ def test_first_guess_is_persistence_or_linear_extrapolation(name, build_model, d
     """A network that outputs zero and knows no mean increment."""
     spec = dataclasses.replace(tiny_spec, diff_mean=np.zeros_like(tiny_spec.diff_mean))
     for trend in (0.0, 1.0):
-        model = build_model(name, spec, tiny_graph, trend=trend)
+        model = build_model(name, spec, tiny_graph, trend=trend, lower=None)
         last = (model.output if name == "graph_fm" else model.decoder.output)[-1]
         torch.nn.init.zeros_(last.weight)
         torch.nn.init.zeros_(last.bias)

@@ -79,8 +79,8 @@ def test_posterior_sees_the_target_and_prior_does_not(build_model, draw_states, 
 
 
 def test_observation_noise_has_the_size_of_the_increments(build_model, draw_states, tiny_spec, tiny_graph):
-    quiet = build_model("graph_efm", tiny_spec, tiny_graph)
-    noisy = build_model("graph_efm", tiny_spec, tiny_graph, observation_noise=0.5)
+    quiet = build_model("graph_efm", tiny_spec, tiny_graph, lower=None)
+    noisy = build_model("graph_efm", tiny_spec, tiny_graph, observation_noise=0.5, lower=None)
     previous, state, _, forcing = draw_states(tiny_spec, batch=20)
     differences = []
     for model in (quiet, noisy):
@@ -88,6 +88,19 @@ def test_observation_noise_has_the_size_of_the_increments(build_model, draw_stat
         differences.append(model.step(previous, state, forcing, model.prepare()).state)
     noise = (differences[1] - differences[0]).std(dim=(0, 1))
     torch.testing.assert_close(noise, 0.5 * torch.as_tensor(tiny_spec.increment_statistics[1]), rtol=0.1, atol=0)
+
+
+def test_observation_noise_keeps_to_the_limits(build_model, draw_states, tiny_spec, tiny_graph):
+    limits = {"lower": {"rho": 0.0, "T": 0.0}, "upper": {"T": 50.0, "By": 3.0}}
+    model = build_model("graph_efm", tiny_spec, tiny_graph, observation_noise=1000.0, **limits)
+    previous, state, _, forcing = draw_states(tiny_spec)
+    found = model.step(previous, state, forcing, model.prepare()).state.detach()
+    physical = found * torch.as_tensor(tiny_spec.state.std) + torch.as_tensor(tiny_spec.state.mean)
+    rho, temperature, by, bx = (physical[..., tiny_spec.state.index(name)] for name in ("rho", "T", "By", "Bx"))
+    assert float(rho.min()) >= 0
+    assert 0 <= float(temperature.min()) < float(temperature.max()) <= 50
+    assert float(by.max()) <= 3
+    assert float(bx.min()) < -1000
 
 
 def test_unknown_priors_are_refused(build_model, tiny_spec, tiny_graph):

@@ -1,11 +1,13 @@
 """The next state, its scale and its limits."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from spacecast.core.errors import UserError
-from spacecast.nn.update import OutputClamp, StateUpdate, inverse_sigmoid, inverse_softplus
+from spacecast.core.spec import NON_NEGATIVE, FeatureSpec
+from spacecast.nn.update import OutputClamp, StateUpdate, inverse_sigmoid, inverse_softplus, make_clamp
 
 LOWER = {"rho": 0.0, "P": 0.01, "vz": -60.0}
 UPPER = {"vz": 90.0, "By": 100.0}
@@ -99,3 +101,41 @@ def test_increments_are_in_units_of_the_one_step_differences():
     torch.testing.assert_close(StateUpdate(mean, std, scale_increments=False)(output, previous, state), state + output)
     with_trend = StateUpdate(mean, std, trend=0.5)(output, previous, state)
     torch.testing.assert_close(with_trend, scaled + 0.5 * (state - previous))
+
+
+def plasma(names, mean, std):
+    return FeatureSpec(tuple(names), ("1",) * len(names), np.asarray(mean), np.asarray(std))
+
+
+@pytest.mark.parametrize("mean", [1e-12, 0.3, 7.0, 1e6])
+@pytest.mark.parametrize("ratio", [1e-3, 0.7, 30.0])
+def test_nonnegative_forecasts_are_so_in_physical_units_to_the_last_bit(mean, ratio):
+    """Whatever the rounding of a conversion there and back makes of them, and after many steps."""
+    state = plasma(NON_NEGATIVE, [mean, mean, mean], [ratio * mean, mean, 3 * mean])
+    clamp = make_clamp(state, "nonnegative")
+    std, average = torch.as_tensor(state.std), torch.as_tensor(state.mean)
+    new = (torch.rand(500, 3) * 2 * average - average) / std
+    for size in (-0.1, -3.0, -100.0, -1e4):
+        new = clamp(new, size * torch.rand_like(new))
+        assert (new * std + average >= 0).all()
+        assert (torch.addcmul(average, new, std) >= 0).all()
+        assert (new >= (0 - average) / std).all()
+
+
+def test_nonnegative_leaves_out_what_is_absent_or_of_another_kind():
+    found = {
+        names: make_clamp(plasma(names, mean, [1.0] * len(names)), "nonnegative")
+        for names, mean in ((("Bx", "T", "rho"), (-5.0, 1.0, 2.0)), (("T", "P"), (2.0, -3.0)), (("Bx",), (1.0,)))
+    }
+    limited = {names: clamp and clamp.lower_index.tolist() for names, clamp in found.items()}
+    assert limited == {("Bx", "T", "rho"): [1, 2], ("T", "P"): [0], ("Bx",): None}
+    assert make_clamp(plasma(("T",), [1.0], [1.0])) is None
+    with pytest.raises(UserError, match=r"model\.lower=positive: expected limits by variable name, or 'nonnegative'"):
+        make_clamp(plasma(("T",), [1.0], [1.0]), "positive")
+
+
+def test_an_upper_limit_of_its_own_goes_with_nonnegative():
+    clamp = make_clamp(plasma(("T", "rho"), [1.0, 1.0], [1.0, 1.0]), "nonnegative", {"T": 2.0})
+    assert (clamp.both_index.tolist(), clamp.lower_index.tolist()) == ([0], [1])
+    held = clamp.hold(torch.tensor([[-9.0, -9.0], [9.0, 9.0]]))
+    torch.testing.assert_close(held, torch.tensor([[-1.0, -1.0], [1.0, 9.0]]))

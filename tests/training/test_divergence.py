@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
 from torch.utils.data import DataLoader
 
-from spacecast.training.divergence import Diverged, DivergenceWatch
+from spacecast.training.divergence import DivergenceError, DivergenceWatch
 from spacecast.training.files import WholeFiles
 from spacecast.training.interruption import Interruption
 from spacecast.training.keeper import Keeper
@@ -78,7 +78,7 @@ def at(*numbers, **terms):
     ],
 )
 def test_some_steps_in_a_row_end_it_and_the_first_is_named(losses, message, tmp_path):
-    with pytest.raises(Diverged, match=message) as caught:
+    with pytest.raises(DivergenceError, match=message) as caught:
         train(tmp_path, losses)
     assert "\n" not in str(caught.value)
 
@@ -90,9 +90,9 @@ def test_single_steps_do_not_end_it(tmp_path):
 
 def test_the_limit_can_be_another_or_none(tmp_path):
     losses = at(*range(1, 7), loss=NAN)
-    with pytest.raises(Diverged, match="in 1 steps in a row, first in epoch 1, step 2"):
+    with pytest.raises(DivergenceError, match="in 1 steps in a row, first in epoch 1, step 2"):
         train(tmp_path / "one", losses, limit=1)
-    with pytest.raises(Diverged, match="in 6 steps in a row"):
+    with pytest.raises(DivergenceError, match="in 6 steps in a row"):
         train(tmp_path / "six", losses, limit=6)
     train(tmp_path / "none", losses, limit=None)
     assert weights(tmp_path / "none")["last"] == 8
@@ -103,7 +103,7 @@ def test_the_limit_can_be_another_or_none(tmp_path):
 @pytest.mark.parametrize("jump", [4, 7])
 def test_weights_that_are_not_finite_are_never_written(minutes, limit, jump, tmp_path):
     """The loss of the step is finite, its gradient is not; the last step of the last epoch included."""
-    with pytest.raises(Diverged, match="not finite"):
+    with pytest.raises(DivergenceError, match="not finite"):
         train(tmp_path, jump=jump, limit=limit, minutes=minutes)
     before = jump if minutes == 0 else 4
     assert weights(tmp_path)["last"] == before
@@ -122,13 +122,13 @@ def test_an_optimiser_state_that_is_not_finite_is_not_written(tmp_path):
         def configure_optimizers(self):
             return torch.optim.Adam(self.parameters())
 
-    with pytest.raises(Diverged, match="optimiser's state are not finite after epoch 1, step 4, though its loss was"):
+    with pytest.raises(DivergenceError, match="state are not finite after epoch 1, step 4, though its loss was"):
         train(tmp_path, module=Steep({}, (3.0, 2.0)))
     assert weights(tmp_path) == {}
 
 
 def test_a_scaler_may_leave_steps_out(tmp_path):
-    """As in 16-mixed: the gradient of a step is not finite, its loss is; the scale is lowered and the training goes on."""
+    """As in 16-mixed: the gradient of a step is not finite, its loss is; the scale is lowered, the training goes on."""
     plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
     train(tmp_path, jump=2, plugins=[plugin])
     assert weights(tmp_path)["last"] == 7
@@ -144,7 +144,7 @@ def test_a_validation_that_is_not_finite_is_never_the_best(bad, tmp_path, caplog
 @pytest.mark.parametrize("bad", [NAN, INF])
 def test_without_any_finite_validation_a_training_fails_also_when_it_is_started_again(bad, tmp_path):
     for start in (None, tmp_path / "last.ckpt"):
-        with pytest.raises(Diverged, match="score was finite after no epoch"):
+        with pytest.raises(DivergenceError, match="score was finite after no epoch"):
             train(tmp_path, scores=(bad, bad), start=start)
     assert weights(tmp_path) == {"last": 8, "previous": 4}
     assert train(tmp_path, scores=(bad, bad, 4.0), start=tmp_path / "last.ckpt").best == 4.0

@@ -111,7 +111,7 @@ def fit(plain: Plain, parts: "Parts", start: Start, logger: Any) -> bool:
     from spacecast.core.protocols import LatentStepModel
     from spacecast.training.callbacks import make_callbacks
     from spacecast.training.checkpoint import SelfDescription
-    from spacecast.training.divergence import Diverged, DivergenceWatch
+    from spacecast.training.divergence import DivergenceError, DivergenceWatch
     from spacecast.training.files import remove_partial
     from spacecast.training.keeper import Keeper
     from spacecast.training.trainer import lightning_keywords, make_trainer
@@ -141,7 +141,7 @@ def fit(plain: Plain, parts: "Parts", start: Start, logger: Any) -> bool:
             trainer.fit(parts.module, datamodule=parts.data, ckpt_path=start.checkpoint, weights_only=True)
         interruption.check()
         keeper.check_best()
-    except Diverged as error:
+    except DivergenceError as error:
         if not first_process():
             raise SystemExit(2) from None  # the first process gives the message
         add_facts(run_dir, diverged=str(error))

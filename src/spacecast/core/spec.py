@@ -9,6 +9,8 @@ import numpy as np
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
 
+NON_NEGATIVE = ("rho", "P", "T")  # density, pressure and temperature
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureSpec:

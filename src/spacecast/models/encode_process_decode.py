@@ -19,7 +19,7 @@ from spacecast.nn.grid_embedder import GridEmbedder, InputKind
 from spacecast.nn.interaction import Aggregation, InteractionNet, MessageKind, Prepared
 from spacecast.nn.mlp import MLP
 from spacecast.nn.processor import FlatProcessor, HierarchicalProcessor, PreparedHierarchy
-from spacecast.nn.update import OutputClamp, StateUpdate
+from spacecast.nn.update import Lower, StateUpdate, make_clamp
 
 GraphKind = Literal["flat", "hierarchical", "any"]
 
@@ -57,7 +57,7 @@ class EncodeProcessDecode(nn.Module):
         inputs: `states` feeds X_t and X_{t-1}; `increments` feeds X_t and (X_t - X_{t-1}) / diff_std, which carries the
             same information in numbers of order one.
         trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
-        lower, upper: physical limits of the forecast by variable name.
+        lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
 
     Raises:
         UserError: when the graph is of the wrong kind or of another grid.
@@ -78,7 +78,7 @@ class EncodeProcessDecode(nn.Module):
         accepts: GraphKind = "any",
         inputs: InputKind = "states",
         trend: float = 0.0,
-        lower: Mapping[str, float] | None = None,
+        lower: Lower | None = None,
         upper: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class EncodeProcessDecode(nn.Module):
         self.output = MLP([*[decode_dim] * (hidden_layers + 1), outputs], layer_norm=False)
 
         diff_mean, diff_std = map(torch.as_tensor, spec.increment_statistics)
-        clamp = OutputClamp(spec.state, lower, upper) if lower or upper else None
+        clamp = make_clamp(spec.state, lower, upper)
         self.update = StateUpdate(diff_mean, diff_std, clamp=clamp, trend=trend)
 
     def prepare(self) -> PreparedStep:

@@ -15,7 +15,7 @@ from spacecast.models.encode_process_decode import GraphKind, check_graph
 from spacecast.nn.edges import GraphEdges
 from spacecast.nn.grid_embedder import GridEmbedder, InputKind
 from spacecast.nn.latent import Distribution, GraphEmbedder, LatentDecoder, LatentEncoder, PreparedLatent
-from spacecast.nn.update import OutputClamp, StateUpdate
+from spacecast.nn.update import Lower, StateUpdate, make_clamp
 
 PriorKind = Literal["learned", "constant"]
 
@@ -59,7 +59,7 @@ class GraphEFM(nn.Module):
         inputs: `states` or `increments`, see `nn.grid_embedder`.
         scale_increments: the decoder's output is in units of the one-step increments; False: of the states.
         trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
-        lower, upper: physical limits of the forecast by variable name.
+        lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
 
     Raises:
         UserError: when the graph is of the wrong kind or of another grid, or an option is unknown.
@@ -87,7 +87,7 @@ class GraphEFM(nn.Module):
         inputs: InputKind = "states",
         scale_increments: bool = True,
         trend: float = 0.0,
-        lower: Mapping[str, float] | None = None,
+        lower: Lower | None = None,
         upper: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class GraphEFM(nn.Module):
             graph, hidden_dim, latent_dim, decode_dim, outputs, layers=processor_layers, hidden_layers=hidden_layers
         )
         diff_mean, diff_std = map(torch.as_tensor, spec.increment_statistics)
-        clamp = OutputClamp(spec.state, lower, upper) if lower or upper else None
+        clamp = make_clamp(spec.state, lower, upper)
         self.update = StateUpdate(diff_mean, diff_std, clamp=clamp, scale_increments=scale_increments, trend=trend)
 
     def prepare(self) -> PreparedGraphEFM:
@@ -153,7 +153,8 @@ class GraphEFM(nn.Module):
             return output
         spread = self.update.diff_std if output.std is None else output.std
         noise = torch.randn(state.shape, dtype=state.dtype, device=state.device, generator=generator)
-        return output._replace(state=output.state + self.observation_noise * spread * noise)
+        noisy = output.state + self.observation_noise * spread * noise
+        return output._replace(state=noisy if self.update.clamp is None else self.update.clamp.hold(noisy))
 
     def prior(
         self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: PreparedGraphEFM

@@ -1,13 +1,17 @@
 """From the raw output of a network to the next state."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from spacecast.core.errors import UserError
-from spacecast.core.spec import FeatureSpec
+from spacecast.core.spec import NON_NEGATIVE, FeatureSpec
+
+Lower = Mapping[str, float] | Literal["nonnegative"]
+ROUNDING = 2.0**-22  # of a value in physical units that went through standardised ones in single precision
 
 
 def inverse_softplus(values: Tensor) -> Tensor:
@@ -58,12 +62,14 @@ class OutputClamp(nn.Module):
     def _limits(
         self, state: FeatureSpec, kind: str, names: list[str], lower: Mapping[str, float], upper: Mapping[str, float]
     ) -> None:
-        """Buffers with the variables of a kind and their standardised limits."""
+        """Buffers with the variables of a kind and their standardised limits, a rounding error further inwards."""
         index = state.indices(names)
         self.register_buffer(f"{kind}_index", torch.tensor(index, dtype=torch.long), persistent=False)
         for side, limits in (("low", lower), ("high", upper)):
             known = [(name, i) for name, i in zip(names, index, strict=True) if name in limits]
-            values = [(limits[name] - state.mean[i]) / state.std[i] for name, i in known]
+            inwards = ROUNDING if side == "low" else -ROUNDING
+            triples = [(limits[name], float(state.mean[i]), float(state.std[i])) for name, i in known]
+            values = [(limit - mean + inwards * (abs(limit) + abs(mean))) / std for limit, mean, std in triples]
             self.register_buffer(f"{kind}_{side}", torch.tensor(values, dtype=torch.float32), persistent=False)
 
     def forward(self, state: Tensor, increment: Tensor) -> Tensor:
@@ -81,6 +87,40 @@ class OutputClamp(nn.Module):
             free = -inverse_softplus(self.upper_high - state[..., self.upper_index]) + increment[..., self.upper_index]
             new = new.index_copy(-1, self.upper_index, self.upper_high - functional.softplus(-free))
         return new
+
+
+    def hold(self, state: Tensor) -> Tensor:
+        """A state, (..., state), cut at the limits."""
+        for kind, low, high in (
+            (self.both_index, self.both_low, self.both_high),
+            (self.lower_index, self.lower_low, None),
+            (self.upper_index, None, self.upper_high),
+        ):
+            if kind.numel():
+                state = state.index_copy(-1, kind, state[..., kind].clamp(low, high))
+        return state
+
+
+def make_clamp(
+    state: FeatureSpec, lower: Lower | None = None, upper: Mapping[str, float] | None = None
+) -> OutputClamp | None:
+    """The limits that a model was given; None: there are none.
+
+    Args:
+        state: the state variables.
+        lower: by variable name, physical units; `nonnegative`: 0 for density, pressure and temperature where the data
+            hold them and their mean is not below 0 (as that of a logarithm may be).
+        upper: by variable name, physical units.
+
+    Raises:
+        UserError: for an unknown variable or limits in the wrong order.
+    """
+    if lower == "nonnegative":
+        names = [name for name in NON_NEGATIVE if name in state.names and state.mean[state.index(name)] >= 0]
+        lower = dict.fromkeys(names, 0.0)
+    elif isinstance(lower, str):
+        raise UserError(f"model.lower={lower}: expected limits by variable name, or 'nonnegative'")
+    return OutputClamp(state, lower, upper) if lower or upper else None
 
 
 class StateUpdate(nn.Module):

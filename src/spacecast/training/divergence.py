@@ -15,16 +15,16 @@ from spacecast.training.files import LAST
 STEPS_BETWEEN_LOOKS = 16  # on a GPU, which would have to finish its work for each
 
 
-class Diverged(UserError):
+class DivergenceError(UserError):
     """Loss, weights or validation scores are not finite."""
 
 
 class DivergenceWatch(Callback):
     """Looks at the loss of each step, and at weights and optimiser state before a checkpoint is written.
 
-    A loss that is not finite in a few steps only costs nothing where a scaler leaves those steps out (16-mixed), so that
-    it takes some in a row; weights that are not finite never recover, and are never written. All processes of a
-    training stop together. Put it before whoever writes the checkpoints.
+    A scaler (16-mixed) leaves steps out whose gradients are not finite, so that a loss may recover, and it takes some
+    steps in a row to end the training. Weights that are not finite never recover, and are never written. All processes
+    of a training stop together. Put it before whoever writes the checkpoints.
 
     Args:
         limit: end the training after so many steps in a row; None: only when a checkpoint would hold such numbers.
@@ -49,7 +49,7 @@ class DivergenceWatch(Callback):
         """Note what is finite, and look at the notes when it is time.
 
         Raises:
-            Diverged: too many steps in a row.
+            DivergenceError: too many steps in a row.
 
         """
         terms = {"total": outputs["loss"], **outputs.get("terms", {})}
@@ -68,7 +68,7 @@ class DivergenceWatch(Callback):
         """Hold weights and optimiser state against what may be written.
 
         Raises:
-            Diverged: they are not finite.
+            DivergenceError: they are not finite.
 
         """
         if all(bool(torch.isfinite(value).all()) for value in _state(trainer, pl_module)):
@@ -76,7 +76,8 @@ class DivergenceWatch(Callback):
         self._look(trainer)
         where = _place(trainer, trainer.fit_loop.batch_idx)
         since = f", nor is the loss since {self._first}" if self._in_a_row else ", though its loss was finite"
-        raise Diverged(f"the weights or the optimiser's state are not finite after {where}{since}: {self._advice()}")
+        what = "the weights or the optimiser's state are not finite"
+        raise DivergenceError(f"{what} after {where}{since}: {self._advice()}")
 
     def _look(self, trainer: pl.Trainer) -> None:
         """Count the steps in a row, over all processes alike."""
@@ -96,7 +97,7 @@ class DivergenceWatch(Callback):
                 self._first = f"{place} ({_terms(bad)})"
             self._in_a_row += 1
             if self.limit is not None and self._in_a_row >= self.limit:
-                raise Diverged(
+                raise DivergenceError(
                     f"the loss is not finite in {self.limit} steps in a row, first in {self._first}: {self._advice()}"
                 )
 

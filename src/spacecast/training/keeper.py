@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import distributed
 
 from spacecast.core.errors import UserError
-from spacecast.training.divergence import Diverged
+from spacecast.training.divergence import DivergenceError
 from spacecast.training.files import BEST, LAST, PREVIOUS, PROGRESS, bring_best
 from spacecast.training.interruption import Interrupted, Interruption
 from spacecast.training.random_state import random_state, restore_random_state
@@ -181,11 +181,11 @@ class Keeper(Callback):
         """After a training: there must be a best epoch if there were validations.
 
         Raises:
-            Diverged: the roll-outs of all of them have left the finite numbers, though the weights have not.
+            DivergenceError: the roll-outs of all of them have left the finite numbers, though the weights have not.
 
         """
         if self._not_finite:
-            raise Diverged(
+            raise DivergenceError(
                 f"{self.monitor} was finite after no epoch, so that none is the best: the forecast diverges within "
                 f"data.val_steps; train on longer roll-outs (schedule.rollout_steps), or lower optimizer.lr; "
                 f"{self.folder / LAST} holds the state of the last epoch"
