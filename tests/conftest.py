@@ -133,3 +133,35 @@ def tiny_hierarchy(tiny_grid: Grid) -> MeshGraph:
 def graph_factory():
     """`make_graph`, for other grids and numbers of levels."""
     return make_graph
+
+
+def write_graph_files(graph: MeshGraph, folder: Path) -> Path:
+    """Write a graph in the published layout: mesh nodes first, level after level, then grid nodes; features in R_E."""
+    folder.mkdir()
+    start = [0]
+    for level in graph.levels:
+        start.append(start[-1] + level.num_nodes)
+
+    def save(name, sets, firsts, listed=True):
+        index = [
+            torch.stack([edges.senders + sender, edges.receivers + receiver])
+            for edges, (sender, receiver) in zip(sets, firsts, strict=True)
+        ]
+        features = [edges.features * graph.length_scale for edges in sets]
+        torch.save(index if listed else index[0], folder / f"{name}_edge_index.pt")
+        torch.save(features if listed else features[0], folder / f"{name}_features.pt")
+
+    torch.save([level.features for level in graph.levels], folder / "mesh_features.pt")
+    save("m2m", [level.edges for level in graph.levels], [(first, first) for first in start[:-1]])
+    save("g2m", [graph.grid_to_mesh], [(start[-1], 0)], listed=False)
+    save("m2g", [graph.mesh_to_grid], [(0, start[-1])], listed=False)
+    if graph.hierarchical:
+        save("mesh_up", graph.up, list(pairwise(start[:-1])))
+        save("mesh_down", graph.down, [(coarse, fine) for fine, coarse in pairwise(start[:-1])])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_graph():
+    """`write_graph_files`."""
+    return write_graph_files

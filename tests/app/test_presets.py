@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from spacecast.app.compose import conf_dir, group_members
+from spacecast.data.datastore import RunDatastore
+from spacecast.graphs.reference import ReferenceGraph
 from spacecast.tracking.store import load_mlflow
 from spacecast.training.checkpoint import load_checkpoint
 from spacecast.training.precision import PRECISIONS
@@ -28,7 +30,7 @@ STEPS = {
     "CRPS": ["model=graph_fm", "model.predict_std=true", "graph=reference_multiscale", *REFERENCE, "loss=crps_gauss"],
     "Graph-EFM": [*EFM, "loss=ensemble_crps", "schedule=ensemble", "evaluation=ensemble", "trainer=cpu"],
     "bound": [*EFM, "graph=reference_hierarchical", *REFERENCE, "loss=elbo", *ELBO, "schedule=graph_efm"],
-    "stored graph": ["graph=stored", "graph.path=GRAPH", "datastore=magnetosphere"],
+    "stored graph": ["graph=stored", "graph.path=FILES", "datastore=magnetosphere"],
     "raw runs": [*VLASIATOR, "optimizer=adamw", "data=windows", "evaluation=deterministic", "launcher=local"],
     "one raw run": ["datastore=vlasiator_small", "datastore.root=RAW", "datastore.runs=[1]"],
     "smoke": ["experiment=smoke", "datastore.root=DATA/magnetosphere"],
@@ -85,15 +87,19 @@ def raw(tiny_data, tmp_path_factory) -> Path:
     return Path(shutil.copytree(tiny_data / "magnetosphere", tmp_path_factory.mktemp("raw") / "runs"))
 
 
+@pytest.fixture(scope="session")
+def places(tiny_data, raw, write_graph, tmp_path_factory) -> dict[str, Path]:
+    """What stands in `STEPS` for folders: all data, raw runs only, a published graph for their grid."""
+    grid = RunDatastore(tiny_data / "magnetosphere").spec.grid
+    graph = ReferenceGraph("simple", coarsening=3, levels=1).build(grid)
+    return {"RAW": raw, "DATA": tiny_data, "FILES": write_graph(graph, tmp_path_factory.mktemp("stored") / "graph")}
+
+
 @pytest.mark.parametrize("name", STEPS)
-def test_a_dry_run_takes_real_steps_and_leaves_nothing(
-    name, run, small, workplace, counted, raw, tiny_data, request
-):
-    words = [word.replace("RAW", str(raw)).replace("DATA", str(tiny_data)) for word in STEPS[name]]
-    if "graph=stored" in words:
-        folder = request.getfixturevalue("reference_dir") / "data"
-        words = [word.replace("GRAPH", str(folder / "graph" / "simple")) for word in words]
-        words += ["datastore=vlasiator", f"datastore.root={shutil.copytree(folder, workplace / 'd')}"]
+def test_a_dry_run_takes_real_steps_and_leaves_nothing(name, run, small, workplace, counted, places):
+    words = STEPS[name]
+    for sign, place in places.items():
+        words = [word.replace(sign, str(place)) for word in words]
     sizes = [word.replace("+simulation", "++simulation") for word in small if "RAW" not in "".join(STEPS[name])]
     sizes += [word for word in small if not word.lstrip("+").startswith("simulation.")]
     chosen = {word.partition("=")[0] for word in words}

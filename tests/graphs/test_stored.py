@@ -1,7 +1,6 @@
 """Graphs in the published file layout."""
 
 import shutil
-from itertools import pairwise
 
 import pytest
 import torch
@@ -12,37 +11,11 @@ from spacecast.graphs.stored import StoredGraph
 from spacecast.graphs.validation import validate
 
 
-def write(graph, folder):
-    """Write a graph in the published layout: mesh nodes first, level after level, then grid nodes; features in R_E."""
-    folder.mkdir()
-    start = [0]
-    for level in graph.levels:
-        start.append(start[-1] + level.num_nodes)
-
-    def save(name, sets, firsts, listed=True):
-        index = [
-            torch.stack([edges.senders + sender, edges.receivers + receiver])
-            for edges, (sender, receiver) in zip(sets, firsts, strict=True)
-        ]
-        features = [edges.features * graph.length_scale for edges in sets]
-        torch.save(index if listed else index[0], folder / f"{name}_edge_index.pt")
-        torch.save(features if listed else features[0], folder / f"{name}_features.pt")
-
-    torch.save([level.features for level in graph.levels], folder / "mesh_features.pt")
-    save("m2m", [level.edges for level in graph.levels], [(first, first) for first in start[:-1]])
-    save("g2m", [graph.grid_to_mesh], [(start[-1], 0)], listed=False)
-    save("m2g", [graph.mesh_to_grid], [(0, start[-1])], listed=False)
-    if graph.hierarchical:
-        save("mesh_up", graph.up, list(pairwise(start[:-1])))
-        save("mesh_down", graph.down, [(coarse, fine) for fine, coarse in pairwise(start[:-1])])
-    return folder
-
-
 @pytest.fixture(params=[("simple", 1), ("multiscale", 3), ("hierarchical", 3)], ids=lambda one: one[0])
-def stored(request, plane, tmp_path):
+def stored(request, plane, tmp_path, write_graph):
     grid = plane()
     graph = ReferenceGraph(request.param[0], coarsening=3, levels=request.param[1]).build(grid)
-    return grid, graph, write(graph, tmp_path / "graph")
+    return grid, graph, write_graph(graph, tmp_path / "graph")
 
 
 def test_round_trip(stored):
@@ -110,9 +83,9 @@ def test_damage_is_named(stored, damage, words):
     assert "\n" not in str(caught.value)
 
 
-def test_missing_levels_are_named(plane, tmp_path):
+def test_missing_levels_are_named(plane, tmp_path, write_graph):
     grid = plane()
-    folder = write(ReferenceGraph("hierarchical", coarsening=3, levels=2).build(grid), tmp_path / "graph")
+    folder = write_graph(ReferenceGraph("hierarchical", coarsening=3, levels=2).build(grid), tmp_path / "graph")
     (folder / "mesh_up_features.pt").unlink()
     with pytest.raises(UserError, match="mesh_up_features"):
         StoredGraph(folder).build(grid)
