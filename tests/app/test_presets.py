@@ -18,13 +18,13 @@ PAPER = [f"graph_{model}_{graph}" for model in ("fm", "efm") for graph in ("simp
 REFERENCE = ["graph.coarsening=3"]
 EFM = ["model=graph_efm", "graph=multiscale"]
 ELBO = ["loss.members=2", "loss.crps_weight=1", "loss.div_weight=0.1"]
-VLASIATOR = ["datastore=vlasiator", "datastore.root=RAW"]
+VLASIATOR = ["datastore=vlasiator", "datastore.root=RAW", "simulation=none"]
 
 # Each member of each group is somewhere in these command lines.
 STEPS = {
     "Graph-FM": ["model=graph_fm", "graph=simple", "loss=wmse", "schedule=graph_fm", "trainer=auto", "logger=csv"],
     "GraphCast": ["model=graphcast", "graph=multiscale", "loss=wmae", "schedule=constant", "trainer=gpu"],
-    "Keisler": ["model=keisler", "graph=simple", "loss=mse", "trainer=ddp", "logger=mlflow"],
+    "Keisler": ["model=keisler", "graph=simple", "loss=mse", "trainer=ddp", "logger=mlflow", "experiment=none"],
     "levels": ["model=graph_fm", "graph=hierarchical", "loss=mae", "trainer=debug", "logger=none"],
     "likelihood": ["model=graph_fm", "model.predict_std=true", "graph=reference", *REFERENCE, "loss=nll"],
     "CRPS": ["model=graph_fm", "model.predict_std=true", "graph=reference_multiscale", *REFERENCE, "loss=crps_gauss"],
