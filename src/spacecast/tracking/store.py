@@ -13,10 +13,13 @@ from filelock import FileLock
 
 from spacecast.core.errors import UserError
 from spacecast.core.text import as_typed
+from spacecast.tracking.artifacts import FOLDER, artifact_folder, follow_store, location_of
 
 log = logging.getLogger(__name__)
 
 LOCK_SECONDS, BUSY_SECONDS = 300.0, 20.0
+_QUERY = re.compile(r"\?[\w.]+=[^/?&]*(&[\w.]+=[^/?&]*)*$")
+_UNREADABLE = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # a query to MLflow, and a sign that it decodes
 _REMOTE = ("http", "https", "databricks", "databricks-uc", "postgresql", "mysql", "mssql")
 
 
@@ -52,8 +55,12 @@ def check_uri(uri: str | os.PathLike[str], key: str = "logger.tracking_uri") -> 
         path = sqlite_path(text)
         if path is None:
             raise UserError(f"{key}={text} names no file; type sqlite:////absolute/path/mlflow.db")
-        query = text.partition("?")[2]
-        return f"sqlite:///{path}" + (f"?{query}" if query else "")
+        if sign := _UNREADABLE.search(str(path)):
+            raise UserError(
+                f"{key}={text}: MLflow opens no store whose path has {sign.group()!r} in it; rename that folder, or type "
+                f"{key}=sqlite:////OTHER/FOLDER/mlflow.db"
+            )
+        return f"sqlite:///{path}{_split(text)[1]}"
     if scheme == "file" or not colon:
         path = Path((rest if colon else text).removeprefix("//")).expanduser().absolute() / "mlflow.db"
         typed = as_typed(f"{key}=sqlite:///{path}")
@@ -72,8 +79,15 @@ def sqlite_path(uri: str) -> Path | None:
     """Absolute path of a sqlite store; None for any other store."""
     if not uri.startswith("sqlite:///"):
         return None
-    name = uri.removeprefix("sqlite:///").partition("?")[0]
+    name = _split(uri)[0]
     return None if name in ("", ":memory:") else Path(name).expanduser().absolute()
+
+
+def _split(uri: str) -> tuple[str, str]:
+    """File and query of a sqlite address. A question mark may be part of a path: only options at the end are a query."""
+    text = uri.removeprefix("sqlite:///")
+    query = _QUERY.search(text)
+    return (text[: query.start()], query.group()) if query else (text, "")
 
 
 def ensure_store(uri: str) -> str:
@@ -81,7 +95,8 @@ def ensure_store(uri: str) -> str:
 
     A sqlite file is made under a file lock as a temporary sibling and then renamed, so any number of processes may
     call this at the same time, and one that dies leaves no half-made store. An older store is upgraded in a copy; the
-    file as it was stays beside it with the ending `.old`. Servers and other databases look after themselves.
+    file as it was stays beside it with the ending `.old`. A store that was moved finds its artifacts again. Servers and
+    other databases look after themselves.
 
     Returns:
         The URI with an absolute path.
@@ -107,6 +122,10 @@ def ensure_store(uri: str) -> str:
         elif found != _get_latest_schema_revision():
             _check_upgradable(path, found)
             _replace(path, _upgrade)
+        try:
+            follow_store(path, BUSY_SECONDS)
+        except sqlite3.Error as error:
+            raise UserError(f"MLflow store {path} is locked or cannot be changed ({error}); try again later") from error
     return uri
 
 
@@ -117,7 +136,7 @@ def ensure_experiment(client: Any, uri: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         path = sqlite_path(uri)
-        location = str(path.parent / "mlruns" / re.sub(r"[^\w.-]+", "_", name)) if path else None
+        location = location_of(artifact_folder(path, name)) if path else None
         try:
             return str(client.create_experiment(name, artifact_location=location))
         except MlflowException:
@@ -180,7 +199,7 @@ def _create(path: Path, temporary: Path) -> None:
     """Write a fresh store."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    store = SqlAlchemyStore(f"sqlite:///{temporary}", str(path.parent / "mlruns"))
+    store = SqlAlchemyStore(f"sqlite:///{temporary}", location_of(path.parent / FOLDER))
     store._dispose_engine()
     log.info("created the MLflow store %s", path)
 
