@@ -174,6 +174,19 @@ def test_commands_and_sweeps_take_own_groups_from_such_a_folder(run, workplace, 
     assert "mine" in run("spacecast-graph", "--help", "--config-dir", "conf").out
 
 
+@pytest.mark.parametrize("name", ["what?", "a%41b"])
+def test_a_project_whose_store_mlflow_would_not_find_is_refused_at_once(run, workplace, monkeypatch, name):
+    (workplace / name).mkdir()
+    monkeypatch.chdir(workplace / name)
+    for words in ([], ["-m", "seed=1,2"]):
+        line = run("spacecast-train", *words).line
+        assert f"logger.tracking_uri=sqlite:///{workplace}/{name}/mlflow.db: MLflow opens no store" in line
+    assert [path.name for path in workplace.rglob("*")] == [name]
+    recorder = Recorder(TRAIN)
+    for word in ("logger=none", "logger.tracking_uri=null", f"logger.tracking_uri=sqlite:///{workplace}/mlflow.db"):
+        assert run(recorder.command, word).code == 0
+
+
 def test_an_address_is_no_path():
     assert absolute_path("s3://bucket/set", "datastore.root") == "s3://bucket/set"
     with pytest.raises(UserError, match="root is empty"):

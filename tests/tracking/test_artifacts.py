@@ -12,8 +12,8 @@ from spacecast.tracking.journal import Story
 from spacecast.tracking.store import check_uri, ensure_store, load_mlflow, sqlite_path
 
 NAMES = (
-    "x#y", "ä ö", "it's", "a;b", "a b+c", "a&b=c", "a:b", "100%", "%zz", "[x]", "a@b", "~t", "a\\b", 'q"q', "$HOME", "データ",
-    "a,b", "(x)", "*", "!", "%", "a|b", "{x}", "-x", "é", "#", "50% off",
+    "x#y", "ä ö", "it's", "a;b", "a b+c", "a&b=c", "a:b", "100%", "%zz", "[x]", "a@b", "~t", "a\\b", 'q"q', "$HOME",
+    "データ", "a,b", "(x)", "*", "!", "%", "a|b", "{x}", "-x", "é", "#", "50% off",
 )  # fmt: skip
 
 

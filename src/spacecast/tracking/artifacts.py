@@ -42,8 +42,8 @@ def follow_store(store: Path, seconds: float) -> None:
     """Let the artifacts of a store that was moved or copied with its folder lie in the folder beside it again.
 
     MLflow keeps absolute paths, and would make the old ones anew. What was put elsewhere on purpose stays there: only
-    experiments in a folder `mlruns` are looked at, whose artifacts are no longer at the old place, or beside the store as
-    well.
+    experiments in a folder `mlruns` are looked at, whose artifacts are no longer at the old place, or lie beside the
+    store as well.
 
     Args:
         store: file of the store, of the schema of the installed MLflow.

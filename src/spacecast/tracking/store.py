@@ -57,8 +57,8 @@ def check_uri(uri: str | os.PathLike[str], key: str = "logger.tracking_uri") -> 
             raise UserError(f"{key}={text} names no file; type sqlite:////absolute/path/mlflow.db")
         if sign := _UNREADABLE.search(str(path)):
             raise UserError(
-                f"{key}={text}: MLflow opens no store whose path has {sign.group()!r} in it; rename that folder, or type "
-                f"{key}=sqlite:////OTHER/FOLDER/mlflow.db"
+                f"{key}={text}: MLflow opens no store whose path has {sign.group()!r} in it; rename that folder, or "
+                f"type {key}=sqlite:////OTHER/FOLDER/mlflow.db"
             )
         return f"sqlite:///{path}{_split(text)[1]}"
     if scheme == "file" or not colon:
@@ -84,7 +84,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def _split(uri: str) -> tuple[str, str]:
-    """File and query of a sqlite address. A question mark may be part of a path: only options at the end are a query."""
+    """File and query of a sqlite address; a question mark may be part of a path, options at the end are a query."""
     text = uri.removeprefix("sqlite:///")
     query = _QUERY.search(text)
     return (text[: query.start()], query.group()) if query else (text, "")
