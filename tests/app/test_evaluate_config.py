@@ -5,6 +5,7 @@ import torch
 
 from spacecast.app import evaluate
 from spacecast.app.evaluate import complete, load_weights, rewrite
+from spacecast.app.stored import anchored
 from spacecast.core.errors import UserError
 
 STORED = {
@@ -127,3 +128,40 @@ def test_a_typed_evaluation_keeps_what_the_training_stored(monkeypatch, tmp_path
     assert complete(COMPOSED, ["evaluation=deterministic"])["evaluation"] == {**COMPOSED["evaluation"], "steps": 3}
     other = {"_target_": "mine", "steps": 5}
     assert complete({**COMPOSED, "evaluation": other}, ["evaluation=mine"])["evaluation"] == other
+
+
+OLD = {
+    **STORED,
+    "paths": {"project_dir": "/project", "data_dir": "/before", "run_dir": "/before/run"},
+    "datastore": {"_target_": "Store", "root": "set"},
+    "simulation": {"_target_": "simulate", "root": "set"},
+    "graph": {"_target_": "Stored", "path": "../g"},
+}
+
+
+def test_relative_paths_of_older_checkpoints_are_those_of_the_training(monkeypatch, tmp_path):
+    (tmp_path / "set").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = anchored(OLD, [], "x")
+    assert (found["datastore"]["root"], found["simulation"]["root"]) == ("/project/set", "/project/set")
+    assert found["graph"]["path"] == "/g"
+    assert OLD["datastore"]["root"] == "set"
+    assert anchored(STORED, [], "x") == STORED
+    address = {**OLD, "datastore": {"_target_": "Store", "root": "s3://bucket/set"}}
+    assert anchored(address, [], "x")["datastore"] == address["datastore"]
+
+
+@pytest.mark.parametrize("paths", [None, {}, {"project_dir": "here"}, {"project_dir": 3}])
+def test_relative_paths_to_nowhere_are_refused_unless_typed(paths):
+    nowhere = {**OLD, "paths": paths, "simulation": None}
+    with pytest.raises(UserError, match=r"root=set is relative to a folder unknown; give datastore\.root=DIR"):
+        anchored(nowhere, [], "x")
+    with pytest.raises(UserError, match=r"graph\.path=\.\./g is relative"):
+        anchored(nowhere, ["datastore.root"], "x")
+    assert anchored(nowhere, ["datastore", "graph.path"], "x") == nowhere
+
+
+def test_data_that_are_looked_for_elsewhere_must_be_the_same():
+    assert complete(COMPOSED, [])["same_data"]
+    for keys in (["datastore.root=/now/a"], ["paths.data_dir=/now"], ["same_data=false"], ["datastore=other"]):
+        assert not complete(COMPOSED, keys).get("same_data")

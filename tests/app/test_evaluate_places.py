@@ -154,3 +154,66 @@ def test_data_of_another_kind_are_refused_and_units_converted(run, workplace, ti
         found = scores(workplace / f"{change.__name__}-scores")
         assert found.keys() == expected.keys()
         np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-3, atol=1e-5)
+
+
+def doubled(dataset: xr.Dataset) -> xr.Dataset:
+    return dataset.assign(state=2 * dataset.state)
+
+
+def other_data(source: Path, folder: Path) -> Path:
+    """A copy of prepared runs with other values."""
+    folder.mkdir(parents=True)
+    for store in source.glob("vlasiator_run_*.zarr"):
+        shutil.copytree(store, folder / store.name)
+        rewrite(folder / store.name, doubled)
+    return folder
+
+
+def test_a_relative_folder_is_the_one_of_the_training_wherever_it_is_evaluated(
+    run, workplace, small, tiny_data, monkeypatch
+):
+    """Beside another folder of the same name."""
+    monkeypatch.setattr("spacecast.app.report.draw", lambda *_: [])
+    project, elsewhere = workplace / "project", workplace / "elsewhere"
+    for folder in (project, elsewhere):
+        folder.mkdir()
+    monkeypatch.chdir(project)
+    for store in (tiny_data / "magnetosphere").glob("vlasiator_run_*.zarr"):
+        shutil.copytree(store, project / "set" / store.name)
+    words = [word for word in small if "simulation" not in word and "data_dir" not in word]
+    words += ["simulation=none", "datastore.root=set", "trainer.max_epochs=1", "paths.run_dir=run"]
+    assert run("spacecast-train", *words).code == 0
+    expected = scores(project / "run")
+    other_data(project / "set", elsewhere / "set")
+    monkeypatch.chdir(elsewhere)
+    words = ["checkpoint=../project/run", "logger=none"]
+    assert run("spacecast-evaluate", *words, "paths.run_dir=a").code == 0
+    assert scores(elsewhere / "a") == pytest.approx(expected, rel=1e-5)
+    assert run("spacecast-evaluate", *words, "paths.run_dir=b", "datastore.root=set").code == 0
+    assert scores(elsewhere / "b") != pytest.approx(expected, rel=1e-5)
+    (project / "set").rename(project / "gone")
+    result = run("spacecast-evaluate", *words, "paths.run_dir=c")
+    assert (result.code, f"{project}/set does not exist" in result.line) == (2, True)
+
+
+def test_data_that_have_moved_are_known_by_their_content(run, workplace, tiny_data, trained, monkeypatch):
+    hidden, elsewhere = tiny_data.with_name("hidden"), workplace / "elsewhere"
+    other_data(tiny_data / "magnetosphere", elsewhere / "data" / "magnetosphere")
+    monkeypatch.chdir(elsewhere)
+    words = ["checkpoint=../trained", "logger=none"]
+    tiny_data.rename(hidden)
+    try:
+        result = run("spacecast-evaluate", *words, "paths.run_dir=a")
+        assert result.code == 2
+        assert f"the data in {elsewhere}/data/magnetosphere are not those of the training" in result.line
+        named = f"datastore.root={elsewhere}/data/magnetosphere"
+        assert named in result.line
+        assert not (elsewhere / "a").exists()
+        assert run("spacecast-evaluate", *words, "paths.run_dir=b", named).code == 0
+        shutil.rmtree(elsewhere / "data")
+        shutil.copytree(hidden, elsewhere / "data")
+        assert run("spacecast-evaluate", *words, "paths.run_dir=c").code == 0
+        assert scores(elsewhere / "c") == pytest.approx(scores(trained), rel=1e-5)
+        assert run("spacecast-evaluate", *words, "paths.run_dir=d", f"paths.data_dir={hidden}").code == 0
+    finally:
+        hidden.rename(tiny_data)

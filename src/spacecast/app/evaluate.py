@@ -18,7 +18,7 @@ from spacecast.app.published import (
 )
 from spacecast.app.runs import follow, of_its_own
 from spacecast.app.schema import Evaluate
-from spacecast.app.stored import check_data_place, check_evaluation_folder, chosen_evaluation
+from spacecast.app.stored import anchored, check_data_place, check_evaluation_folder, check_same_data, chosen_evaluation
 from spacecast.app.trust import Trust, check_simulation
 from spacecast.core.errors import UserError
 
@@ -55,6 +55,7 @@ def evaluate(plain: Plain) -> "Scores":
     checkpoint = load_checkpoint(Path(plain["checkpoint"]))
     trained, datastore = checkpoint["spacecast"], open_data(plain)
     spec = trained_spec(trained, datastore.spec)
+    check_same_data(plain, trained, datastore.spec.data_hash)
     check_fit(spec, datastore.spec, convert_units=plain["evaluation"].get("convert_units", False))
     check_evaluation(plain, datastore)
     graph = open_graph(plain, spec)
@@ -127,7 +128,10 @@ def complete(plain: Plain, typed: Sequence[str]) -> Plain:
     keys = [word.lstrip("+~").partition("=")[0] for word in typed]
     plain = imply_evaluation(imply_data(plain, stored, keys), stored, keys)
     merged = {**plain, "checkpoint": str(file)}
-    stored = _relocated(stored, plain["paths"], moved="paths.data_dir" in keys)
+    stored = anchored(stored, keys, f"checkpoint {file}")
+    trained_on, stored = stored, _relocated(stored, plain["paths"], moved="paths.data_dir" in keys)
+    if not {"same_data", "paths.data_dir", "datastore", "datastore.root"} & set(keys):
+        merged["same_data"] = trained_on.get("datastore") != stored.get("datastore")
     for name in STORED:
         if name in stored and name not in keys and name != "simulation":
             merged[name] = stored[name]

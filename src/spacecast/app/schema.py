@@ -67,6 +67,7 @@ class Evaluate(Train):
     """Top level of `evaluate.yaml`: what training had, and the checkpoint."""
 
     checkpoint: Path = Path()
+    same_data: bool = False
 
 
 @dataclass

@@ -1,9 +1,10 @@
 """What an evaluation takes over from a training, and the places that it may read and write."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from spacecast.app.paths import absolute_path
 from spacecast.app.resuming import HARMLESS, first_difference, read_config
 from spacecast.app.runs import CONFIG_FILE
 from spacecast.core.errors import UserError
@@ -11,8 +12,59 @@ from spacecast.core.errors import UserError
 Plain = Mapping[str, Any]
 
 # What may change when an evaluation is made again in its own folder: it leaves the scores alone.
-ALIKE = (*(name for name in HARMLESS if name not in ("evaluation", "datastore.root")), "trainer")
+ALIKE = (*(name for name in HARMLESS if name not in ("evaluation", "datastore.root")), "trainer", "same_data")
+RELATIVE = (("datastore", "root"), ("simulation", "root"), ("graph", "path"))  # paths that were recorded as typed
 WRITTEN = (CONFIG_FILE, "scores.csv", "examples.zarr", "figures")
+
+
+def anchored(stored: Plain, keys: Sequence[str], source: str) -> dict[str, Any]:
+    """A stored configuration without relative paths, which older checkpoints hold: never against today's folder.
+
+    Args:
+        stored: from a checkpoint. A relative path is meant in the project folder of that training.
+        keys: what was typed; it wins.
+        source: the checkpoint, for the message.
+
+    Raises:
+        UserError: the checkpoint does not say which folder that was.
+
+    """
+    found, paths = dict(stored), stored.get("paths")
+    base = paths.get("project_dir") if isinstance(paths, Mapping) else None
+    for name, key in RELATIVE:
+        section = stored.get(name)
+        value = section.get(key) if isinstance(section, Mapping) else None
+        if not isinstance(section, Mapping) or not isinstance(value, str) or Path(value).is_absolute():
+            continue
+        if {name, f"{name}.{key}"} & set(keys) or "://" in value:
+            continue
+        if not isinstance(base, str) or not Path(base).is_absolute():
+            raise UserError(f"{source}: {name}.{key}={value} is relative to a folder unknown; give {name}.{key}=DIR")
+        found[name] = {**section, key: absolute_path(value, f"{name}.{key}", Path(base))}
+    return found
+
+
+def check_same_data(plain: Plain, trained: Plain, data_hash: str) -> None:
+    """With `same_data`, refuse other data than those of the training.
+
+    Args:
+        plain: the configuration of the evaluation.
+        trained: the entry `spacecast` of the checkpoint.
+        data_hash: of the data at hand.
+
+    Raises:
+        UserError: they are others.
+
+    """
+    from spacecast.data.fingerprint import same_kind
+
+    before = str((trained.get("data_spec") or {}).get("data_hash") or "")
+    if plain.get("same_data") and same_kind(before, data_hash) and before != data_hash:
+        root = plain["datastore"].get("root")
+        raise UserError(
+            f"the data in {root} are not those of the training, which are no longer where they were: give "
+            f"datastore.root=DIR where they are, or datastore.root={root} to score these all the same"
+        )
 
 
 def chosen_evaluation(member: Plain, stored: Plain) -> dict[str, Any]:
