@@ -64,6 +64,7 @@ configure() {
   : >"$DIR/cgroup.conf"
   # config_overrides: nodes may declare more processors than there are. cred_expire: seconds that a requeued job waits,
   # two minutes by default; above KillWait, or a job restarts beside its old step. EnforcePartLimits: refuse what never fits.
+  # MaxArraySize: so few that a small sweep needs several arrays.
   cat >"$SLURM_CONF" <<CONF
 ClusterName=sandbox
 SlurmctldHost=$me(127.0.0.1)
@@ -93,6 +94,7 @@ SchedulerParameters=sched_interval=2,bf_interval=5
 KillWait=2
 OverTimeLimit=0
 JobRequeue=1
+MaxArraySize=4
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 EnforcePartLimits=ALL

@@ -1,19 +1,21 @@
 """Starts commands again and again, in processes that share one import, and hits them at chosen moments.
 
 A process of its own: orders come as JSON lines on stdin, answers go out as JSON lines. An order holds `words` for
-spacecast-train, `log` for the output, `direct` to leave out the command line, and `hits`: each an event to wait for,
-the seconds to wait after it and the signal to send, to the last of several processes. Events are lines that the first
-process writes into a pipe: `batch N`, `save`, `validate`, `data`, `score`. An order with `together`, a list of words
-for several commands, has them run at the same time.
+spacecast-train, `log` for the output, `direct` to leave out the command line, and `hits`: each a list of events to wait
+for, one after the other, and the signal that comes at the last of them. The last of several processes hits itself
+there, before it does anything else, so that the moment does not depend on the machine. Events are lines as well, which
+the first process writes into a pipe: `batch N`, `stepped N`, `save`, `half` (of a checkpoint is in its file), `written`
+(but not in place), `in place`, `saved`, `validate`, `data`, `score`. An order with `together`, a list of words for
+several commands, has them run at the same time.
 """
 
+import io
 import json
 import logging
 import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,21 +30,73 @@ def spy(report: Callable[[str], None]) -> None:
     import spacecast.training.files as files
     from spacecast.training.keeper import Keeper
 
-    def before(owner: Any, name: str, event: Callable[..., str]) -> None:
+    def around(owner: Any, name: str, before: Callable[..., str] | None, after: Callable[..., str] | None) -> None:
         original = getattr(owner, name)
 
         def told(*arguments: Any, **keywords: Any) -> Any:
-            report(event(*arguments))
-            return original(*arguments, **keywords)
+            if before is not None:
+                report(before(*arguments))
+            result = original(*arguments, **keywords)
+            if after is not None:
+                report(after(*arguments))
+            return result
 
         setattr(owner, name, told)
 
-    before(Keeper, "on_train_batch_start", lambda _, trainer, *__: f"batch {trainer.fit_loop.total_batch_idx}")
+    def before(owner: Any, name: str, event: Callable[..., str]) -> None:
+        around(owner, name, event, None)
+
+    def number(_: Keeper, trainer: Any, *__: Any) -> int:
+        return trainer.fit_loop.total_batch_idx
+
+    before(Keeper, "on_train_batch_start", lambda *words: f"batch {number(*words)}")
+    around(Keeper, "on_train_batch_end", lambda *words: f"stepped {number(*words)}", None)
     before(Keeper, "on_validation_start", lambda *_: "validate")
-    before(files, "write_whole", lambda *_: "save")
+    around(files, "write_whole", lambda *_: "save", lambda *_: "saved")
+    before(files, "_sync_folder", lambda *_: "in place")
+    around(files.os, "fsync", None, lambda *_: "written")
+    files.torch = HalfWritten(lambda: report("half"))
     before(assemble, "open_data", lambda *_: "data")
     before(scoring, "score", lambda *_: "score")
     scoring.draw = lambda *_: []
+
+
+class HalfWritten:
+    """`torch`, whose `save` tells when half of the bytes are in the file."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+
+    def __getattr__(self, name: str) -> Any:
+        import torch
+
+        return getattr(torch, name)
+
+    def save(self, content: Any, stream: Any) -> None:
+        """Write in two parts."""
+        import torch
+
+        whole = io.BytesIO()
+        torch.save(content, whole)
+        data = whole.getvalue()
+        stream.write(data[: len(data) // 2])
+        stream.flush()
+        self._tell()
+        stream.write(data[len(data) // 2 :])
+
+
+def hitting(hits: list[Any], tell: Callable[[str], None]) -> Callable[[str], None]:
+    """A report of events that also sends the signals of `hits` to this process."""
+    left = [(list(events), signal.Signals[name]) for events, name in hits]
+
+    def report(event: str) -> None:
+        tell(event)
+        if left and event == left[0][0][0]:
+            left[0][0].pop(0)
+            if not left[0][0]:
+                os.kill(os.getpid(), left.pop(0)[1])
+
+    return report
 
 
 def composed(words: tuple[str, ...]) -> dict[str, Any]:
@@ -54,7 +108,7 @@ def composed(words: tuple[str, ...]) -> dict[str, Any]:
     return completed(COMMAND, compose(COMMAND.config, words, conf_dir()))
 
 
-def child(order: dict[str, Any], plain: dict[str, Any] | None, pipe: int) -> None:
+def child(order: dict[str, Any], plain: dict[str, Any] | None, pipe: int, hits: list[Any]) -> None:
     """Run the command, or its work for a configuration; never returns."""
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
@@ -64,7 +118,7 @@ def child(order: dict[str, Any], plain: dict[str, Any] | None, pipe: int) -> Non
         from spacecast.app.cli import interruptible, run_command
         from spacecast.app.train import COMMAND
 
-        spy(lambda event: os.write(pipe, f"{event}\n".encode()) and None)
+        spy(hitting(hits, lambda event: os.write(pipe, f"{event}\n".encode()) and None))
         if plain is None:
             run_command(COMMAND, order["words"])
         logging.basicConfig(level=logging.INFO)
@@ -99,16 +153,11 @@ def start(order: dict[str, Any]) -> dict[str, Any]:
             os.close(reader)
             if devices > 1:
                 join(rank, devices, port)
-            child(order, plain, writer if rank == 0 else os.open(os.devnull, os.O_WRONLY))
+            hits = order.get("hits", []) if rank == devices - 1 else []
+            child(order, plain, writer if rank == 0 else os.open(os.devnull, os.O_WRONLY), hits)
     os.close(writer)
-    hits, events = list(order.get("hits", [])), []
     with os.fdopen(reader) as lines:
-        for line in lines:
-            events.append(line.strip())
-            if hits and events[-1] == hits[0][0]:
-                time.sleep(hits[0][1])
-                os.kill(pids[-1], signal.Signals[hits[0][2]])
-                hits.pop(0)
+        events = [line.strip() for line in lines]
     codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
     return {"code": codes[0], "codes": codes, "events": events}
 
@@ -119,7 +168,7 @@ def together(order: dict[str, Any]) -> dict[str, Any]:
     for plain in plains:
         pids.append(os.fork())
         if pids[-1] == 0:
-            child(order, plain, os.open(os.devnull, os.O_WRONLY))
+            child(order, plain, os.open(os.devnull, os.O_WRONLY), [])
     return {"codes": [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]}
 
 

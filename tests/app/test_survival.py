@@ -18,7 +18,7 @@ Starter = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
-    """starter(words, hits=[(event, seconds, signal)]) -> exit code and events."""
+    """starter(words, hits=[([event, event after it], signal)]) -> exit code and events."""
     folder = tmp_path_factory.mktemp("starter")
     script = Path(__file__).with_name("starter.py")
     options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -76,6 +76,10 @@ def assert_same_end(folder: Path, one: str, other: str) -> None:
     assert (folder / one / "scores.csv").read_bytes() == (folder / other / "scores.csv").read_bytes()
 
 
+# Where a kill comes: at the start of a step, after it, and at each stage of writing its checkpoint.
+MOMENTS = ([], ["stepped"], ["save"], ["half"], ["written"], ["in place"], ["saved"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_killed_at_any_moment_it_ends_with_the_same_weights(model, starter, small):
@@ -87,11 +91,16 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(model, starter, smal
 
     draw = random.Random(model)
     one_each = [epoch * BATCHES + draw.randrange(BATCHES) for epoch in range(EPOCHS)]
-    moments = sorted([*one_each, *draw.sample([step for step in range(len(steps)) if step not in one_each], 3)])
+    steps = sorted([*one_each, *draw.sample([step for step in range(len(steps)) if step not in one_each], 3)])
+    kinds = [*MOMENTS, *draw.choices(MOMENTS, k=len(steps) - len(MOMENTS) - 1)]
+    draw.shuffle(kinds)
+    epochs = [step // BATCHES for step in steps]
+    kinds.insert(draw.choice([epochs.index(epoch + 1) - 1 for epoch in range(EPOCHS - 1)]), ["validate"])
     words = words_of(small, model, f"{model}_killed")
-    for moment in moments:
-        result = starter(words, [(f"batch {moment}", draw.uniform(0, 0.06), "SIGKILL")], direct=True)
-        assert result["code"] == -9, result["log"]
+    for step, kind in zip(steps, kinds, strict=True):
+        then = [f"stepped {step}" if event == "stepped" else event for event in kind]
+        result = starter(words, [([f"batch {step}", *then], "SIGKILL")], direct=True)
+        assert result["code"] == -9, (step, kind, result["log"])
     result = starter(words, direct=True)
     assert result["code"] == 0, result["log"]
     assert "going on from" in result["log"]
@@ -123,7 +132,7 @@ def test_signals_save_and_end_with_75_and_the_same_command_goes_on(starter, smal
     moments = [("batch 1", "SIGTERM"), ("batch 3", "SIGINT"), ("validate", "SIGUSR1"), ("score", "SIGUSR2")]
     runs = set()
     for number, (event, name) in enumerate(moments):
-        result = starter(words, [(event, 0.0, name)], direct=number > 0)
+        result = starter(words, [([event], name)], direct=number > 0)
         assert result["code"] == 75, result["log"]
         assert f"interrupted by {name}; the same command with paths.run_dir=" in result["log"]
         run, steps = tracked_run(result["folder"], "signals")
@@ -159,9 +168,9 @@ def test_eight_runs_at_once_on_a_fresh_store_lose_nothing(starter, small):
 @pytest.mark.slow
 def test_signals_outside_of_training_and_twice_end_at_once(starter, small):
     words = words_of(small, "graph_fm", "outside")
-    result = starter(words, [("data", 0.0, "SIGTERM")])
+    result = starter(words, [(["data"], "SIGTERM")])
     assert result["code"] == 75, result["log"]
-    result = starter(words, [("batch 0", 0.0, "SIGINT"), ("save", 0.0, "SIGINT")])
+    result = starter(words, [(["batch 0"], "SIGINT"), (["save"], "SIGINT")])
     assert result["code"] == 130, result["log"]
     assert not list((result["folder"] / "outside" / "checkpoints").glob(".*"))
 
@@ -183,7 +192,7 @@ def test_two_devices_train_like_one_and_go_on_after_a_signal_to_one_of_them(star
     assert {path.name for path in (folder / "one").iterdir()} == {path.name for path in (folder / "two").iterdir()}
 
     interrupted = [*words, "trainer.devices=2", "paths.run_dir=interrupted"]
-    result = starter(interrupted, [("batch 2", 0.0, "SIGTERM")], direct=True)
+    result = starter(interrupted, [(["batch 2"], "SIGTERM")], direct=True)
     assert result["codes"] == [75, 0], result["log"]
     assert starter(interrupted, direct=True)["codes"] == [0, 0]
     assert_same_end(folder, "two", "interrupted")
@@ -210,7 +219,7 @@ def test_resume_goes_on_in_another_folder_and_init_from_starts_anew(starter, sma
     assert "batch 3" not in resumed["events"]
     assert_same_end(whole["folder"], "whole", "resumed")
 
-    start = starter([*longer, "paths.run_dir=started", "init_from=first"], [("batch 0", 0.0, "SIGTERM")], direct=True)
+    start = starter([*longer, "paths.run_dir=started", "init_from=first"], [(["batch 0"], "SIGTERM")], direct=True)
     assert (start["code"], "batch 0" in start["events"]) == (75, True), start["log"]
     assert "weights of " in start["log"]
     again = starter([*longer, "paths.run_dir=started", "init_from=first", "resume=null"], direct=True)

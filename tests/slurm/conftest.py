@@ -18,6 +18,7 @@ from spacecast.launch.progress import progress, settled
 from spacecast.launch.status import read_status
 
 HERE = Path(__file__).parent
+LONGEST = 1200.0  # seconds; only ends a test that hangs
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,29 +34,40 @@ def slurm() -> None:
     """Skip where no sandbox answers. A Slurm with users of its own is left alone."""
     if "slurm-sandbox" not in os.environ.get("SLURM_CONF", "") or shutil.which("sinfo") is None:
         pytest.skip("no Slurm sandbox: `make test-slurm` brings one up")
-    if subprocess.run(["sinfo", "-h"], capture_output=True, timeout=20, check=False).returncode:
+    if subprocess.run(["sinfo", "-h"], capture_output=True, timeout=120, check=False).returncode:
         pytest.skip("the Slurm sandbox does not answer: scripts/slurm_sandbox.sh status")
 
 
-MODEL = '''"""A model of the user's own, that takes its time: what it computes does not depend on `seconds`."""
+MODEL = '''"""A model of the user's own, whose training waits for the test; it computes what ours does."""
 
 import time
+from pathlib import Path
 
 from spacecast.models.encode_process_decode import EncodeProcessDecode
+from spacecast.training.interruption import current
 
 
-def build(seconds, fails=False, **keywords):
+def build(gate=None, fails=False, **keywords):
     model = EncodeProcessDecode(**keywords)
-    prepare = model.prepare
+    prepare, steps = model.prepare, []
 
-    def slowly():
-        time.sleep(seconds)
-        if fails and model.training:
-            raise ArithmeticError("the model is\\nbroken")
+    def held():
+        if model.training:
+            if fails:
+                raise ArithmeticError("the model is\\nbroken")
+            steps.append(1)
+            if gate is not None and len(steps) > 5:
+                wait(Path(gate))
         return prepare()
 
-    model.prepare = slowly
+    model.prepare = held
     return model
+
+
+def wait(gate):
+    gate.with_suffix(".here").touch()
+    while not gate.with_suffix(".open").exists() and not (current().save or current().leave):
+        time.sleep(0.05)
 '''
 
 DATA = {"nx": 48, "nz": 32, "frames": 30, "cadence": 15.0, "spinup_coarse": 0.0, "spinup_fine": 0.0}
@@ -104,16 +116,28 @@ class Cluster:
         """States of all runs, as `spacecast-sweep status` sees them."""
         return [each.state for each in progress(Sweep.read(self.root / name))]
 
-    def wait(self, what: Callable[[], bool], seconds: float) -> None:
+    def hold(self, name: str, *words: str) -> None:
+        """Train until the second epoch has begun; there the run waits for `release`, or for a signal."""
+        assert self.train(name, f"model.gate={self.root / name}.gate", *words) == 0
+
+    def is_held(self, name: str) -> bool:
+        """Whether the run has come so far; it trains no further by itself, however fast the machine is."""
+        return (self.root / name).with_suffix(".here").exists()
+
+    def release(self, name: str) -> None:
+        """Let the run, and what will be started of it, train to its end."""
+        (self.root / name).with_suffix(".open").touch()
+
+    def wait(self, what: Callable[[], bool], seconds: float = LONGEST) -> None:
         """Until something is so."""
         end = time.monotonic() + seconds
         while not what():
             if time.monotonic() > end:
                 logs = [path.read_text()[-1500:] for path in self.root.glob("*/jobs/*_0_log.*")]
                 pytest.fail("still not so after " + f"{seconds} s\n" + "\n".join(logs))
-            time.sleep(1)
+            time.sleep(0.5)
 
-    def finish(self, name: str, seconds: float = 600) -> None:
+    def finish(self, name: str, seconds: float = LONGEST) -> None:
         """Wait for the end of every run of a sweep; all have finished then."""
         self.wait(lambda: settled(progress(Sweep.read(self.root / name))), seconds)
         assert set(self.states(name)) == {"finished"}, [self.status(name), self.states(name)]
@@ -129,7 +153,7 @@ class Cluster:
 
 @pytest.fixture(scope="session")
 def cluster(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Small data, a small model that waits at each step, and the commands."""
+    """Small data, a small model, and the commands."""
     from spacecast.data.prepare import prepare
     from spacecast.simulation import generate
     from spacecast.tracking.store import ensure_store
@@ -137,14 +161,14 @@ def cluster(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
     root = tmp_path_factory.mktemp("cluster")
     generate(root / "data" / "magnetosphere", "tiny", densities=[1.0], seed=3, processes=1, **DATA)
     prepare(root / "data" / "magnetosphere")
-    (root / "slow_model.py").write_text(MODEL)
+    (root / "gated_model.py").write_text(MODEL)
     ensure_store(f"sqlite:///{root}/mlflow.db")
     words = [
         "launcher=slurm", "launcher.hours=0.2", "launcher.signal_seconds=30", f"paths.data_dir={root / 'data'}",
         "simulation.preset=tiny", "simulation.densities=[1.0]", "simulation.seed=3",
         *(f"+simulation.{name}={value}" for name, value in DATA.items()),
-        "trainer=cpu", "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "model._target_=slow_model.build",
-        "+model.seconds=0", "model.hidden_dim=8", "model.processor_layers=1", "data.batch_size=4", "data.val_steps=2",
+        "trainer=cpu", "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "model._target_=gated_model.build",
+        "+model.gate=null", "model.hidden_dim=8", "model.processor_layers=1", "data.batch_size=4", "data.val_steps=2",
         "data.limit_windows=16", "schedule.rollout_steps=2", "evaluation.steps=2", "evaluation.examples=0",
         f"logger.tracking_uri=sqlite:///{root}/mlflow.db", "logger.system_metrics_seconds=0",
     ]  # fmt: skip
@@ -155,4 +179,4 @@ def cluster(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
         patch.syspath_prepend(root)
         patch.chdir(root)
         yield Cluster(root, words)
-    subprocess.run(["scancel", "--user", getpass.getuser()], timeout=60, check=False)
+    subprocess.run(["scancel", "--user", getpass.getuser()], timeout=300, check=False)
