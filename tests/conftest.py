@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,11 @@ from spacecast.core.spec import DataSpec, FeatureSpec
 STATE = ("Bx", "By", "Bz", "Ex", "Ey", "Ez", "vx", "vy", "vz", "rho", "P", "T")
 UNITS = ("nT",) * 3 + ("mV/m",) * 3 + ("km/s",) * 3 + ("1/cm3", "nPa", "MK")
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# How long an example takes says something of the machine only.
+TOO_SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("any-machine", deadline=None, suppress_health_check=TOO_SLOW)
+hypothesis.settings.load_profile("any-machine")
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ FIND = "from spacecast.app.compose import conf_dir; print(conf_dir())"
 
 
 def _run(command: list, **options) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, **options)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -64,7 +64,7 @@ def test_blocks_marked_bash_and_python_run_as_they_stand(tmp_path):
     for block in runnable:
         program = ["bash", "-eu", "-c"] if block.language == "bash" else [sys.executable, "-c"]
         done = subprocess.run(
-            [*program, block.text], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+            [*program, block.text], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1200
         )
         assert done.returncode == 0, f"{block.text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     for name in ("config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "scores.csv", "train.log"):

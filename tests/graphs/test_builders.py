@@ -1,6 +1,6 @@
 """The default recipe: geometry by formula and by brute force."""
 
-import time
+import sys
 
 import numpy as np
 import pytest
@@ -219,11 +219,28 @@ def test_impossible_meshes_are_refused(plane, options, words):
         MeshGraphBuilder(**options).build(plane())
 
 
-def test_real_size_takes_seconds(real_grid):
-    start = time.perf_counter()
+def calls_of(grid) -> int:
+    """How many functions building a graph calls, those in C included."""
+    count = 0
+
+    def tell(_, event: str, __) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(tell)
+    try:
+        MeshGraphBuilder("hierarchical", levels=3).build(grid)
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def test_a_graph_of_real_size_is_built_with_arrays_and_not_node_by_node(real_grid, plane):
     graph = MeshGraphBuilder("hierarchical", levels=3).build(real_grid)
-    seconds = time.perf_counter() - start
     validate(graph, real_grid)
     assert graph.levels[0].num_nodes > 25_000
     assert graph.mesh_to_grid.num_edges == 4 * real_grid.num_nodes
-    assert seconds < 30  # about 2 s on an idle machine
+    small = plane()
+    assert real_grid.num_nodes > 50 * small.num_nodes
+    assert calls_of(real_grid) < 1.5 * calls_of(small)

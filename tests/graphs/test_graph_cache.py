@@ -113,7 +113,7 @@ def test_processes_at_once_agree(tmp_path):
     workers = [context.Process(target=_work, args=(str(tmp_path), results)) for _ in range(4)]
     for worker in workers:
         worker.start()
-    hashes = {results.get(timeout=60) for _ in workers}
+    hashes = {results.get(timeout=600) for _ in workers}
     for worker in workers:
         worker.join()
     assert len(hashes) == 1

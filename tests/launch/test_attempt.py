@@ -18,7 +18,7 @@ from spacecast.launch.status import read_status, write_status
 
 CONF = Path(__file__).parents[2] / "conf"
 WORK = '''
-import signal, sys, time
+import os, signal, sys
 from pathlib import Path
 
 def count(command, run_dir):
@@ -29,7 +29,7 @@ def endless(command, run_dir):
     count(command, run_dir)
     signal.signal(signal.SIGUSR2, lambda *_: sys.exit(75))
     if len((Path(run_dir) / "calls").read_text().splitlines()) < 2:
-        time.sleep(100)
+        os.kill(os.getpid(), signal.SIGUSR2)
 
 def broken(command, run_dir):
     raise ArithmeticError("no\\\\nway")
@@ -77,15 +77,21 @@ def test_an_error_before_the_run_could_say_so_is_recorded(folder):
     assert status["error"].startswith("AttributeError")
 
 
-@pytest.mark.slow
 def test_the_warning_of_the_time_limit_restarts_it(folder):
-    status = perform(folder, "endless", hours=1 / 60, signal_seconds=45)
+    status = perform(folder, "endless")
     assert (status["restarts"], calls(folder)) == (1, 2)
 
 
-@pytest.mark.slow
+def test_the_warning_comes_as_long_before_the_time_limit_as_asked(folder, monkeypatch):
+    """The watcher of submitit counts by itself; it must be told the numbers."""
+    asked = {}
+    monkeypatch.setattr("submitit.LocalExecutor.update_parameters", lambda _, **keywords: asked.update(keywords))
+    perform(folder, "count", hours=1.5, signal_seconds=45)
+    assert (asked["timeout_min"], asked["signal_delay_s"]) == (90, 45)
+
+
 def test_restarts_are_bounded(folder):
-    status = perform(folder, "endless", most=0, hours=1 / 60, signal_seconds=45)
+    status = perform(folder, "endless", most=0)
     assert calls(folder) == 1
     assert (status["state"], status["error"]) == ("failed", "restarted 1 times, launcher.max_restarts=0")
 
@@ -119,7 +125,7 @@ def test_a_signal_during_the_imports_waits(tmp_path):
     )
     command = [sys.executable, start.__file__, "-u", "-m", "slow_start", "word"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert (done.returncode, done.stdout) == (7, "still here ['word']\n")
     assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
 

@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -92,9 +90,15 @@ def test_a_folder_that_is_removed_meanwhile_does_no_harm(tmp_path):
     assert not folder.exists()
 
 
-def test_a_job_waits_for_the_one_before(holder, tmp_path):
+def test_a_job_waits_for_the_one_before(holder, tmp_path, monkeypatch):
     process, _, _ = holder()
-    threading.Timer(1.0, process.kill).start()
-    before = time.monotonic()
-    with locked(tmp_path, patience=60):
-        assert 0.5 < time.monotonic() - before < 30
+    waits = []
+
+    def meanwhile(seconds: float) -> None:
+        waits.append(seconds)
+        process.kill()
+        process.wait()
+
+    monkeypatch.setattr("spacecast.launch.lock.time.sleep", meanwhile)
+    with locked(tmp_path, patience=600):
+        assert len(waits) == 1

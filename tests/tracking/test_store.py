@@ -158,7 +158,7 @@ def test_eight_processes_on_a_fresh_store_lose_nothing(tmp_path):
     """Left to MLflow, processes that create one store together break it for good."""
     uri, steps = f"sqlite:///{tmp_path}/mlflow.db", 1000
     command = [sys.executable, str(Path(__file__).with_name("writers.py")), uri, "8", str(steps)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1200)
     assert json.loads(done.stdout) == [0] * 8, done.stderr
     assert "wait in tracking.jsonl" not in done.stderr
     client = _client(uri)
