@@ -22,8 +22,11 @@ def weights(cluster, name: str) -> dict[str, torch.Tensor]:
     return load_checkpoint(cluster.root / name / "0" / "checkpoints" / "last.ckpt")["state_dict"]
 
 
-def is_running(cluster, name: str) -> bool:
-    return "JobState=RUNNING" in slurm_state(cluster.job(name))
+def finish_after_restart(cluster, name: str) -> None:
+    """What started again has ended the process that was held: only then there is nobody else to be released."""
+    cluster.wait(lambda: cluster.status(name).get("restarts", 0) >= 1)
+    cluster.release(name)
+    cluster.finish(name)
 
 
 def slurm(*words: str) -> None:
@@ -40,8 +43,7 @@ def preempted(cluster):
     cluster.wait(lambda: cluster.is_held("preempted"))
     node = slurm_state(cluster.job("preempted")).partition(" NodeList=")[2].partition(" ")[0]
     slurm("sbatch", "-p", "urgent", "-w", node, "--exclusive", "-o", "/dev/null", "--wrap", "true")
-    cluster.wait(lambda: not is_running(cluster, "preempted"))
-    cluster.release("preempted")
+    cluster.wait(lambda: "JobState=RUNNING" not in slurm_state(cluster.job("preempted")))
     return "preempted"
 
 
@@ -69,8 +71,6 @@ def requeued(cluster, limited, cancelled):
     cluster.hold("requeued", "seed=1")
     cluster.wait(lambda: cluster.is_held("requeued"))
     slurm("scontrol", "requeue", cluster.job("requeued"))
-    cluster.wait(lambda: not is_running(cluster, "requeued"))
-    cluster.release("requeued")
     return "requeued"
 
 
@@ -150,8 +150,7 @@ def test_what_can_never_start_is_refused_at_once(cluster, capsys):
 @pytest.mark.parametrize("what", ["preempted", "requeued"])
 def test_a_job_that_is_started_again_goes_on(cluster, request, what):
     name = request.getfixturevalue(what)
-    cluster.finish(name)
-    assert cluster.status(name)["restarts"] >= 1
+    finish_after_restart(cluster, name)
     assert len(cluster.tracked(name)) == 1
     assert "going on from" in (cluster.root / name / "0/train.log").read_text()
 
@@ -160,8 +159,7 @@ def test_a_job_that_hits_its_time_limit_goes_on(cluster, limited):
     cluster.wait(lambda: cluster.status(limited).get("restarts", 0) >= 1)
     longer = ["scontrol", "update", f"JobId={cluster.job(limited)}", "TimeLimit=30"]  # enough for any machine
     subprocess.run(longer, timeout=300, check=False)  # a fast one may have finished
-    cluster.release(limited)
-    cluster.finish(limited)
+    finish_after_restart(cluster, limited)
     assert [run.info.status for run in cluster.tracked(limited)] == ["FINISHED"]
 
 
