@@ -1,8 +1,10 @@
 """Datastores and losses of a user's own: one Python file and one YAML file, found by --config-dir alone."""
 
+import importlib.util
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore
+from spacecast.core.spec import DataSpec
 from spacecast.data.contract import check_datastore, members
 from spacecast.data.inspection import inspect
 
@@ -91,6 +94,15 @@ def test_a_missing_member_is_named(waves, member):
         check_datastore(Part())
 
 
+def spec_of_waves() -> DataSpec:
+    """Of the datastore, whose module is not importable when tests are collected."""
+    loader = importlib.util.spec_from_file_location("waves_for_facts", FOLDER / "waves.py")
+    module = importlib.util.module_from_spec(loader)
+    loader.loader.exec_module(module)
+    return module.Waves().spec
+
+
+SPEC = spec_of_waves()
 FAULTS = {
     "runs that are numbers": ({"train_runs": (1, 2)}, r"train_runs is \(1, 2\), not a tuple of names"),
     "one run as text": ({"holdout_runs": "late"}, r"holdout_runs is 'late'"),
@@ -103,6 +115,12 @@ FAULTS = {
     ),
     "whole planes": ({"read_state": lambda *_: np.zeros((2, 14, 12, 2), np.float32)}, r"of shape \(2, 14, 12, 2\)"),
     "a list": ({"read_state": lambda *_: [1]}, "read_state gives a list"),
+    "a scale of zero": (
+        {"spec": replace(SPEC, diff_std=np.array([1.0, 0.0], np.float32))},
+        r"spec.diff_std is \[1\. 0\.\], not positive everywhere",
+    ),
+    "a boundary of numbers": ({"spec": replace(SPEC, boundary=np.zeros(164))}, "spec.boundary is float64 of shape"),
+    "statics of planes": ({"spec": replace(SPEC, static_values=np.zeros((14, 12)))}, "spec.static_values is float64"),
     "no forcing": ({"read_forcing": lambda *_: None}, "read_forcing gives a NoneType"),
     "seconds for times": ({"times": lambda *_: np.arange(20.0)}, r"times gives float64 of shape \(20,\)"),
 }
@@ -126,6 +144,19 @@ def test_a_datastore_without_a_member_ends_a_command_in_one_line(run, workplace)
     result = run("spacecast-train", "--config-dir", "own", "datastore=waves", *TINY)
     assert result.code == 2
     assert "datastore: waves.Waves has no read_forcing" in result.line
+
+
+def test_data_that_are_only_scored_need_no_training_split(waves, monkeypatch):
+    store = waves.Waves()
+    count = store.num_frames
+
+    def num_frames(run, split):
+        if split == "train":
+            raise UserError("there is no split 'train'")
+        return count(run, split)
+
+    store.num_frames = num_frames
+    check_datastore(store)
 
 
 def test_inspection_finds_faults_in_any_datastore(waves):

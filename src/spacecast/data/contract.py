@@ -1,6 +1,7 @@
 """Holds a datastore against `core.protocols.Datastore`, so that a fault in a user's own is named where it lies."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
 
-SPLIT = "train"  # every training run has it
+SPLITS = ("train", "val", "test")
 
 
 def members() -> list[str]:
@@ -19,7 +20,7 @@ def members() -> list[str]:
 
 
 def check_datastore(datastore: Any) -> None:
-    """Look for all members, the types of the facts, and the shapes of the first frames of training.
+    """Look for all members, the types of the facts, and the shapes of the first frames.
 
     Raises:
         UserError: the first fault.
@@ -45,7 +46,7 @@ def _faults(datastore: Datastore) -> Iterator[str]:
         yield "train_runs is empty"
     yield from _faults_of_spec(datastore.spec)
     run = datastore.train_runs[0]
-    frames = datastore.num_frames(run, SPLIT)
+    split, frames = _first_split(datastore, run)
     if not isinstance(frames, (int, np.integer)):
         yield f"num_frames gives {frames!r}, not a whole number"
     count, nodes = min(2, int(frames)), datastore.spec.num_nodes
@@ -53,14 +54,22 @@ def _faults(datastore: Datastore) -> Iterator[str]:
         start = getattr(datastore, "forcing_past", 0) if method == "read_forcing" else 0
         if start + count + getattr(datastore, "forcing_future", 0) > frames:
             continue
-        values = getattr(datastore, method)(run, SPLIT, start, start + count)
+        values = getattr(datastore, method)(run, split, start, start + count)
         shape = (count, nodes, size)
         if not isinstance(values, np.ndarray) or values.dtype != np.float32 or values.shape != shape:
             yield f"{method} gives {_described(values)}, not float32 of shape {shape} (frame, node, variable)"
-    times = datastore.times(run, SPLIT)
+    times = datastore.times(run, split)
     kind = np.issubdtype(getattr(times, "dtype", object), np.datetime64)
     if not kind or times.shape != (frames,):
         yield f"times gives {_described(times)}, not datetime64 of shape {(int(frames),)}"
+
+
+def _first_split(datastore: Datastore, run: str) -> tuple[str, Any]:
+    """A split of a run and its number of frames; data that are only scored may have no `train`."""
+    for split in SPLITS:
+        with suppress(UserError):
+            return split, datastore.num_frames(run, split)
+    return SPLITS[0], datastore.num_frames(run, SPLITS[0])
 
 
 def _faults_of_spec(spec: DataSpec) -> Iterator[str]:
@@ -77,8 +86,8 @@ def _faults_of_spec(spec: DataSpec) -> Iterator[str]:
             yield f"spec.{name} is {_described(values)}, not an array of shape {shape}"
     if spec.boundary.dtype != bool:
         yield f"spec.boundary is {_described(spec.boundary)}, not of bool"
-    scales = {"state.std": spec.state.std, "diff_std": spec.diff_std, "forcing.std": spec.forcing.std}
-    for name, values in scales.items():
+    scales = {f"{name}.std": getattr(spec, name).std for name in ("state", "static", "forcing")}
+    for name, values in {**scales, "diff_std": spec.diff_std}.items():
         if not (np.isfinite(values) & (values > 0)).all():
             yield f"spec.{name} is {values}, not positive everywhere"
 

@@ -24,8 +24,8 @@ def content_hash(store: Path, root: Path | None = None) -> str:
     """Hash of every file of a store, names and bytes: any edit changes it, a copy elsewhere has the same.
 
     Left out are the attributes of the group, which say when and from what it was made, and hidden files. Reading all
-    bytes takes about a second per gigabyte, so the result is kept in `.spacecast` with names, sizes and times of all
-    files, and computed again when one of them differs, or where that folder cannot be written to.
+    bytes takes one to three seconds per gigabyte, so the result is kept in `.spacecast` with names, sizes and times of
+    all files, and computed again when one of them differs, or where that folder cannot be written to.
 
     Args:
         store: folder of the zarr store.

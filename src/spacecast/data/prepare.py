@@ -112,7 +112,7 @@ def _job(root: Path, name: str, overwrite: bool, trusted: Sequence[str]) -> dict
     if not source.exists():
         if target.exists():
             return None
-        raise UserError(f"{label}: {source} does not exist; {nearest(name, _all_runs(root))}")
+        raise UserError(f"{label}: {root} holds neither raw nor prepared data of it; {nearest(name, _all_runs(root))}")
     target = source.with_suffix(".zarr")
     config = _read_config(source, label)
     raw = {entry: _locate(root, str(each["path"])) for entry, each in config["inputs"].items()}
