@@ -227,6 +227,21 @@ def test_every_member_of_every_group_is_known_for_its_own_section():
             trust.check({file.parent.name: section}, str(file))
 
 
+NO_SECTIONS = ("/etc", "", "..", "*", "**", "**x", "mode?", "mod[e]l", "../own/model", "model/../model", 5000 * "x")
+
+
+@pytest.mark.parametrize("section", NO_SECTIONS)
+def test_the_name_of_a_section_is_no_pattern_of_paths(section, tmp_path):
+    """Nor does it lead to groups that somebody else has written."""
+    for folder in ("conf/model", "own/model"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.yaml").write_text("_target_: os.system\n")
+    trust = Trust(folders=(tmp_path / "conf",))
+    trust.check({"model": {"_target_": "os.system"}}, "x")
+    with pytest.raises(UserError, match="no configuration group names it"):
+        trust.check({section: {"_target_": "os.system"}}, "x")
+
+
 def test_only_what_is_used_is_looked_at(stored, composed, marker):
     """The logger and the trainer of somebody else's training are not those of the evaluation."""
     path = stored(lambda config: (put("logger", CALL)(config), put("trainer", CALL)(config)))

@@ -210,10 +210,14 @@ def _names(value: Any, where: str = "") -> list[Any]:
 
 @lru_cache(maxsize=256)
 def _names_in(folder: Path, section: str) -> frozenset[str]:
-    """Targets that the files of a configuration folder name for a section; files that are no YAML name none."""
+    """Targets that the files of a configuration folder name for a section; files that are no YAML name none.
+
+    The name of the section comes out of a file as well, so it is compared with those of groups, never searched for.
+    """
     found: set[str] = set()
-    for file in sorted(folder.glob(f"{section}/**/*.yaml")):
-        found.update(map(str, _names(_read(file))))
+    for file in sorted(folder.glob("*/**/*.yaml")):
+        if file.relative_to(folder).parts[0] == section:
+            found.update(map(str, _names(_read(file))))
     for file in sorted(path for pattern in MIXED for path in folder.glob(pattern)):
         content = _read(file)
         found.update(map(str, _names(content.get(section) if isinstance(content, Mapping) else None)))
@@ -245,7 +249,8 @@ def _is_optimizer(target: str) -> bool:
 
 def _refusal(section: str, where: str, target: str) -> str:
     """Why a target is not called, and what to type if it should be."""
-    text = f"{where}._target_={target[:100]!r} is not called, for no configuration group names it for {section!r}"
+    found = f"{where}._target_={target[:100]!r} is not called"
+    text = f"{found}, for no configuration group names it for {shown(section)!r}"
     if not _is_name(target):
         return text
     return f"{text}; if you know and trust that code, add trust={target.rpartition('.')[0] or target}"
