@@ -64,7 +64,7 @@ FAULTS = {
     ),
     "damaged chunk": (
         lambda r: (r / RUN / "state/c/0/4/0").write_bytes(b"\x02\x01" * 40),
-        r"run 2: frames .* cannot be decoded",
+        r"run 2: .*state/c/0/4/0 is damaged: it has 80 bytes, not \d+; download or write it again",
     ),
     "NaN outside the mask": (
         state_value(3, 7, np.nan),

@@ -1,16 +1,13 @@
-"""What lies on disk: axis names and missing chunks of zarr arrays (formats 2 and 3), folders, temporary names."""
+"""What lies on disk: axis names of zarr arrays (formats 2 and 3), folders, temporary names."""
 
 import fcntl
 import itertools
-import math
 import os
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import xarray as xr
 import zarr
 from numcodecs import registry
 
@@ -24,51 +21,6 @@ def axis_names(array: zarr.Array) -> tuple[str, ...]:
     """Names of the axes: `dimension_names` in format 3, the attribute `_ARRAY_DIMENSIONS` in format 2."""
     names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
     return tuple(str(name) for name in names) if names else ()
-
-
-def stored_chunks(array: zarr.Array) -> tuple[int, ...]:
-    """Shape of what one file holds: a shard where there are shards, else a chunk."""
-    return tuple(getattr(array, "shards", None) or array.chunks)
-
-
-def missing_chunks(array: zarr.Array, folder: Path) -> list[tuple[slice, ...]]:
-    """Regions of an array whose file is absent or empty, which zarr would silently read as the fill value.
-
-    Args:
-        array: an array of a local store.
-        folder: the folder of the array.
-
-    """
-    chunks = stored_chunks(array)
-    counts = [math.ceil(size / chunk) for size, chunk in zip(array.shape, chunks, strict=True)]
-    missing = []
-    for place in itertools.product(*map(range, counts)):
-        try:
-            size = (folder / array.metadata.encode_chunk_key(place)).stat().st_size
-        except OSError:
-            size = 0
-        if not size:
-            missing.append(tuple(slice(i * chunk, (i + 1) * chunk) for i, chunk in zip(place, chunks, strict=True)))
-    return missing
-
-
-def open_dataset(path: Path, label: str, advice: str) -> xr.Dataset:
-    """Open a zarr store lazily and without dask.
-
-    Args:
-        path: folder of the store.
-        label: what it is, for the error.
-        advice: what to do when it cannot be opened, for the error.
-
-    """
-    if not path.is_dir():
-        raise UserError(f"{label}: {path} does not exist; {advice}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return xr.open_zarr(path, chunks=None, decode_timedelta=False)
-    except (ValueError, KeyError, OSError, RuntimeError, TypeError) as error:
-        raise UserError(f"{label}: {path} is no complete zarr store ({first_line(error)}); {advice}") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -11,9 +11,10 @@ import xarray as xr
 import yaml
 
 from spacecast.core.errors import UserError
-from spacecast.data.chunks import natural_key, open_dataset, require_folder, write_text
+from spacecast.data.chunks import natural_key, require_folder, write_text
 from spacecast.data.marks import carries_mark
-from spacecast.data.splits import check_times
+from spacecast.data.raw import left_out, open_raw
+from spacecast.data.times import check_times
 
 HEADER = "# Written by spacecast-data, and again for a raw run of another time axis unless you delete this line.\n"
 STYLE: dict[str, Any] = {"sort_keys": False, "width": 120}
@@ -68,11 +69,6 @@ def find_runs(root: Path, suffix: str = "zarr") -> tuple[str, ...]:
 def find_raw_runs(root: Path) -> tuple[str, ...]:
     """Names of the raw runs `run_<name>.zarr` in a folder."""
     return tuple(sorted((path.stem.removeprefix("run_") for path in root.glob("run_*.zarr")), key=natural_key))
-
-
-def open_raw(path: Path, label: str) -> xr.Dataset:
-    """Open a raw store lazily, with a UserError that names it when it cannot be."""
-    return open_dataset(path, label, "simulate or download it again")
 
 
 def write_configs(
@@ -150,6 +146,36 @@ def stale_config(root: Path, run: str) -> bool:
         return False
 
 
+def read_config(path: Path, label: str) -> dict[str, Any]:
+    """The YAML with its times as text; mllam-data-prep fails on the dates that YAML makes of unquoted ones."""
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config["output"]["variables"], [entry["path"] for entry in config["inputs"].values()]
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, OSError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"{label}: {path} is no mllam-data-prep configuration ({type(error).__name__}: {text}); "
+            "correct it or delete it"
+        ) from error
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(entry) for key, entry in value.items()}
+        if isinstance(value, list):
+            return [plain(entry) for entry in value]
+        return value.isoformat() if hasattr(value, "isoformat") else value
+
+    result: dict[str, Any] = plain(config)
+    return result
+
+
+def locate(root: Path, path: str) -> Path | None:
+    """Raw data of a YAML: beside it, by the same path above it, or from the working folder."""
+    name = Path(path)
+    places = [name] if name.is_absolute() else [root / name, root / name.name, root.parent / name, Path.cwd() / name]
+    return next((place.resolve() for place in places if place.exists()), None)
+
+
 def _is_ours(path: Path) -> bool:
     """True when a configuration carries our first line."""
     return path.read_text(encoding="utf-8", errors="replace").startswith(HEADER.splitlines()[0])
@@ -159,7 +185,7 @@ def _span(times: np.ndarray) -> dict[str, str]:
     """Range of a time axis, with its step where that is whole seconds."""
     seconds = check_times(times, "time axis")
     times = times.astype("datetime64[ns]")
-    span = {"start": _text(times[0]), "end": _text(times[-1])}
+    span = {"start": _text(times[0], _whole(times)), "end": _text(times[-1], _whole(times))}
     return span | ({"step": f"PT{round(seconds)}S"} if seconds == round(seconds) else {})
 
 
@@ -193,7 +219,7 @@ def _run_config(root: Path, run: str, fractions: tuple[float, float, float]) -> 
     if "mask" not in static:
         raise UserError(f"{label}: static.zarr has no variable mask; add it (1 = space, 0 = inside Earth)")
     splits: dict[str, Any] = {
-        name: {"start": _text(times[a]), "end": _text(times[b - 1])}
+        name: {"start": _text(times[a], _whole(times)), "end": _text(times[b - 1], _whole(times))}
         for name, (a, b) in split_frames(times.size, fractions, label).items()
     }
     splits["train"]["compute_statistics"] = {
@@ -223,7 +249,7 @@ def _run_config(root: Path, run: str, fractions: tuple[float, float, float]) -> 
 
 def _variables(data: xr.Dataset, dims: set[str]) -> list[str]:
     """Variables with these dimensions, the usual ones in their usual order first (zarr keeps none)."""
-    names = {str(name) for name, values in data.data_vars.items() if set(values.dims) == dims}
+    names = set(map(str, data.data_vars)) - set(left_out(data, dims))
     return [*(name for name in ORDER if name in names), *sorted(names - set(ORDER))]
 
 
@@ -242,7 +268,14 @@ def _input(path: str, variables: list[str], target: str) -> dict[str, Any]:
     }
 
 
-def _text(time: np.datetime64) -> str:
-    """ISO time, to the second where that is exact."""
-    exact = time == time.astype("datetime64[s]")
-    return str(time.astype("datetime64[s]" if exact else "datetime64[ns]"))
+def _text(time: np.datetime64, whole: bool) -> str:
+    """ISO time: to the second where all times are whole seconds, else to the nanosecond.
+
+    A bound without decimals means the whole second, and with it several frames of a cadence below a second.
+    """
+    return str(time.astype("datetime64[s]" if whole else "datetime64[ns]"))
+
+
+def _whole(times: np.ndarray) -> bool:
+    """True when all times are whole seconds."""
+    return bool((times == times.astype("datetime64[s]")).all())

@@ -5,6 +5,7 @@ import xarray as xr
 
 from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
+from spacecast.data.units import check_length
 
 
 def plane_of(dataset: xr.Dataset, label: str) -> tuple[Grid, np.ndarray]:
@@ -17,6 +18,7 @@ def plane_of(dataset: xr.Dataset, label: str) -> tuple[Grid, np.ndarray]:
             )
         if not np.isfinite(dataset[name].values).all():
             raise UserError(f"{label}: coordinate {name!r} of grid_index is not finite; prepare again")
+        check_length(str(dataset[name].attrs.get("units", "")), f"{label}: coordinate {name!r} of grid_index")
     x, i = np.unique(dataset["x"].values.astype(np.float64), return_inverse=True)
     z, j = np.unique(dataset["z"].values.astype(np.float64), return_inverse=True)
     if max(np.ptp(x), np.ptp(z)) > 1e4:

@@ -1,6 +1,7 @@
 """Raw runs to training-ready ones with mllam-data-prep: quiet, atomic, only where something has changed."""
 
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -10,17 +11,29 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
 
 from spacecast.core.errors import UserError, nearest
+from spacecast.data.arrays import kind_of_file
 from spacecast.data.chunks import atomic_folder, chunk_files, held, leftovers, require_folder, writable
-from spacecast.data.configs import config_path, find_raw_runs, find_runs, prepared_path, stale_config, write_configs
+from spacecast.data.configs import (
+    config_path,
+    find_raw_runs,
+    find_runs,
+    locate,
+    prepared_path,
+    read_config,
+    stale_config,
+    write_configs,
+)
 from spacecast.data.marks import SourceMark
-from spacecast.data.raw import check_functions, check_input
+from spacecast.data.raw import Loader, check_functions, check_input, missing_marks, open_raw, tell_left_out
 from spacecast.data.statistics import Progress
 from spacecast.data.store import RunStore
 
@@ -71,7 +84,8 @@ def prepare(
             stale = [name for name in names if stale_config(root, name)]
             if stale:
                 write_configs(root, stale)
-            work = [job for name in names if (job := _job(root, name, overwrite, trusted)) is not None]
+            jobs = [job for name in names if (job := _job(root, name, overwrite, trusted)) is not None]
+            work = [_checked(job) for job in jobs]
             if work:
                 require_folder(root, write=True)
                 _carry_out(work, processes, progress)
@@ -108,14 +122,17 @@ def _job(root: Path, name: str, overwrite: bool, trusted: Sequence[str]) -> dict
     source, target = config_path(root, name), prepared_path(root, name)
     label = f"run {name}"
     if target.is_file():
-        raise UserError(f"{label}: {target} is a file where the prepared store goes; move it away")
+        plain = "a file where the prepared store goes; move it away"
+        raise UserError(f"{label}: {target} is {kind_of_file(target) if zipfile.is_zipfile(target) else plain}")
     if not source.exists():
         if target.exists():
             return None
+        if (raw_path := root / f"run_{name}.zarr").exists() or raw_path.is_symlink():
+            open_raw(raw_path, label)
         raise UserError(f"{label}: {root} holds neither raw nor prepared data of it; {nearest(name, _all_runs(root))}")
     target = source.with_suffix(".zarr")
-    config = _read_config(source, label)
-    raw = {entry: _locate(root, str(each["path"])) for entry, each in config["inputs"].items()}
+    config = read_config(source, label)
+    raw = {entry: locate(root, str(each["path"])) for entry, each in config["inputs"].items()}
     absent = [str(config["inputs"][entry]["path"]) for entry, found in raw.items() if found is None]
     mark = SourceMark(root, config, raw)
     if target.exists() and not overwrite and mark.is_of(target):
@@ -137,41 +154,18 @@ def _job(root: Path, name: str, overwrite: bool, trusted: Sequence[str]) -> dict
     output = config["output"]
     output["chunking"] = {"time": 1} | (output.get("chunking") or {})
     config["inputs"] = dict(sorted(config["inputs"].items(), key=lambda item: "time" not in item[1].get("dims", ())))
+    return {"name": name, "config": config, "target": target, "mark": mark}
+
+
+def _checked(job: dict[str, Any]) -> dict[str, Any]:
+    """A job whose raw data were checked, with its frames and bytes."""
     seen: dict[str, Any] = {}
-    for entry in config["inputs"].values():
+    inputs, label = job["config"]["inputs"], f"run {job['name']}"
+    for entry in inputs.values():
         check_input(entry, label, seen)
-    size = sum(path.stat().st_size for found in set(mark.raw.values()) for path in chunk_files(found))
-    return {"name": name, "config": config, "target": target, "mark": mark, "frames": seen["frames"], "bytes": size}
-
-
-def _read_config(path: Path, label: str) -> dict[str, Any]:
-    """The YAML with its times as text; mllam-data-prep fails on the dates that YAML makes of unquoted ones."""
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        config["output"]["variables"], [entry["path"] for entry in config["inputs"].values()]
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, OSError, UnicodeDecodeError) as error:
-        text = " ".join(str(error).split())[:160]
-        raise UserError(
-            f"{label}: {path} is no mllam-data-prep configuration ({type(error).__name__}: {text}); "
-            "correct it or delete it"
-        ) from error
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(entry) for key, entry in value.items()}
-        if isinstance(value, list):
-            return [plain(entry) for entry in value]
-        return value.isoformat() if hasattr(value, "isoformat") else value
-
-    result: dict[str, Any] = plain(config)
-    return result
-
-
-def _locate(root: Path, path: str) -> Path | None:
-    """Raw data of a YAML: beside it, by the same path above it, or from the working folder."""
-    name = Path(path)
-    places = [name] if name.is_absolute() else [root / name, root / name.name, root.parent / name, Path.cwd() / name]
-    return next((place.resolve() for place in places if place.exists()), None)
+    tell_left_out(inputs, label)
+    size = sum(path.stat().st_size for found in set(job["mark"].raw.values()) for path in chunk_files(found))
+    return {**job, "frames": seen["frames"], "bytes": size}
 
 
 def _carry_out(work: list[dict[str, Any]], processes: int | None, progress: Progress | None) -> None:
@@ -255,14 +249,15 @@ def run_mdp(config: dict[str, Any], folder: Path, marks: dict[str, Any], name: s
     from loguru import logger as loguru_logger
 
     loguru_logger.disable("mllam_data_prep")
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch:
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore")
-        from mllam_data_prep.create_dataset import create_dataset_zarr
-
+        library = importlib.import_module("mllam_data_prep.create_dataset")
+        axes = {axis for entry in config["inputs"].values() for axis in entry.get("dims", ())}
+        stack.enter_context(_replaced(library, "load_input_dataset", Loader(f"run {name}", axes)))
         path = Path(scratch) / "run.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         try:
-            create_dataset_zarr(fp_config=path, fp_zarr=folder)
+            library.create_dataset_zarr(fp_config=path, fp_zarr=folder)
             zarr.open_group(folder, mode="r+").attrs.update(marks)
         except Exception as error:  # (a foreign library may raise anything)
             cause = error.__cause__ or error
@@ -271,9 +266,24 @@ def run_mdp(config: dict[str, Any], folder: Path, marks: dict[str, Any], name: s
                 f"run {name}: mllam-data-prep could not prepare it ({type(cause).__name__}: {text}); "
                 f"correct vlasiator_run_{name}.yaml or the raw data"
             ) from error
-    store = RunStore(folder, name)
-    for frame in range(store.num_frames):
-        store.read("state", frame, frame + 1)
+    try:
+        store = RunStore(folder, name)
+        for frame in range(store.num_frames):
+            store.read("state", frame, frame + 1)
+    except UserError as error:
+        missing = missing_marks(config["inputs"].values(), f"run {name}")
+        raise UserError("; ".join(text for text in (str(error), missing) if text)) from error
+
+
+@contextlib.contextmanager
+def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
+    """Put another function into a module for a while."""
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
 
 
 def _frames_written(folder: Path) -> int:

@@ -1,17 +1,79 @@
-"""Checks of raw data before they are prepared, so that a fault is named where it lies."""
+"""Raw data as they are prepared: checked so that a fault is named where it lies, and in the form that every run has."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
+import xarray as xr
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.names import within
-from spacecast.data.chunks import axis_names, missing_chunks
-from spacecast.data.configs import open_raw
-from spacecast.data.splits import check_times
+from spacecast.data.absences import check_absent, fill_of, missing_chunks, per_frame, stored_chunks
+from spacecast.data.arrays import open_dataset, open_group
+from spacecast.data.chunks import axis_names
+from spacecast.data.encoding import encoding_of
+from spacecast.data.times import check_times, warn_deviation
+from spacecast.data.units import check_length
+
+logger = logging.getLogger(__name__)
+ADVICE = "simulate or download it again"
+AXES = ("time", "x", "z")
+ROUNDING = 1e-5
+"""Difference of coordinates, in cells, that is taken as rounding (float32 beside float64)."""
+
+
+def open_raw(path: Path, label: str, axes: Iterable[str] = AXES) -> xr.Dataset:
+    """Open a raw store lazily, decoded, cells in ascending order, without axes of length 1.
+
+    Args:
+        path: folder of the store.
+        label: what it is, for the error.
+        axes: those to keep even if they have length 1.
+
+    Raises:
+        UserError: when it cannot be opened, naming it.
+
+    """
+    data = open_dataset(path, label, ADVICE)
+    spare = [axis for axis, size in data.sizes.items() if size == 1 and axis not in {*AXES, *axes}]
+    data = data.squeeze(spare, drop=True)
+    for axis in ("x", "z"):
+        if axis in data.coords and data[axis].size > 1 and data[axis].values[0] > data[axis].values[-1]:
+            data = data.isel({axis: slice(None, None, -1)})
+    return data
+
+
+def left_out(data: xr.Dataset, axes: set[str]) -> dict[str, str]:
+    """Variables that cannot be prepared, and why.
+
+    Args:
+        data: an open raw store.
+        axes: what a variable needs.
+
+    """
+    reasons = {}
+    for name, values in data.data_vars.items():
+        if set(values.dims) != axes:
+            found = ", ".join(f"{axis} ({size})" for axis, size in values.sizes.items()) or "none"
+            reasons[str(name)] = f"axes {found}"
+        elif values.dtype.kind not in "biuf":
+            reasons[str(name)] = f"type {values.dtype}"
+    return reasons
+
+
+def tell_left_out(entries: Mapping[str, Mapping[str, Any]], label: str) -> None:
+    """Say in a warning which variables of the raw stores of a configuration are not prepared, and why."""
+    for path in dict.fromkeys(str(entry["path"]) for entry in entries.values()):
+        uses = [entry for entry in entries.values() if str(entry["path"]) == path]
+        taken = {str(name) for entry in uses for name in entry.get("variables") or ()}
+        data = open_raw(Path(path), label, uses[0].get("dims", ()))
+        why = left_out(data, set(uses[0].get("dims", ())))
+        rest = [f"{n} ({why.get(str(n), 'not in the YAML')})" for n in map(str, data.data_vars) if n not in taken]
+        if rest:
+            logger.warning("%s: left out of %s: %s", label, Path(path).name, "; ".join(sorted(rest)))
+
 
 DERIVE = tuple(
     f"mllam_data_prep.ops.derive_variable.{name}"
@@ -60,36 +122,117 @@ def check_input(entry: dict[str, Any], label: str, seen: dict[str, Any]) -> None
 
     """
     path, dims = Path(entry["path"]), list(entry.get("dims", ()))
-    data = open_raw(path, label)
-    group = zarr.open_group(path, mode="r")
-    for name in entry.get("variables") or ():
+    data = open_raw(path, label, dims)
+    names = [str(name) for name in entry.get("variables") or ()]
+    for name in names:
         if name not in data:
             raise UserError(f"{label}: {path.name} has no variable {name!r}; {nearest(name, map(str, data.data_vars))}")
-        array = group[name]
         if name in data.data_vars and set(data[name].dims) != set(dims):
             raise UserError(
                 f"{label}: {name} in {path.name} has dimensions {', '.join(map(str, data[name].dims))}, "
                 f"the configuration says {', '.join(dims)}"
             )
-        lost = missing_chunks(array, path / name)
-        if lost:
-            axes = axis_names(array)
-            where = f", first in frame {lost[0][axes.index('time')].start}" if "time" in axes else ""
-            raise UserError(
-                f"{label}: {len(lost)} chunk(s) of {name} in {path.name} are missing{where}; "
-                "simulate or download the raw data again"
-            )
+        if data[name].dtype.kind not in "biuf":
+            found = f"{name} in {path.name} holds {data[name].dtype}"
+            raise UserError(f"{label}: {found}, expected real numbers; convert it or take it out of the YAML")
+    _check_chunks(path, names, label)
     if "time" in dims:
         check_times(data["time"].values, f"{label}: {path.name}")
+        warn_deviation(data["time"], f"{label}: {path.name}")
         seen["frames"] = int(data.sizes["time"])
     for axis in ("x", "z"):
-        if axis not in data.coords:
-            raise UserError(f"{label}: {path.name} has no coordinate {axis}; add cell centres in R_E")
-        values = data[axis].values
-        previous, where = seen.setdefault(axis, (values, path.name))
-        if values.shape != previous.shape or not np.array_equal(values, previous):
+        _check_coordinate(data, axis, path.name, label, seen)
+
+
+def _check_chunks(path: Path, names: list[str], label: str) -> None:
+    """Chunks that are missing; see `check_absent`."""
+    group = open_group(path, label, ADVICE)
+    absent: dict[str, np.ndarray] = {}
+    fills: dict[str, float] = {}
+    for name in names:
+        array = group[name]
+        axes, missing = axis_names(array), missing_chunks(array, path / name, label)
+        places = missing.reshape(-1, 1)
+        if "time" in axes:
+            time = axes.index("time")
+            places = per_frame(np.moveaxis(missing, time, 0), stored_chunks(array)[time], array.shape[time])
+        fill = fill_of(array, encoding_of(array, f"{label}: {name}"))
+        if fill is None and missing.any():
+            gone = check_absent({name: places}, None, label)
+            where = f", first in frame {np.argmax(gone)}" if "time" in axes else ""
             raise UserError(
-                f"{label}: {axis} in {path.name} ({values.size} cells from {values.min():g} to {values.max():g}) "
-                f"differs from {where} "
-                f"({previous.size} cells from {previous.min():g} to {previous.max():g}); both must lie on one grid"
+                f"{label}: {missing.sum()} chunk(s) of {name} in {path.name} are missing{where}; "
+                "simulate or download the raw data again"
             )
+        absent[name], fills[name] = places, 0.0 if fill is None else fill
+    if not any(places.any() for places in absent.values()):
+        return
+    gone = check_absent(absent, fills, f"{label}: {path.name}", earth=True)
+    if gone.any():
+        raise UserError(
+            f"{label}: chunks of all variables in {path.name} are missing in {gone.sum()} of {gone.size} frames, "
+            f"first in frame {np.argmax(gone)}; simulate or download the raw data again"
+        )
+
+
+def _check_coordinate(data: xr.Dataset, axis: str, name: str, label: str, seen: dict[str, Any]) -> None:
+    """A coordinate must be there, in R_E, and the same in all inputs up to rounding."""
+    if axis not in data.coords:
+        raise UserError(f"{label}: {name} has no coordinate {axis}; add cell centres in R_E")
+    values = data[axis].values
+    check_length(str(data[axis].attrs.get("units", "")), f"{label}: {axis} in {name}")
+    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        raise UserError(f"{label}: {axis} in {name} is not finite everywhere; add cell centres in R_E")
+    if np.unique(values).size < values.size:
+        raise UserError(f"{label}: {axis} in {name} holds one value twice; give each cell a place of its own")
+    previous, where = seen.setdefault(axis, (values, name))
+    if values.shape != previous.shape:
+        raise UserError(
+            f"{label}: {axis} in {name} ({values.size} cells from {values.min():g} to {values.max():g}) differs from "
+            f"{where} ({previous.size} cells from {previous.min():g} to {previous.max():g}); both must lie on one grid"
+        )
+    apart = np.abs(values.astype(np.float64) - previous)
+    if apart.max() > ROUNDING * np.abs(np.diff(previous)).min():
+        cell = int(np.argmax(apart))
+        raise UserError(
+            f"{label}: {axis} in {name} differs from that in {where} by up to {apart.max():.3g} R_E "
+            f"({values[cell]:.9g} and {previous[cell]:.9g} in cell {cell} of {values.size}); both must lie on one grid"
+        )
+
+
+def missing_marks(entries: Iterable[Mapping[str, Any]], label: str) -> str:
+    """Which stored numbers of the raw variables of a configuration count as missing, in words, "" for none but NaN."""
+    told: dict[str, list[str]] = {}
+    for entry in entries:
+        group = open_group(Path(entry["path"]), label, ADVICE)
+        for name in map(str, entry.get("variables") or ()):
+            told.setdefault(encoding_of(group[name], f"{label}: {name}").describe(), []).append(name)
+    return "; ".join(f"in raw {', '.join(names)} {text}" for text, names in told.items() if text)
+
+
+class Loader:
+    """Gives mllam-data-prep each raw store as it was checked, in place of what xarray makes of it.
+
+    xarray takes a fill value of 0 in format 2 for missing, and leaves rounded times and coordinates as they are, on
+    which mllam-data-prep fails.
+
+    Args:
+        label: name of the run, for errors.
+        axes: axes that the configuration names.
+
+    """
+
+    def __init__(self, label: str, axes: Iterable[str]) -> None:
+        self.label, self.axes = label, set(axes)
+        self.coordinates: dict[str, np.ndarray] = {}
+
+    def __call__(self, fp: str | Path) -> xr.Dataset:
+        """The store at a path, in dask arrays of its own chunks; coordinates of all stores are those of the first."""
+        data = open_raw(Path(fp), self.label, self.axes)
+        for axis in ("x", "z"):
+            values = self.coordinates.setdefault(axis, data[axis].values.astype(np.float64))
+            data = data.assign_coords({axis: (axis, values, data[axis].attrs)})
+        for name, array in data.data_vars.items():
+            chunks = array.encoding.get("preferred_chunks", {})
+            data[name] = array.chunk({axis: chunks[axis] for axis in array.dims if axis in chunks})
+        return data

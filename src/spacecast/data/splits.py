@@ -1,4 +1,4 @@
-"""Time axes and the splits of a run."""
+"""The splits of a run."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -7,53 +7,32 @@ import numpy as np
 import xarray as xr
 
 from spacecast.core.errors import UserError
-
-
-def check_times(times: np.ndarray, label: str) -> float:
-    """Return the time step [s] of a uniform, ascending time axis.
-
-    Args:
-        times: time stamps, datetime64, shape (frame,).
-        label: what the axis belongs to, for the error.
-
-    Raises:
-        UserError: when the axis holds no dates, or is not uniform and ascending.
-
-    """
-    if not np.issubdtype(times.dtype, np.datetime64):
-        raise UserError(
-            f"{label}: time axis holds {times.dtype}, not dates; store it as datetime64 (CF units 'seconds since ...')"
-        )
-    if times.size < 2:
-        raise UserError(f"{label}: {times.size} frame(s) of time, at least 2 are needed")
-    steps = np.diff(times) / np.timedelta64(1, "s")
-    typical = float(np.median(steps))
-    odd = np.flatnonzero(np.abs(steps - typical) > 1e-6 * max(abs(typical), 1e-9))
-    if typical <= 0 or odd.size:
-        place = int(odd[0]) if odd.size else 0
-        raise UserError(
-            f"{label}: time is not uniform: {steps[place]:g} s between frames {place} and {place + 1}, "
-            f"elsewhere {typical:g} s; "
-            "fill the gap or cut the run there"
-        )
-    return typical
+from spacecast.data.times import TOLERANCE
 
 
 def split_ranges(times: np.ndarray, bounds: Mapping[str, Sequence[str]], label: str) -> dict[str, tuple[int, int]]:
     """Frames [start, stop) of each split.
 
-    Stored bounds are inclusive on both sides, as in mllam-data-prep. Where a split ends on the step at which the next
+    Stored bounds are inclusive on both sides, as in mllam-data-prep: a day or a second means all of it. Those with
+    decimals are instants and hold within the tolerance of time axes. Where a split ends on the step at which the next
     one starts, the shared frame belongs to the earlier split, so that no frame is in two.
 
     Raises:
         UserError: when a split is empty or shares more than one frame with another.
 
     """
-    numbers = xr.DataArray(np.arange(times.size), coords={"time": times}, dims="time")
+    step = np.median(np.diff(times) / np.timedelta64(1, "ns"))
+    slack = np.timedelta64(round(TOLERANCE * step), "ns")
+    plain, early, late = (
+        xr.DataArray(np.arange(times.size), coords={"time": moved}, dims="time")
+        for moved in (times, times - slack, times + slack)
+    )
     ranges: dict[str, tuple[int, int]] = {}
     for name, (start, end) in bounds.items():
         try:
-            chosen = numbers.sel(time=slice(start, end)).values
+            after = (late if "." in start else plain).sel(time=slice(start, None)).values
+            until = (early if "." in end else plain).sel(time=slice(None, end)).values
+            chosen = np.intersect1d(after, until)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{label}: bounds {start!r} to {end!r} of split {name!r} are no times; correct its YAML"

@@ -14,7 +14,7 @@ from spacecast.data.chunks import writable
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
-VERSION = 1  # of the numbers in the cache
+VERSION = 2  # of the numbers in the cache
 BLOCK = 8192  # rows that stay in the processor's cache
 
 

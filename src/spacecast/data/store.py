@@ -1,25 +1,29 @@
 """One prepared run: a zarr store of mllam-data-prep, read frame by frame as nodes in the order of `Grid`."""
 
-import warnings
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from spacecast.core.errors import UserError, nearest
-from spacecast.data.chunks import axis_names, first_line, missing_chunks, open_dataset, stored_chunks
+from spacecast.data.absences import check_absent, fill_of, missing_chunks, per_frame, stored_chunks
+from spacecast.data.arrays import open_dataset, open_group
+from spacecast.data.chunks import first_line
+from spacecast.data.encoding import Encoding, encoding_of
 from spacecast.data.fingerprint import content_hash
 from spacecast.data.plane import plane_of
-from spacecast.data.splits import check_times, split_ranges
+from spacecast.data.splits import split_ranges
+from spacecast.data.times import check_times, warn_deviation
 
+ADVICE = "run spacecast-data prepare, or download it"
 STATISTICS = ("mean", "std", "diff_mean", "diff_std")
 
 
 class RunStore:
-    """Reads one prepared run; zarr format 2 or 3, any order of axes, any stacking order of grid_index, any float type.
+    """Reads one prepared run; zarr format 2 or 3, any order of axes and cells, any type of numbers, packed or not.
 
     Args:
         path: folder of the prepared zarr store.
@@ -41,12 +45,13 @@ class RunStore:
         self.path, self.name = Path(path), str(name)
         self.label = f"run {name}"
         self._arrays: dict[str, Any] = {}
-        dataset = open_dataset(self.path, self.label, "run spacecast-data prepare, or download it")
+        self._encodings: dict[str, Encoding] = {}
+        dataset = open_dataset(self.path, self.label, ADVICE)
         try:
             self._read_description(dataset)
-        except (ValueError, KeyError, RuntimeError, OSError) as error:
-            if isinstance(error, UserError):
-                raise
+        except UserError:
+            raise
+        except Exception as error:  # (codecs raise anything)
             raise UserError(
                 f"{self.label}: {self.path} is damaged ({first_line(error)}); prepare or download it again"
             ) from error
@@ -65,7 +70,7 @@ class RunStore:
                     f"add it to the inputs of {self.path.stem}.yaml and prepare again"
                 )
         categories = [c for c in ("state", "static", "forcing") if c in dataset]
-        self._check_axes(dataset)
+        dataset = self._check_axes(dataset, categories)
         self.names = {c: tuple(str(v) for v in dataset[f"{c}_feature"].values) for c in categories}
         self.units = {
             c: tuple(str(v) for v in dataset[f"{c}_feature_units"].values)
@@ -73,9 +78,10 @@ class RunStore:
             else ("",) * len(self.names[c])
             for c in categories
         }
+        self._check_names()
         self.times = dataset["time"].values
         self.step_seconds = check_times(self.times, self.label)
-        self.times = self.times.astype("datetime64[ns]")
+        warn_deviation(dataset["time"], self.label)
         if "splits" not in dataset:
             raise UserError(
                 f"{self.label} has no splits; add output.splitting to {self.path.stem}.yaml and prepare again"
@@ -100,50 +106,74 @@ class RunStore:
             if (key := f"{c}__train__{s}") in dataset
         }
 
-    def _check_axes(self, dataset: xr.Dataset) -> None:
-        """Every category must have the axes of mllam-data-prep."""
-        for category, needed in (
-            ("state", {"time", "grid_index"}),
-            ("static", {"grid_index"}),
-            ("mask", {"grid_index"}),
-        ):
-            expected = needed | {f"{category}_feature"}
-            if set(dataset[category].dims) != expected:
+    def _check_names(self) -> None:
+        """Variables must be told apart by their names."""
+        for category, names in self.names.items():
+            if not all(names) or len(set(names)) < len(names):
                 raise UserError(
-                    f"{self.label}: {category} has axes {', '.join(map(str, dataset[category].dims))}, "
-                    f"expected {', '.join(sorted(expected))}"
+                    f"{self.label}: names of {category} variables are missing or given twice ({', '.join(names)}); "
+                    "correct its YAML and prepare again"
                 )
+
+    def _check_axes(self, dataset: xr.Dataset, categories: Sequence[str]) -> xr.Dataset:
+        """Every category must hold real numbers on the axes of mllam-data-prep; others of length 1 are dropped."""
+        self._axes = {category: tuple(map(str, dataset[category].dims)) for category in categories}
+        for category in (*categories, "mask"):
+            needed = {"grid_index", f"{category}_feature"} | ({"time"} if category in ("state", "forcing") else set())
+            values = dataset[category]
+            if values.dtype.kind not in "biuf":
+                raise UserError(
+                    f"{self.label}: {category} holds {values.dtype}, expected real numbers; "
+                    "convert it and prepare again"
+                )
+            spare = {axis for axis in values.dims if axis not in needed and values.sizes[axis] == 1}
+            optional = {"grid_index"} if category == "forcing" else set()
+            if not needed - optional <= set(values.dims) - spare <= needed:
+                raise UserError(
+                    f"{self.label}: {category} has axes {', '.join(map(str, values.dims))}, "
+                    f"expected {', '.join(sorted(needed))}"
+                )
+            dataset = dataset.squeeze(sorted(map(str, spare)), drop=True)
+        return dataset
 
     def _array(self, category: str) -> Any:
         """The zarr array, opened at first use in each process."""
         if category not in self._arrays:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._arrays[category] = zarr.open_group(self.path, mode="r")[category]
+            self._arrays[category] = array = open_group(self.path, self.label, ADVICE)[category]
+            self._encodings[category] = encoding_of(array, f"{self.label}: {category}")
         return self._arrays[category]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_arrays": {}}
 
     def _check_chunks(self) -> None:
-        """Frames with an absent chunk would be read as fill values: refuse them."""
-        for category in ("state", "forcing"):
-            if category not in self.names:
+        """Absent chunks are read as the fill value: refuse them where that is no value, or where nothing is stored."""
+        used = np.zeros(self.num_cells, dtype=bool)
+        used[self.order] = True
+        for category, names in self.names.items():
+            array, axes = self._array(category), self._axes[category]
+            missing = missing_chunks(array, self.path / category, self.label)
+            if not missing.any():
                 continue
-            array = self._array(category)
-            axes = axis_names(array)
-            used = np.zeros(self.num_cells, dtype=bool)
-            used[self.order] = True
-            frames = np.zeros(len(self.times), dtype=bool)
-            for region in missing_chunks(array, self.path / category):
-                place = dict(zip(axes, region, strict=True))
-                if "grid_index" not in place or used[place["grid_index"]].any():
-                    frames[place["time"]] = True
-            if frames.any():
+            if "grid_index" in axes:
+                axis = axes.index("grid_index")
+                starts = np.arange(0, used.size, stored_chunks(array)[axis])
+                missing = missing.compress(np.logical_or.reduceat(used, starts), axis=axis)
+            feature, chunks = axes.index(f"{category}_feature"), stored_chunks(array)
+            absent = {
+                name: missing.take([number // chunks[feature]], axis=feature) for number, name in enumerate(names)
+            }
+            if "time" in axes:
+                axis, frames = axes.index("time"), self.num_frames
+                absent = {n: per_frame(np.moveaxis(a, axis, 0), chunks[axis], frames) for n, a in absent.items()}
+            else:
+                absent = {name: flags.reshape(-1, 1) for name, flags in absent.items()}
+            gone = check_absent(absent, fill_of(array, self._encodings[category]), f"{self.label}: {category}")
+            if gone.any():
+                counted = f" in {gone.sum()} of {gone.size} frames, first in frame {np.argmax(gone)}"
+                where = counted if "time" in axes else ""
                 raise UserError(
-                    f"{self.label}: chunks of {category} are missing in {frames.sum()} of {frames.size} frames, "
-                    "first in frame "
-                    f"{int(np.argmax(frames))}; prepare or download {self.path} again"
+                    f"{self.label}: chunks of {category} are missing{where}; prepare or download {self.path} again"
                 )
 
     @property
@@ -154,13 +184,11 @@ class RunStore:
     @property
     def num_cells(self) -> int:
         """Length of grid_index, Earth included."""
-        array = self._array("state")
-        return int(array.shape[axis_names(array).index("grid_index")])
+        return int(self._array("state").shape[self._axes["state"].index("grid_index")])
 
     def frames_per_chunk(self, category: str) -> int:
         """Frames that one chunk holds, so that decoding one decodes all of them."""
-        array = self._array(category)
-        return int(stored_chunks(array)[axis_names(array).index("time")])
+        return int(stored_chunks(self._array(category))[self._axes[category].index("time")])
 
     def read(self, category: str, start: int, stop: int, *, check: bool = True) -> np.ndarray:
         """Frames [start, stop) of the run as nodes, shape (frame, node, variable), float32, physical units.
@@ -170,10 +198,13 @@ class RunStore:
 
         """
         array = self._array(category)
-        axes = axis_names(array)
+        known = {"time": slice(start, stop), f"{category}_feature": slice(None), "grid_index": slice(None)}
+        axes = [axis for axis in self._axes[category] if axis in known]
         try:
-            block = array[tuple(slice(start, stop) if axis == "time" else slice(None) for axis in axes)]
-        except (ValueError, RuntimeError, OSError, TypeError, KeyError) as error:
+            block = self._encodings[category].decode(array[tuple(known.get(axis, 0) for axis in self._axes[category])])
+        except MemoryError:
+            raise
+        except Exception as error:  # (codecs raise anything)
             raise UserError(
                 f"{self.label}: frames {start} to {stop - 1} of {category} cannot be decoded ({first_line(error)}); "
                 f"prepare or download {self.path} again"
@@ -196,11 +227,12 @@ class RunStore:
         bad = ~np.isfinite(nodes)
         frame, node, variable = (int(i) for i in np.argwhere(bad)[0])
         x, z = self.grid.positions[node]
+        marks = self._encodings[category].describe()
         raise UserError(
             f"{self.label}: {self.names[category][variable]} is {nodes[frame, node, variable]} outside the mask in "
             f"frame {start + frame}, first at "
             f"x = {x:g}, z = {z:g} R_E, {int(bad[frame, :, variable].sum())} of {nodes.shape[1]} nodes; "
-            "correct the raw data or the mask and prepare again"
+            f"{marks and marks + '; '}correct the raw data or the mask and prepare again"
         )
 
     def statistic(self, category: str, name: str) -> np.ndarray:

@@ -3,6 +3,8 @@
 import re
 from fractions import Fraction
 
+from spacecast.core.errors import UserError
+
 Dimensions = tuple[int, int, int, int, int, int]  # powers of kg, m, s, A, K, R_E
 Unit = tuple[Fraction, Dimensions]
 
@@ -32,6 +34,8 @@ SYMBOLS: dict[str, Unit] = {
 }
 WITHOUT_PREFIX = ("1", "min", "cc", "R_E")
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+RADII = ("re", "rearth", "earthradii", "earthradius", "radiusearth", "r")  # letters of spellings of R_E
+NONE = ("", "1", "none", "dimensionless", "unitless", "normalized", "normalised")
 FACTOR = re.compile(r"(1|[^\W\d]+?)(?:\^?\{?([-+]?\d+)\}?)?")
 
 
@@ -52,6 +56,13 @@ def factor(found: str, wanted: str) -> float | None:
         return 1.0
     one, two = _parse(found), _parse(wanted)
     return float(one[0] / two[0]) if one is not None and two is not None and one[1] == two[1] else None
+
+
+def check_length(units: str, label: str) -> None:
+    """Raise a UserError unless the units of a coordinate are Earth radii, or not given."""
+    text = units.strip().lower()
+    if text not in NONE and "".join(c for c in text if c.isascii() and c.isalpha()) not in RADII:
+        raise UserError(f"{label} is in {units!r}, expected R_E; divide it (R_E is 6371 km) and set its units")
 
 
 def _parse(text: str) -> Unit | None:
