@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from spacecast.app import launching, multirun, sweep
+from spacecast.app import launching, multirun, sweep, turns
 from spacecast.app.cli import run_command
 from spacecast.app.launching import start_logs
 from spacecast.app.runs import write_config
@@ -37,6 +37,13 @@ def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop(HERE, None)
 
 
+def instead_of_starting(patch: pytest.MonkeyPatch, call: Callable[..., None]) -> None:
+    """Let `call` be told of the runs that would be started, and nobody wait for them."""
+    for module in (multirun, turns):
+        patch.setattr(module, "start", call)
+        patch.setattr(module, "conclude", lambda *_: None)
+
+
 WORDS = ("-m", "launcher=slurm_debug", "trainer=cpu", "experiment=smoke", "logger=none", "seed=1,2")
 
 
@@ -47,7 +54,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.delenv("SPACECAST_DATA", raising=False)
-        patch.setattr(multirun, "start", lambda *_: None)
+        instead_of_starting(patch, lambda *_: None)
         with pytest.raises(SystemExit) as end:
             run_command(TRAIN, [*WORDS, "paths.run_dir=sweep"])
     assert end.value.code == 0
@@ -157,7 +164,7 @@ def test_the_folder_of_somebody_else_runs_and_writes_nothing(case, folder, marke
     change, message = HOSTILE[case]
     change(folder)
     started = []
-    monkeypatch.setattr(multirun, "start", lambda *words: started.append(words[-1]))
+    instead_of_starting(monkeypatch, lambda *words: started.append(words[-1]))
     code, line = call(capsys, "resume", folder)
     if not message:
         assert (code, started) == (0, [()])  # it says whom to trust, and is not heard
@@ -172,7 +179,7 @@ def test_the_folder_of_somebody_else_runs_and_writes_nothing(case, folder, marke
 
 def test_what_was_typed_is_allowed(folder, marker, capsys, monkeypatch):
     started = []
-    monkeypatch.setattr(multirun, "start", lambda *words: started.append(words[-2:]))
+    instead_of_starting(monkeypatch, lambda *words: started.append(words[-2:]))
     config("model._target_", f"{HERE}.run")(folder)
     assert "add trust=hostile_sweep" in call(capsys, "resume", folder)[1]
     assert call(capsys, "resume", folder, f"trust={HERE}", "launcher.hours=2")[0] == 0
@@ -187,7 +194,7 @@ def test_what_was_typed_is_allowed(folder, marker, capsys, monkeypatch):
 
 
 def test_a_sweep_that_was_moved_goes_on_where_it_is(folder, capsys, monkeypatch):
-    monkeypatch.setattr(multirun, "start", lambda *_: None)
+    instead_of_starting(monkeypatch, lambda *_: None)
     config("picture", str(folder / "0" / "a.png"))(folder)
     there = folder.rename(folder.parent / "moved")
     assert call(capsys, "resume", there)[0] == 0
@@ -199,7 +206,7 @@ def test_the_same_command_takes_what_it_has_recorded(run, workplace, marker, mon
     """What is typed again is one's own; what was altered meanwhile is not."""
     words = [*WORDS, "launcher.setup=[module load x]", "paths.run_dir=own", "model._target_=hostile_sweep.run"]
     started = []
-    monkeypatch.setattr(multirun, "start", lambda *words: started.append(words[-1]))
+    instead_of_starting(monkeypatch, lambda *words: started.append(words[-1]))
     monkeypatch.setattr("spacecast.app.cli.absolute_paths", lambda plain, _: plain)
     monkeypatch.setattr("spacecast.app.cli.check_config", lambda *_: None)
     for extra in ([], [], ["trust=other"]):
@@ -213,7 +220,7 @@ def test_the_same_command_takes_what_it_has_recorded(run, workplace, marker, mon
 
 def test_pickles_of_jobs_that_are_gone_are_removed(folder, capsys, monkeypatch):
     """A scheduler counts on; a job of the same number would load what lies there."""
-    monkeypatch.setattr(multirun, "start", lambda *_: None)
+    instead_of_starting(monkeypatch, lambda *_: None)
     (folder / "jobs").mkdir()
     for name in ("12_0_submitted.pkl", "3_submitted.pkl", "12_0_log.err"):
         (folder / "jobs" / name).touch()
@@ -301,7 +308,7 @@ def test_a_sweep_of_a_model_of_ones_own_runs(run, workplace, small, capsys, monk
     assert result.code == 0, result
     assert (workplace / "sweep" / "0" / "scores.csv").exists()
     started = []
-    monkeypatch.setattr(multirun, "start", lambda *words: started.append(words[-1]))
+    instead_of_starting(monkeypatch, lambda *words: started.append(words[-1]))
     write_status(workplace / "sweep" / "0", state="interrupted")
     code, line = call(capsys, "resume", workplace / "sweep")
     assert (code, "add trust=my_sweep_models" in line) == (2, True)
