@@ -105,3 +105,10 @@ def test_splits_hold_within_the_tolerance():
     for shift in (-2000, 0, 2000):
         moved = times + np.timedelta64(shift, "ns")
         assert split_ranges(moved, bounds, "run 1") == {"train": (0, 8), "test": (8, 12)}
+
+
+@pytest.mark.parametrize("unit", ["nanoseconds", "seconds", "days"])
+@pytest.mark.parametrize("far", [1e19, 1e60, 1e300, -1e300])
+def test_numbers_that_overflow_are_refused_as_dates_out_of_reach(unit, far):
+    with pytest.raises(UserError, match=r"run 1: time lies in the years .*; shift the time axis"):
+        read([0.0, far], f"{unit} since 2000-01-01")

@@ -30,6 +30,7 @@ SHORT |= {"sec": "second", "min": "minute", "h": "hour", "hr": "hour", "d": "day
 ADVICE = "store it as datetime64 (CF units 'seconds since ...')"
 LIMITS = (-(2**63) + 1, 2**63 - 1)
 SPAN = "1677 to 2262"
+FARTHEST = 1e30  # numbers beyond it are no dates in any unit, and would overflow
 
 
 def decode_times(
@@ -100,7 +101,7 @@ def _from_numbers(numbers: np.ndarray, attrs: Mapping[str, Any], label: str) -> 
         raise UserError(f"{label}: the time of frame {frame} is {numbers[frame]}; correct the time axis")
     if not numbers.size:
         return np.empty(0, "datetime64[ns]"), 0.0
-    low, high = (float(numbers.min()), float(numbers.max()))
+    low, high = (float(np.clip(end, -FARTHEST, FARTHEST)) for end in (numbers.min(), numbers.max()))
     ends = [start + round(end * size) for end in (low, high)]
     if not LIMITS[0] <= ends[0] <= ends[1] <= LIMITS[1]:
         years = [round(1970 + end / (365.2425 * NANOSECONDS["day"])) for end in ends]
