@@ -28,7 +28,7 @@ class Launcher:
     """What to ask of the scheduler for each run.
 
     Args:
-        cluster: `slurm`, or `local` for the same road on this machine, one run after the other.
+        cluster: `slurm`, or `local` for the same steps on this machine, one run after the other.
         nodes: machines for each run; None: as `trainer.num_nodes` says, which follows when this is given.
         gpus_per_node: GPUs, and processes, on each; None: as the trainer says.
         cpus_per_task: processors for each process; None: what the site gives.

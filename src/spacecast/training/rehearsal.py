@@ -1,4 +1,4 @@
-"""Some optimiser steps on the road of a real training, which leave nothing behind, and how long they take."""
+"""Some optimiser steps, taken as a real training takes them, which leave nothing behind, and how long they take."""
 
 import time
 from collections.abc import Mapping, Sequence
