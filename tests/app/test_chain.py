@@ -34,7 +34,10 @@ def test_a_dry_run_predicts_and_leaves_nothing(run, workplace, small):
 def test_persistence_has_nothing_to_train_and_is_scored(run, workplace, small, monkeypatch):
     monkeypatch.setattr("spacecast.app.report.draw", lambda *_: [])
     words = ["model=persistence", *(word for word in small if not word.startswith("model."))]
-    assert run("spacecast-train", *words, "dry_run=true").code == 0
+    dry = run("spacecast-train", *words, "dry_run=true", "trainer.max_epochs=1")
+    assert (dry.code, "in 1 epoch\n" in dry.out) == (0, True)
+    (line,) = (line for line in dry.out.splitlines() if line.startswith("seconds per step"))
+    assert line.count(" of 1") == 1
     result = run("spacecast-train", *words, "paths.run_dir=run")
     assert (result.code, result.err) == (0, "")
     scores = rows(workplace / "run")

@@ -14,6 +14,7 @@ from spacecast.app.published import complete_import, import_checkpoint
 from spacecast.app.schema import Data
 from spacecast.app.trust import trusted_words
 from spacecast.core.errors import UserError, nearest
+from spacecast.core.text import several
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def simulate(plain: Plain) -> None:
         raise UserError("these data are not simulated; choose datastore=magnetosphere")
     with Progress("simulating") as progress:
         paths = build(plain["simulation"])(progress=progress, overwrite=plain["overwrite"])
-    log.info("%d raw runs in %s", len(paths), plain["datastore"]["root"])
+    log.info("%s in %s", several(len(paths), "raw run"), plain["datastore"]["root"])
 
 
 def prepare(plain: Plain) -> None:
@@ -39,7 +40,7 @@ def prepare(plain: Plain) -> None:
     with Progress("preparing") as progress:
         trusted = trusted_words(plain.get("trust"))
         paths = prepare_runs(root, runs, plain["overwrite"], progress, trusted=trusted)
-    log.info("%d prepared runs in %s", len(paths), root)
+    log.info("%s in %s", several(len(paths), "prepared run"), root)
 
 
 def _folder(plain: Plain) -> str:

@@ -15,6 +15,7 @@ from torch.utils.data import default_collate
 from spacecast.app.assemble import Parts, build, device_of
 from spacecast.app.datacheck import epochs_of
 from spacecast.core.protocols import LatentStepModel
+from spacecast.core.text import several
 from spacecast.core.types import Batch, Stage
 from spacecast.training.rehearsal import Clock, rehearsal_keywords, rehearse
 from spacecast.training.trainer import lightning_keywords, make_trainer
@@ -80,12 +81,13 @@ def dry_run(plain: Mapping[str, Any], parts: Parts) -> None:
     total = _total_seconds(plain, parts, cost, steps)
     weights = sum(weight.numel() for weight in parts.model.parameters())
     (short, least), (longest, most) = cost.extremes
+    longer = f", {most:.3f} with one of {longest}" if longest > short else ""
     log.info("schedule\n%s", "\n".join(schedule_table(parts.schedule, epochs)))
     log.info("parameters            %s", f"{weights:,}")
     log.info("device                %s, precision %s", device, plain["trainer"].get("precision"))
     log.info("peak memory           %.2f GB (%.2f GB before the step)", memory, before)
-    log.info("seconds per step      %.3f with a roll-out of %d, %.3f with one of %d", least, short, most, longest)
-    log.info("optimiser steps       %d in %d epochs", sum(steps), epochs)
+    log.info("seconds per step      %.3f with a roll-out of %d%s", least, short, longer)
+    log.info("optimiser steps       %d in %s", sum(steps), several(epochs, "epoch"))
     log.info("predicted time        %s on this machine, evaluation not included", _duration(total))
 
 
