@@ -96,7 +96,7 @@ def test_data_are_not_made_anew_in_another_place(run, workplace, small, tiny_dat
 def test_too_many_steps_are_answered_with_what_takes_them(run, trained):
     result = run("spacecast-evaluate", "checkpoint=trained", "evaluation.steps=12", "logger=none")
     assert result.code == 2
-    assert "or give evaluation.split=all" in result.line
+    assert "; evaluation.split=all takes the whole run" in result.line
     result = run("spacecast-evaluate", "checkpoint=trained", "evaluation.steps=99", "logger=none")
     assert "split=all" not in result.line
 

@@ -188,6 +188,7 @@ COMMAND = Command(
         "picture": "picture that inspect draws; null: none",
         "checkpoint": "of import-checkpoint: a file of the published reference implementation",
         "output": "of import-checkpoint: the checkpoint to write, which needs nothing else to be used",
+        "trust": "modules of your own that YAML files beside the data may call",
     },
 )
 

@@ -119,7 +119,7 @@ def check_evaluation(plain: Plain, datastore: Datastore) -> None:
     except UserError as error:
         if wanted["split"] == "all" or wanted["steps"] < 1 or not _has_windows(datastore, runs, "all", wanted["steps"]):
             raise
-        raise UserError(f"{error}, or give evaluation.split=all, which takes the whole run") from error
+        raise UserError(f"{error}; evaluation.split=all takes the whole run") from error
     region_masks(datastore.spec, wanted.get("regions"))
 
 

@@ -31,7 +31,7 @@ def absolute_path(text: object, key: str, base: Path | None = None) -> str:
     """
     typed = str(text)
     if not typed.strip():
-        raise UserError(f"{key} is empty; give a path, or leave it out")
+        raise UserError(f"{key} is empty; give a path")
     if "://" in typed:
         return typed
     path = (base or Path.cwd()) / os.path.expanduser(typed)  # noqa: PTH111 - Path.expanduser raises on `~nobody`
