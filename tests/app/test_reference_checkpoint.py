@@ -519,7 +519,7 @@ def test_a_conversion_that_fails_leaves_nothing(run, workplace, reference_dir, p
         ([checkpoint, "output=/dev/null/x.ckpt", *published()], "cannot write there"),
         ([checkpoint, *published()], "give output=FILE"),
         (["output=x.ckpt", *published()], "give checkpoint=FILE"),
-        (["output=x.ckpt", "checkpoint=nowhere.ckpt", *published()], "no checkpoint at nowhere.ckpt"),
+        (["output=x.ckpt", "checkpoint=nowhere.ckpt", *published()], f"no checkpoint at {workplace}/nowhere.ckpt"),
     ):
         result = run("spacecast-data", "import-checkpoint", *words)
         assert (result.code, message in result.line) == (2, True), result.err
@@ -531,9 +531,10 @@ def test_a_conversion_that_fails_leaves_nothing(run, workplace, reference_dir, p
 
 TRAINING = [
     "model=graphcast", "model.hidden_dim=16", "model.decode_dim=8", "model.processor_layers=2",
-    "model.vertical=propagation", "datastore.statistics=stored", "trainer=cpu", "trainer.max_epochs=1", "logger=none",
-    "data.limit_windows=1", "data.limit_val_windows=1", "data.val_steps=2", "evaluation.steps=2",
-    "evaluation.windows=1", "evaluation.examples=0", "optimizer.lr=0", "paths.run_dir=run",
+    "model.vertical=propagation", "model.lower=null", "datastore.statistics=stored", "trainer=cpu",
+    "trainer.max_epochs=1", "logger=none", "data.limit_windows=1", "data.limit_val_windows=1",
+    "data.val_steps=2", "evaluation.steps=2", "evaluation.windows=1", "evaluation.examples=0", "optimizer.lr=0",
+    "paths.run_dir=run",
 ]  # fmt: skip
 
 

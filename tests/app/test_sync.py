@@ -198,13 +198,13 @@ def test_an_evaluation_in_the_folder_of_a_run_has_a_journal_of_its_own(tmp_path)
 
 @pytest.mark.slow
 def test_a_training_without_a_store_arrives_later(run, workplace, small, uri, capsys, monkeypatch):
-    """And its evaluation, which is another run in the same folder."""
+    """And its evaluation, which is another run in a folder below."""
     words = [word for word in small if word != "logger=none"]
     words += [f"logger.tracking_uri={NOWHERE}", "logger.system_metrics_seconds=0", "trainer.log_every_n_steps=1"]
     result = run("spacecast-train", *words, "paths.run_dir=run")
     assert result.code == 0, result.err
     words = ["logger.tracking_uri=null", "logger.system_metrics_seconds=0", "logger.run_name=again"]
-    result = run("spacecast-evaluate", "checkpoint=run", "paths.run_dir=run", *words)
+    result = run("spacecast-evaluate", "checkpoint=run", "paths.run_dir=run/again", *words)
     assert result.code == 0, result.err
     code, lines, _ = call(capsys, "run", "--to", uri)
     assert code == 0, lines
