@@ -10,6 +10,7 @@ import yaml
 
 from spacecast.app.runs import CONFIG_FILE, add_facts, first_process, read_facts
 from spacecast.core.errors import UserError
+from spacecast.core.names import within
 from spacecast.core.text import as_typed
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
 def first_difference(before: Plain, now: Plain, harmless: Sequence[str]) -> str:
     """How two configurations differ, beside keys and sections that are harmless; empty when they do not."""
     one, two = dict(_flat(before)), dict(_flat(now))
-    keys = [key for key in (*two, *(key for key in one if key not in two)) if not _within(key, harmless)]
+    keys = [key for key in (*two, *(key for key in one if key not in two)) if not within(key, harmless)]
     changed = [key for key in keys if one.get(key) != two.get(key)]
     if not changed:
         return ""
@@ -251,11 +252,6 @@ def remember_tracking(plain: Plain, logger: Any) -> None:
     run_id = getattr(logger, "run_id", None)
     if run_id and first_process():
         add_facts(Path(plain["paths"]["run_dir"]), mlflow_run_id=run_id, tracking_uri=logger.tracking_uri)
-
-
-def _within(key: str, names: Sequence[str]) -> bool:
-    """Whether a key, or a section that it is in, is one of some names."""
-    return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

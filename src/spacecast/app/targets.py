@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from spacecast.core.errors import UserError, nearest
-from spacecast.core.names import DOTTED
+from spacecast.core.names import DOTTED, within
 
 
 def locate(target: str, where: str) -> Callable[..., Any]:
@@ -23,7 +23,7 @@ def locate(target: str, where: str) -> Callable[..., Any]:
         try:
             found: Any = importlib.import_module(name)
         except ModuleNotFoundError as error:
-            if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            if error.name is not None and within(name, [error.name]):
                 continue
             raise UserError(f"{where}._target_: {name} needs the module {error.name!r}, which is missing") from error
         except Exception as error:  # (whatever the user's own file raises)

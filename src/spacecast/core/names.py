@@ -1,4 +1,4 @@
-"""Dotted names of modules and of what is in them."""
+"""Dotted names: of modules and what is in them, of keys and their sections."""
 
 import re
 from collections.abc import Iterable
@@ -7,6 +7,6 @@ DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 """A dotted name."""
 
 
-def within(name: str, modules: Iterable[str]) -> bool:
-    """Whether a dotted name is one of some modules, or lies below one: `a.b` lies below `a`, `ab` does not."""
-    return any(name == module or name.startswith(f"{module}.") for module in modules)
+def within(name: str, owners: Iterable[str]) -> bool:
+    """Whether a dotted name is one of some others, or lies below one: `a.b` lies below `a`, `ab` does not."""
+    return any(name == owner or name.startswith(f"{owner}.") for owner in owners)
