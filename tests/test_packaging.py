@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CONF = {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*.yaml") if "local" not in path.parts}
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-FIND = "from spacecast.app.compose import conf_dir; print(conf_dir())"
+FIND = "from spacecast.config.compose import conf_dir; print(conf_dir())"
 
 
 def _run(command: list, **options) -> str:
@@ -65,7 +65,7 @@ def test_an_installed_wheel_finds_its_configuration_from_any_folder(wheel, tmp_p
     target = tmp_path / "site"
     _run([*PIP, "install", "--no-deps", "--no-compile", "--target", target, wheel])
     code = f"import sys; sys.path.insert(0, {str(target)!r}); {FIND}"
-    code += "; from spacecast.app.compose import compose; print(compose('train', [], conf_dir()).seed)"
+    code += "; from spacecast.config.compose import compose; print(compose('train', [], conf_dir()).seed)"
     place, seed = _run([sys.executable, "-c", code], cwd=tmp_path).split()
     assert Path(place) == target / "spacecast" / "conf"
     assert seed == "1"

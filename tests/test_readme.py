@@ -75,7 +75,7 @@ def test_blocks_marked_bash_and_python_run_as_they_stand(tmp_path):
 @pytest.mark.parametrize("line", commands())
 def test_every_command_line_composes(line):
     """Groups, members and keys exist. What the lines do is tested in tests/app, and by the block above."""
-    from spacecast.app.compose import compose, conf_dir
+    from spacecast.config.compose import compose, conf_dir
 
     program, *words = shlex.split(line)
     if program == "spacecast-sweep":

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from spacecast.app.cli import run_command
-from spacecast.app.command import Command
 from spacecast.app.data import COMMAND as DATA
 from spacecast.app.evaluate import COMMAND as EVALUATE
 from spacecast.app.graph import COMMAND as GRAPH
 from spacecast.app.train import COMMAND as TRAIN
+from spacecast.config.command import Command
 
 COMMANDS = {command.name: command for command in (TRAIN, EVALUATE, GRAPH, DATA)}
 

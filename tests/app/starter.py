@@ -27,8 +27,8 @@ def spy(report: Callable[[str], None]) -> None:
     """Let the command tell where it is."""
     import spacecast.app.assemble as assemble
     import spacecast.app.report as scoring
-    import spacecast.training.files as files
-    from spacecast.training.keeper import Keeper
+    import spacecast.checkpoint.files as files
+    from spacecast.training.checkpointing import Keeper
 
     def around(owner: Any, name: str, before: Callable[..., str] | None, after: Callable[..., str] | None) -> None:
         original = getattr(owner, name)
@@ -102,8 +102,8 @@ def hitting(hits: list[Any], tell: Callable[[str], None]) -> Callable[[str], Non
 def composed(words: tuple[str, ...]) -> dict[str, Any]:
     """The configuration that the words mean."""
     from spacecast.app.cli import completed
-    from spacecast.app.compose import compose, conf_dir
     from spacecast.app.train import COMMAND
+    from spacecast.config.compose import compose, conf_dir
 
     return completed(COMMAND, compose(COMMAND.config, words, conf_dir()))
 
@@ -188,7 +188,7 @@ def main() -> None:
     import spacecast.app.datacheck
     import spacecast.app.evaluate
     import spacecast.models.graph_efm
-    import spacecast.training.keeper  # noqa: F401 - all four are imported before the forks
+    import spacecast.training.checkpointing  # noqa: F401 - all four are imported before the forks
     from spacecast.tracking.store import ensure_store
 
     torch.set_num_threads(1)

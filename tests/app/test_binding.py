@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from spacecast.app.binding import Range, check_call, check_target, check_value, describe, fits
-from spacecast.app.targets import locate
+from spacecast.config.binding import Range, check_call, check_target, check_value, describe, fits
+from spacecast.config.targets import locate
 from spacecast.core.errors import UserError
 
 FITTING = [

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from spacecast.training.checkpoint import load_checkpoint
+from spacecast.checkpoint.content import load_checkpoint
 
 
 def rows(folder: Path) -> dict[tuple[str, str, float], float]:

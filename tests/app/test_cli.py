@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 import spacecast
-from spacecast.app.command import Command
-from spacecast.app.compose import compose, conf_dir, group_members, job_part, to_plain
 from spacecast.app.data import COMMAND as DATA
 from spacecast.app.data import rewrite
 from spacecast.app.graph import COMMAND as GRAPH
-from spacecast.app.schema import Graph
 from spacecast.app.train import COMMAND as TRAIN
+from spacecast.config.command import Command
+from spacecast.config.compose import compose, conf_dir, group_members, job_part, to_plain
+from spacecast.config.schema import Graph
 from spacecast.core.errors import UserError
 
 
@@ -207,7 +207,8 @@ def test_a_group_that_can_be_left_out_is_switched_off_by_null(run):
         assert run(training, *words).code == 0
     simulations = [plain["simulation"] is not None for plain in task.seen]
     assert simulations == [False, True, True, False]
-    assert (task.seen[1]["launcher"], task.seen[1]["logger"]["_target_"]) == (None, "spacecast.app.assemble.no_logger")
+    assert task.seen[1]["launcher"] is None
+    assert task.seen[1]["logger"]["_target_"] == "spacecast.tracking.logger.no_logger"
     assert run(training, "-m", "simulation=null,magnetosphere", "experiment=null").code == 0
     assert [plain["simulation"] is None for plain in task.seen[-2:]] == [True, False]
     assert run(training, "experiment=smoke", "datastore=vlasiator").code == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spacecast.app.compose import conf_dir
+from spacecast.config.compose import conf_dir
 
 FAST = {  # refused before anything of the data is touched
     "misspelt key": (["sede=2"], "unknown key 'sede'; did you mean 'seed'?"),

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from spacecast.app.assemble import build
-from spacecast.app.compose import compose, conf_dir, group_members, job_part, to_plain
-from spacecast.app.config import check_config
-from spacecast.app.schema import Train
+from spacecast.config.build import build
+from spacecast.config.check import check_config
+from spacecast.config.compose import compose, conf_dir, group_members, job_part, to_plain
+from spacecast.config.schema import Train
 from spacecast.core.types import Stage
 
 PRESETS = [f"graph_{model}_{graph}" for model in ("fm", "efm") for graph in ("simple", "multiscale", "hierarchical")]

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spacecast.app.compose import compose, conf_dir
 from spacecast.app.data import COMMAND as DATA
 from spacecast.app.graph import COMMAND as GRAPH
-from spacecast.app.paths import absolute_path, absolute_paths
-from spacecast.app.schema import Graph
 from spacecast.app.train import COMMAND as TRAIN
+from spacecast.config.compose import compose, conf_dir
+from spacecast.config.paths import absolute_path, absolute_paths
+from spacecast.config.schema import Graph
 from spacecast.core.errors import UserError
 
 SIGNS = (

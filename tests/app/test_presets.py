@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from spacecast.app.compose import conf_dir, group_members
+from spacecast.checkpoint.content import load_checkpoint
+from spacecast.config.compose import conf_dir, group_members
 from spacecast.data.datastore import RunDatastore
 from spacecast.graphs.reference import ReferenceGraph
 from spacecast.tracking.store import load_mlflow
-from spacecast.training.checkpoint import load_checkpoint
 from spacecast.training.precision import PRECISIONS
 
 PAPER = [f"graph_{model}_{graph}" for model in ("fm", "efm") for graph in ("simple", "multiscale", "hierarchical")]

@@ -17,13 +17,13 @@ import torch
 import xarray as xr
 import yaml
 
-from spacecast.app.compose import conf_dir
+from spacecast.checkpoint.content import load_checkpoint
+from spacecast.checkpoint.reference_file import read_reference_checkpoint
+from spacecast.config.compose import conf_dir
 from spacecast.data.datastore import RunDatastore
 from spacecast.evaluation.evaluator import evaluate
 from spacecast.evaluation.scores import Scores
 from spacecast.graphs.stored import StoredGraph
-from spacecast.interop.checkpoint import read_reference_checkpoint
-from spacecast.training.checkpoint import load_checkpoint
 
 KINDS = ("simple", "multiscale", "hierarchical")
 EFM = {"rmse": "ens_rmse", "mae": "ens_mae", "crps": "crps_ens", "spread": "spread", "member_rmse": "rmse"}

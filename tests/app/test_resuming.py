@@ -19,11 +19,11 @@ from spacecast.app.resuming import (
     take_weights,
     tracking_section,
 )
-from spacecast.app.runs import add_facts
+from spacecast.checkpoint.content import as_tensors
+from spacecast.checkpoint.files import write_whole
 from spacecast.core.errors import UserError
 from spacecast.core.spec import FeatureSpec
-from spacecast.training.checkpoint import as_tensors
-from spacecast.training.files import write_whole
+from spacecast.process.run_folder import add_facts
 
 
 def checkpoint(number: int = 0) -> dict:

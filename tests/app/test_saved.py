@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 import yaml
 
-from spacecast.app import launching, multirun, sweep, turns
+from spacecast.app import sweep
 from spacecast.app.cli import run_command
-from spacecast.app.launching import start_logs
-from spacecast.app.runs import write_config
-from spacecast.app.saved import command_of, read_config, saved_config
 from spacecast.app.train import COMMAND as TRAIN
 from spacecast.core.errors import UserError
-from spacecast.launch.attempt import Attempt
-from spacecast.launch.snapshot import check_code, snapshot
-from spacecast.launch.status import read_status, write_status
+from spacecast.process.run_folder import write_config
+from spacecast.process.status import read_status, write_status
+from spacecast.sweep import launching, multirun, turns
+from spacecast.sweep.attempt import Attempt
+from spacecast.sweep.launching import start_logs
+from spacecast.sweep.saved import command_of, read_config, saved_config
+from spacecast.sweep.snapshot import check_code, snapshot
 
 HERE = "hostile_sweep"
 Change = Callable[[Path], None]
@@ -152,7 +153,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "no YAML": (text("0/config.yaml", "a: [\n"), "cannot be read (ParserError)"),
     "an object in YAML": (text("0/config.yaml", "a: !!python/name:os.system\n"), "cannot be read (ConstructorError)"),
     "a link": (linked, "does not lie in the sweep"),
-    "our code": (text("code/spacecast/launch/start.py", TOUCH), "sweep/code/spacecast differs from what is installed"),
+    "our code": (text("code/spacecast/sweep/start.py", TOUCH), "sweep/code/spacecast differs from what is installed"),
     "more of our code": (text("code/spacecast/launch/more.py", TOUCH), "first in launch/more.py"),
     "code that Python finds first": (text("code/sitecustomize.py", TOUCH), "add trust=sitecustomize"),
     "compiled code": (text("code/torch.pyc", TOUCH), "sweep/code/torch.pyc differs from what is installed"),
@@ -187,7 +188,7 @@ def test_what_was_typed_is_allowed(folder, marker, capsys, monkeypatch):
     config("launcher.setup", ["module load cuda"])(folder)
     assert call(capsys, "resume", folder, f"trust={HERE}", "launcher.setup=[module load cuda]")[0] == 0
     assert call(capsys, "resume", folder, f"trust={HERE}", "launcher.setup=[]")[0] == 0
-    text("code/spacecast/launch/start.py", TOUCH)(folder)
+    text("code/spacecast/sweep/start.py", TOUCH)(folder)
     assert "add trust=spacecast" in call(capsys, "resume", folder, f"trust={HERE}", "launcher.setup=[]")[1]
     assert call(capsys, "resume", folder, f"trust=[{HERE},spacecast]", "launcher.setup=[]")[0] == 0
     assert "expected the dotted name" in call(capsys, "resume", folder, "trust=../x")[1]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from spacecast.training.checkpoint import load_checkpoint
+from spacecast.checkpoint.content import load_checkpoint
 
 Starter = Callable[..., dict[str, Any]]
 

@@ -13,18 +13,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spacecast.app import multirun, sweep
-from spacecast.app.command import Command
-from spacecast.app.compose import conf_dir
-from spacecast.app.launching import align, read_config
-from spacecast.app.schema import Graph
+from spacecast.app import sweep
 from spacecast.app.train import COMMAND as TRAIN
+from spacecast.config.command import Command
+from spacecast.config.compose import conf_dir
+from spacecast.config.schema import Graph
 from spacecast.core.errors import UserError
 from spacecast.evaluation.scores import Row, Scores
-from spacecast.launch.folder import Sweep, name_runs
-from spacecast.launch.queue import cancel_jobs
-from spacecast.launch.snapshot import snapshot
-from spacecast.launch.status import read_status, write_status
+from spacecast.process.status import read_status, write_status
+from spacecast.sweep import multirun
+from spacecast.sweep.folder import Sweep, name_runs
+from spacecast.sweep.launching import align, read_config
+from spacecast.sweep.queue import cancel_jobs
+from spacecast.sweep.snapshot import snapshot
 
 
 @dataclass
@@ -251,7 +252,7 @@ def test_every_run_that_has_ended_without_finishing_is_closed_in_its_store(grid,
 WAIT = '''
 import signal
 from pathlib import Path
-from spacecast.launch.status import write_status
+from spacecast.process.status import write_status
 
 def wait(command, run_dir):
     class Stop(SystemExit):
@@ -269,7 +270,8 @@ def wait(command, run_dir):
 '''
 
 RESUME = '''
-from spacecast.app import launching, sweep
+from spacecast.sweep import launching
+from spacecast.app import sweep
 
 launching.WORK = "work_to_do:wait"
 sweep.main(["resume", "sweep"])
@@ -290,7 +292,7 @@ def start(workplace, monkeypatch):
     (workplace / "work_to_do.py").write_text(WAIT)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(workplace), os.environ.get("PYTHONPATH", "")]))
     made = Sweep(workplace / "sweep", TRAIN.path, tuple(name_runs([["seed=1"], ["seed=2"]])))
-    launcher = {"_target_": "spacecast.launch.launcher.Launcher", "cluster": "local", "parallel": 1, "wait": True}
+    launcher = {"_target_": "spacecast.sweep.launcher.Launcher", "cluster": "local", "parallel": 1, "wait": True}
     for run in made.runs:
         made.run_dir(run).mkdir(parents=True)
         config = {"launcher": {**launcher, "signal_seconds": 30}, "trainer": {"devices": 1}}
@@ -387,7 +389,7 @@ def test_jobs_outlive_a_command_that_is_killed_and_can_be_cancelled(first, capsy
     assert "2 cancelled" in call(capsys, "status", "sweep")[1]
 
 
-HOLD = "import sys; from pathlib import Path; from spacecast.launch.lock import locked\n"
+HOLD = "import sys; from pathlib import Path; from spacecast.process.lock import locked\n"
 HOLD += "with locked(Path(sys.argv[1])): print('here', flush=True); sys.stdin.read()"
 
 
@@ -427,7 +429,7 @@ def test_two_commands_at_the_same_moment_make_one_sweep(run, workplace, monkeypa
                 (made.run_dir(each) / "config.yaml").write_text("launcher: null\n")
             made.write()
 
-        monkeypatch.setattr("spacecast.app.turns.time.sleep", first_records)
+        monkeypatch.setattr("spacecast.sweep.turns.time.sleep", first_records)
         task = Task()
         result = run(command(task), *words)
         assert (result.code, task.seen, "is under way" in result.out) == (0, [], True)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from spacecast.app.sweep_report import write_report
 from spacecast.core.spec import DataSpec
 from spacecast.evaluation.accumulator import Accumulator
+from spacecast.evaluation.metrics import FACTS
 from spacecast.evaluation.scores import Row, Scores
-from spacecast.launch.folder import Sweep, name_runs
-from spacecast.launch.status import write_status
-from spacecast.metrics import FACTS
+from spacecast.process.status import write_status
+from spacecast.sweep.folder import Sweep, name_runs
+from spacecast.sweep.report import write_report
 
 
 def sweep(folder: Path, metric: str, values: dict[str, list[float]]) -> Path:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from spacecast.app import sweep
-from spacecast.app.runs import of_its_own
-from spacecast.app.sync import Living
 from spacecast.core.errors import UserError
-from spacecast.launch.folder import Sweep, name_runs
-from spacecast.launch.status import write_status
+from spacecast.process.run_folder import of_its_own
+from spacecast.process.status import write_status
+from spacecast.sweep.folder import Sweep, name_runs
+from spacecast.sweep.sync import Living
 from spacecast.tracking.journal import Journal, Story
 from spacecast.tracking.store import ensure_store, load_mlflow
 
@@ -148,7 +148,7 @@ def test_what_has_ended_without_a_word_is_killed_and_what_goes_on_is_not(workpla
     def silent(_: str) -> None:
         raise UserError("there is no Slurm")
 
-    monkeypatch.setattr("spacecast.launch.queue.active_jobs", silent)
+    monkeypatch.setattr("spacecast.sweep.queue.active_jobs", silent)
     code, lines, _ = call(capsys, "grid", "--to", uri)
     assert code == 0, lines
     assert {name: run.info.status for name, run in runs_in(uri).items()} == {
@@ -178,7 +178,7 @@ def test_a_number_that_another_process_has_now_is_not_the_run(tmp_path):
 
 def test_slurm_is_asked_for_runs_of_other_machines(tmp_path, monkeypatch):
     asked, queue = [], {"3_1": "RUNNING"}
-    monkeypatch.setattr("spacecast.launch.queue.active_jobs", lambda cluster: asked.append(cluster) or queue)
+    monkeypatch.setattr("spacecast.sweep.queue.active_jobs", lambda cluster: asked.append(cluster) or queue)
     living = Living()
     process = {"host": "node7", "pid": 1, "time": 1}
     assert living(tmp_path, Story(process={**process, "job": "3_1"}))

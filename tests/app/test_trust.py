@@ -12,17 +12,18 @@ import torch
 import yaml
 
 from spacecast.app import published
-from spacecast.app.assemble import build, build_model, open_data, open_graph
+from spacecast.app.assemble import build_model, open_data, open_graph
 from spacecast.app.cli import completed
-from spacecast.app.compose import compose, conf_dir, job_part, to_plain
 from spacecast.app.evaluate import complete
 from spacecast.app.resuming import Start, find_start, tracking_section
-from spacecast.app.runs import write_config
-from spacecast.app.saved import read_config
 from spacecast.app.train import COMMAND as TRAIN
-from spacecast.app.trust import Trust, plain_values, trusted_words
+from spacecast.checkpoint.content import describe, load_checkpoint
+from spacecast.config.build import build
+from spacecast.config.compose import compose, conf_dir, job_part, to_plain
+from spacecast.config.trust import Trust, plain_values, trusted_words
 from spacecast.core.errors import UserError
-from spacecast.training.checkpoint import describe, load_checkpoint
+from spacecast.process.run_folder import write_config
+from spacecast.sweep.saved import read_config
 
 HERE, SECRET = "hostile_module", "do-not-tell"
 GRID_TO_MESH = "spacecast.graphs.builders.MeshGraphBuilder"
@@ -115,7 +116,7 @@ HOSTILE = {
     "a file": put("graph", {"_target_": "numpy.savetxt", "fname": "marker", "X": [[1.0]]}),
     "roads of ours": put("graph", {"_target_": "spacecast.core.grid.np.savetxt", "fname": "marker", "X": [[1.0]]}),
     "roads of ours, a class": put("graph._target_", f"{GRID_TO_MESH}.__init__.__globals__"),
-    "roads of ours, a module": put("graph._target_", "spacecast.app.trust.locate"),
+    "roads of ours, a module": put("graph._target_", "spacecast.config.trust.locate"),
     "roads of torch": put("optimizer._target_", "torch.optim.adamw.torch.load"),
     "no optimiser": put("optimizer._target_", "torch.optim.lr_scheduler.LambdaLR"),
     "another module of torch": put("optimizer._target_", "torch.hub.load"),

@@ -3,10 +3,10 @@ import importlib
 import numpy as np
 import pytest
 
+from spacecast.checkpoint.reference_file import read_reference_checkpoint
 from spacecast.data.datastore import RunDatastore
 from spacecast.evaluation.evaluator import evaluate
 from spacecast.graphs.stored import StoredGraph
-from spacecast.interop.checkpoint import read_reference_checkpoint
 
 
 @pytest.mark.parametrize("kind", ["simple", "multiscale", "hierarchical"])

@@ -8,7 +8,7 @@ import yaml
 
 from spacecast.core.protocols import StepModel
 from spacecast.core.types import Batch, Stage
-from spacecast.forecast.objectives import ForecastObjective
+from spacecast.objectives.forecast import ForecastObjective
 
 FOLDER = Path(__file__).parent / "own"
 

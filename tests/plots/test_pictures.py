@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from spacecast.core.errors import UserError
-from spacecast.evaluation.examples import ExampleWriter
 from spacecast.evaluation.scores import Row, Scores
+from spacecast.forecast.writer import ExampleWriter
 from spacecast.plots import canvas, curves, examples, maps
 
 PNG = b"\x89PNG"

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from spacecast.app.cli import run_command
-from spacecast.launch.folder import Sweep
-from spacecast.launch.progress import progress, settled
-from spacecast.launch.status import read_status
+from spacecast.process.status import read_status
+from spacecast.sweep.folder import Sweep
+from spacecast.sweep.progress import progress, settled
 
 HERE = Path(__file__).parent
 LONGEST = 1200.0  # seconds; only ends a test that hangs
@@ -44,7 +44,7 @@ import time
 from pathlib import Path
 
 from spacecast.models.encode_process_decode import EncodeProcessDecode
-from spacecast.training.interruption import current
+from spacecast.process.signals import current
 
 
 def build(gate=None, fails=False, **keywords):

@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from spacecast.training.checkpoint import load_checkpoint
+from spacecast.checkpoint.content import load_checkpoint
 
 TWO_MINUTES = ("launcher.hours=0.0333", "launcher.signal_seconds=20")
 

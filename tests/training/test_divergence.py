@@ -8,10 +8,10 @@ import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
 from torch.utils.data import DataLoader
 
+from spacecast.checkpoint.files import WholeFiles
+from spacecast.process.signals import Interruption
+from spacecast.training.checkpointing import Keeper
 from spacecast.training.divergence import DivergenceError, DivergenceWatch
-from spacecast.training.files import WholeFiles
-from spacecast.training.interruption import Interruption
-from spacecast.training.keeper import Keeper
 
 INF, NAN, BATCHES = math.inf, math.nan, 4
 

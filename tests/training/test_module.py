@@ -6,14 +6,14 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from spacecast.checkpoint.content import SelfDescription, find_checkpoint, load_checkpoint, model_weights
 from spacecast.core.errors import UserError
 from spacecast.core.types import Batch
-from spacecast.forecast.objectives import ForecastObjective
 from spacecast.forecast.standardize import Standardizer
 from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.models.persistence import Persistence
+from spacecast.objectives.forecast import ForecastObjective
 from spacecast.training.callbacks import Lines
-from spacecast.training.checkpoint import SelfDescription, find_checkpoint, load_checkpoint, model_weights
 from spacecast.training.module import ForecastModule
 from spacecast.training.schedule import ConstantSchedule
 

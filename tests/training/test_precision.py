@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 from spacecast.core.errors import UserError
 from spacecast.core.spec import FeatureSpec
 from spacecast.core.types import Batch
-from spacecast.forecast.objectives import ForecastObjective
 from spacecast.forecast.standardize import Standardizer
 from spacecast.models.encode_process_decode import EncodeProcessDecode
+from spacecast.objectives.forecast import ForecastObjective
 from spacecast.training.module import ForecastModule
 from spacecast.training.precision import check_precision
 from spacecast.training.schedule import ConstantSchedule

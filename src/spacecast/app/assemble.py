@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from spacecast.app.binding import DIRECTIVES, takes
-from spacecast.app.progress import Progress
-from spacecast.app.schema import own_part
-from spacecast.app.targets import locate
-from spacecast.app.trust import trusted_words
+from spacecast.config.binding import takes
+from spacecast.config.build import build
+from spacecast.config.schema import own_part
+from spacecast.config.targets import locate
+from spacecast.config.trust import trusted_words
 from spacecast.core.graph import MeshGraph
 from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
@@ -24,6 +24,7 @@ from spacecast.data.datastore import RunDatastore
 from spacecast.data.prepare import prepare
 from spacecast.graphs.cache import load_or_build
 from spacecast.graphs.validation import validate
+from spacecast.process.progress import Progress
 
 if TYPE_CHECKING:
     from spacecast.data.datamodule import WindowDataModule
@@ -33,33 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Plain = Mapping[str, Any]
-
-
-def build(section: Any) -> Any:
-    """What a section describes: an object, or with `_partial_` a function that still takes the facts of the data.
-
-    Hydra's `instantiate` on plain values, which stay as they are: text that looks like an interpolation is text. What
-    comes out of a file has been through `trust.Trust.check` before.
-
-    Args:
-        section: `_target_` and its keywords, `_args_`, `_partial_`, `_recursive_`; sections within it are built first.
-
-    """
-    if isinstance(section, (list, tuple)):
-        return [build(entry) for entry in section]
-    if not isinstance(section, Mapping):
-        return section
-    inside = build if section.get("_recursive_", True) else lambda value: value
-    if "_target_" not in section:
-        return {key: inside(value) for key, value in section.items()}
-    target = locate(section["_target_"], "")
-    keywords = {key: inside(value) for key, value in section.items() if key not in DIRECTIVES}
-    positional = [inside(value) for value in section.get("_args_", ())]
-    return partial(target, *positional, **keywords) if section.get("_partial_") else target(*positional, **keywords)
-
-
-def no_logger(**_: Any) -> None:
-    """The target of `logger=none`; what other loggers take is ignored, so that scripts and own settings may give it."""
 
 
 def make_data(plain: Plain, *, overwrite: bool = False) -> None:

@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,20 +21,19 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 import spacecast
-from spacecast.app.choices import explain_setting, without_settings_of_nothing
-from spacecast.app.command import Command, Plain
-from spacecast.app.compose import VERSION_BASE, compose, explain, job_part, to_plain
-from spacecast.app.config import check_config, check_folder
-from spacecast.app.help import help_text
-from spacecast.app.launching import align
-from spacecast.app.multirun import run_many
-from spacecast.app.paths import absolute_path, absolute_paths
-from spacecast.app.runs import CONFIG_FILE, discard_run, first_process, read_facts, write_config
-from spacecast.app.words import arranged_words, conf_of, parse_words, user_conf_of
+from spacecast.config.check import check_config, check_folder
+from spacecast.config.choices import explain_setting, without_settings_of_nothing
+from spacecast.config.command import Command, Plain
+from spacecast.config.compose import VERSION_BASE, compose, explain, job_part, to_plain
+from spacecast.config.help import help_text
+from spacecast.config.paths import absolute_path, absolute_paths
+from spacecast.config.words import arranged_words, conf_of, parse_words, user_conf_of
 from spacecast.core.errors import UnknownKeyError, UserError
-from spacecast.core.text import as_typed
-from spacecast.launch.lock import locked
-from spacecast.training.interruption import Interrupted, Interruption
+from spacecast.process.lock import locked
+from spacecast.process.run_folder import CONFIG_FILE, discard_run, first_process, read_facts, write_config
+from spacecast.process.signals import Interrupted, Interruption, interruptible
+from spacecast.sweep.launching import align
+from spacecast.sweep.multirun import run_many
 
 log = logging.getLogger(__name__)
 
@@ -137,28 +136,6 @@ def run_job(command: Command, cfg: DictConfig) -> Any:
             if command.has_run_folder:
                 log.exception("internal error")
                 error.log_file = f"traceback in {run_dir / HydraConfig.get().job.name}.log"  # type: ignore[attr-defined]
-            raise
-
-
-@contextmanager
-def interruptible(run_dir: Path | None) -> Iterator[None]:
-    """Around the work of a command: signals end it with exit code 75, or hand it over to the scheduler.
-
-    Args:
-        run_dir: what to give as `paths.run_dir` to go on, where there is something.
-
-    """
-    with Interruption().listening() as interruption:
-        try:
-            yield
-        except Interrupted as stop:
-            if not first_process():
-                raise SystemExit(OK) from None  # the first process gives the exit code
-            where = "" if run_dir is None else f" with {as_typed(f'paths.run_dir={run_dir}')}"
-            stop.explain(f"interrupted by {stop.name}; the same command{where} goes on")
-            log.warning("%s", stop, extra={"told_at_end": True})
-            with suppress(Interrupted):  # where nobody but `run_command` listened before
-                interruption.hand_over()
             raise
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 
 from spacecast.app.cli import run_command
-from spacecast.app.command import Command, Plain
-from spacecast.app.config import untracked
 from spacecast.app.published import complete_import, import_checkpoint
-from spacecast.app.schema import Data
-from spacecast.app.trust import trusted_words
+from spacecast.config.check import untracked
+from spacecast.config.command import Command, Plain
+from spacecast.config.schema import Data
+from spacecast.config.trust import trusted_words
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.text import several
 
@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 def simulate(plain: Plain) -> None:
     """Make raw runs of the simulated magnetosphere."""
-    from spacecast.app.assemble import build
-    from spacecast.app.progress import Progress
+    from spacecast.config.build import build
+    from spacecast.process.progress import Progress
 
     if plain.get("simulation") is None:
         raise UserError("these data are not simulated; choose datastore=magnetosphere")
@@ -33,8 +33,8 @@ def simulate(plain: Plain) -> None:
 
 def prepare(plain: Plain) -> None:
     """Turn raw runs into training-ready ones."""
-    from spacecast.app.progress import Progress
     from spacecast.data.prepare import prepare as prepare_runs
+    from spacecast.process.progress import Progress
 
     root, runs = _folder(plain), plain["datastore"].get("runs")
     with Progress("preparing") as progress:
@@ -66,9 +66,9 @@ def inspect(plain: Plain) -> None:
 
     """
     from spacecast.app.assemble import open_data, prepare_data, reads_runs
-    from spacecast.app.progress import Progress
     from spacecast.data.inspection import inspect as look
     from spacecast.plots.canvas import require_picture
+    from spacecast.process.progress import Progress
 
     if plain["picture"] is not None:
         require_picture(Path(plain["picture"]))
@@ -131,7 +131,7 @@ ACTIONS: dict[str, Callable[[Plain], None]] = {
 
 def run(plain: Plain) -> None:
     """Do what the first word says."""
-    from spacecast.app.quiet import quiet
+    from spacecast.process.logs import quiet
 
     quiet()
     ACTIONS[plain["command"]](plain)

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from spacecast.app.assemble import Parts, assemble, build, device_of
+from spacecast.app.assemble import Parts, assemble, device_of
 from spacecast.app.foresee import foresee
-from spacecast.app.quiet import hushed
-from spacecast.app.schema import own_part
+from spacecast.config.build import build
+from spacecast.config.schema import own_part
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore, LatentStepModel
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.evaluator import select_runs
 from spacecast.evaluation.regions import region_masks
+from spacecast.process.logs import hushed
 from spacecast.tracking.store import check_uri
 from spacecast.training.trainer import lightning_keywords, make_trainer
 

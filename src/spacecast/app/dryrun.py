@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-from spacecast.app.assemble import Parts, build, device_of
+from spacecast.app.assemble import Parts, device_of
 from spacecast.app.datacheck import epochs_of
+from spacecast.config.build import build
 from spacecast.core.protocols import LatentStepModel
 from spacecast.core.text import several
 from spacecast.core.types import Batch, Stage

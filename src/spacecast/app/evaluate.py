@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spacecast.app.cli import run_command
-from spacecast.app.command import Command, Plain
-from spacecast.app.paths import absolute_path
 from spacecast.app.published import (
     imply_data,
     imply_evaluation,
@@ -16,11 +14,13 @@ from spacecast.app.published import (
     trained_spec,
     warn_of_another_graph,
 )
-from spacecast.app.runs import follow, of_its_own
-from spacecast.app.schema import Evaluate
 from spacecast.app.stored import anchored, check_data_place, check_evaluation_folder, check_same_data, chosen_evaluation
-from spacecast.app.trust import Trust, check_simulation
+from spacecast.config.command import Command, Plain
+from spacecast.config.paths import absolute_path
+from spacecast.config.schema import Evaluate
+from spacecast.config.trust import Trust, check_simulation
 from spacecast.core.errors import UserError
+from spacecast.process.run_folder import follow, of_its_own
 
 if TYPE_CHECKING:
     from spacecast.evaluation.scores import Scores
@@ -40,15 +40,16 @@ def evaluate(plain: Plain) -> "Scores":
         UserError: the checkpoint does not fit the data or the graph.
 
     """
-    from spacecast.app.assemble import build, build_model, open_data, open_graph
+    from spacecast.app.assemble import build_model, open_data, open_graph
     from spacecast.app.datacheck import check_evaluation, check_members
-    from spacecast.app.memory import keep_memory
-    from spacecast.app.quiet import quiet
     from spacecast.app.report import score
+    from spacecast.checkpoint.content import load_checkpoint, model_weights
+    from spacecast.config.build import build
     from spacecast.data.fit import check_fit
+    from spacecast.process.logs import quiet
+    from spacecast.process.memory import keep_memory
     from spacecast.tracking.logger import log_artifact, log_params, log_tags, tracked
     from spacecast.tracking.provenance import provenance
-    from spacecast.training.checkpoint import load_checkpoint, model_weights
 
     quiet()
     keep_memory()
@@ -175,7 +176,7 @@ def _tracked_name(stored: Plain) -> str:
 @lru_cache(maxsize=4)
 def _stored_config(source: Path, modified: int) -> tuple[Path, Plain]:  # noqa: ARG001 - part of the key of the cache
     """Checkpoint file and the configuration in it; see `published.stored_config` for that of the reference."""
-    from spacecast.training.checkpoint import find_checkpoint, load_checkpoint
+    from spacecast.checkpoint.content import find_checkpoint, load_checkpoint
 
     file = find_checkpoint(source).absolute()
     return file, stored_config(load_checkpoint(file), f"checkpoint {file}")

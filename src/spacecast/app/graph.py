@@ -4,9 +4,9 @@ import logging
 from pathlib import Path
 
 from spacecast.app.cli import run_command
-from spacecast.app.command import Command, Plain
-from spacecast.app.config import untracked
-from spacecast.app.schema import Graph
+from spacecast.config.check import untracked
+from spacecast.config.command import Command, Plain
+from spacecast.config.schema import Graph
 
 log = logging.getLogger(__name__)
 
@@ -14,10 +14,10 @@ log = logging.getLogger(__name__)
 def graph(plain: Plain) -> None:
     """Build a graph for the grid of the data, print its counts and draw it."""
     from spacecast.app.assemble import open_data, open_graph
-    from spacecast.app.quiet import quiet
     from spacecast.graphs.summary import format_summary
     from spacecast.plots.canvas import require_picture
     from spacecast.plots.graph import draw_graph
+    from spacecast.process.logs import quiet
 
     quiet()
     if plain["picture"] is not None:

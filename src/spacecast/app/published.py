@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from spacecast.app.command import Plain
-from spacecast.app.compose import conf_dir
-from spacecast.app.paths import absolute_path
-from spacecast.app.trust import Trust, plain_sections, shown
+from spacecast.config.command import Plain
+from spacecast.config.compose import conf_dir
+from spacecast.config.paths import absolute_path
+from spacecast.config.trust import Trust, plain_sections, shown
 from spacecast.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ def import_checkpoint(plain: Plain) -> None:
     """
     from spacecast.app.assemble import build_model, open_data, open_graph
     from spacecast.app.evaluate import load_weights
-    from spacecast.training.checkpoint import describe, load_checkpoint, model_weights
-    from spacecast.training.files import write_whole
+    from spacecast.checkpoint.content import describe, load_checkpoint, model_weights
+    from spacecast.checkpoint.files import write_whole
 
     source, target = Path(plain["checkpoint"]), Path(plain["output"])
     checkpoint = load_checkpoint(source)
@@ -161,7 +161,7 @@ def complete_import(plain: Plain, typed: Sequence[str]) -> Plain:
         UserError: something is missing, or the checkpoint is no one of the reference, or `output` is taken.
 
     """
-    from spacecast.training.checkpoint import find_checkpoint, load_checkpoint
+    from spacecast.checkpoint.content import find_checkpoint, load_checkpoint
 
     for key, what in (("checkpoint", "a checkpoint of the reference"), ("output", "the file to write")):
         if not plain[key]:

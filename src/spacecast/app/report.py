@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from spacecast.app.assemble import build, device_of
-from spacecast.app.command import Plain
-from spacecast.app.progress import Progress
+from spacecast.app.assemble import device_of
+from spacecast.config.build import build
+from spacecast.config.command import Plain
 from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
+from spacecast.process.progress import Progress
 from spacecast.tracking.logger import log_artifact, log_scores
 
 if TYPE_CHECKING:

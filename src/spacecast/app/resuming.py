@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from spacecast.app.runs import CONFIG_FILE, add_facts, first_process, read_facts
 from spacecast.core.errors import UserError
 from spacecast.core.names import within
 from spacecast.core.text import as_typed
+from spacecast.process.run_folder import CONFIG_FILE, add_facts, first_process, read_facts
 
 if TYPE_CHECKING:
     from spacecast.app.assemble import Parts
@@ -139,8 +139,8 @@ def find_start(plain: Plain) -> Start:
         UserError: a checkpoint that is asked for is absent or damaged.
 
     """
-    from spacecast.training.checkpoint import find_checkpoint, load_checkpoint
-    from spacecast.training.files import newest
+    from spacecast.checkpoint.content import find_checkpoint, load_checkpoint
+    from spacecast.checkpoint.files import newest
 
     own = newest(Path(plain["paths"]["run_dir"]) / "checkpoints")
     if own is not None:
@@ -180,7 +180,7 @@ def check_start(start: Start, parts: "Parts") -> None:
         UserError: they are not.
 
     """
-    from spacecast.data.fingerprint import same_kind
+    from spacecast.storage.fingerprint import same_kind
 
     if start.checkpoint is None:
         return
@@ -205,7 +205,7 @@ def take_weights(start: Start, parts: "Parts") -> None:
 
     """
     from spacecast.app.evaluate import load_weights
-    from spacecast.training.checkpoint import load_checkpoint, model_weights
+    from spacecast.checkpoint.content import load_checkpoint, model_weights
 
     if start.weights is not None:
         checkpoint = load_checkpoint(start.weights)

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spacecast.app.paths import absolute_path
 from spacecast.app.resuming import HARMLESS, first_difference, read_config
-from spacecast.app.runs import CONFIG_FILE
+from spacecast.config.paths import absolute_path
 from spacecast.core.errors import UserError
+from spacecast.process.run_folder import CONFIG_FILE
 
 Plain = Mapping[str, Any]
 
@@ -56,7 +56,7 @@ def check_same_data(plain: Plain, trained: Plain, data_hash: str) -> None:
         UserError: they are others.
 
     """
-    from spacecast.data.fingerprint import same_kind
+    from spacecast.storage.fingerprint import same_kind
 
     before = str((trained.get("data_spec") or {}).get("data_hash") or "")
     if plain.get("same_data") and same_kind(before, data_hash) and before != data_hash:

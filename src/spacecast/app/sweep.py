@@ -11,13 +11,13 @@ from typing import Any, NoReturn
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from spacecast.app.binding import check_target
-from spacecast.app.saved import check_saved, command_of, read_config
-from spacecast.app.trust import trusted_words
-from spacecast.app.turns import resume, say
+from spacecast.config.binding import check_target
+from spacecast.config.trust import trusted_words
 from spacecast.core.errors import UserError
 from spacecast.core.text import several
-from spacecast.training.interruption import Interrupted
+from spacecast.process.signals import Interrupted
+from spacecast.sweep.saved import check_saved, command_of, read_config
+from spacecast.sweep.turns import resume, say
 
 NAME = "spacecast-sweep"
 MORE = """Examples
@@ -36,9 +36,9 @@ FIXED = ("nodes", "gpus_per_node", "cluster")  # part of the runs themselves
 
 def status(folder: Path) -> None:
     """Print state, restarts, job and error of each run; runs that died without a word are closed in MLflow as well."""
-    from spacecast.launch.folder import Sweep
-    from spacecast.launch.progress import progress
-    from spacecast.launch.status import FINISHED
+    from spacecast.process.status import FINISHED
+    from spacecast.sweep.folder import Sweep
+    from spacecast.sweep.progress import progress
     from spacecast.tracking.endings import close_dead
 
     sweep = Sweep.read(folder)
@@ -60,7 +60,7 @@ def status(folder: Path) -> None:
 
 def again(folder: Path, words: Sequence[str]) -> None:
     """Submit what neither has finished nor is under way, with changed keys of the launcher if so asked."""
-    from spacecast.launch.folder import Sweep
+    from spacecast.sweep.folder import Sweep
 
     changes = _changes([word for word in words if not word.startswith("trust=")])
     trusted = trusted_words(_read([word for word in words if word.startswith("trust=")]).get("trust"))
@@ -98,8 +98,8 @@ def _read(words: Sequence[str]) -> dict[str, Any]:
 
 def cancel(folder: Path) -> None:
     """End what is queued, runs or waits. What is done is kept, and `resume` goes on from there."""
-    from spacecast.launch import cancel as ending
-    from spacecast.launch.folder import Sweep
+    from spacecast.sweep import cancel as ending
+    from spacecast.sweep.folder import Sweep
     from spacecast.tracking.endings import close_dead
 
     sweep = Sweep.read(folder)
@@ -111,7 +111,7 @@ def cancel(folder: Path) -> None:
 
 def report(folder: Path, scores: Sequence[str]) -> None:
     """Write `report.md`, `report.csv` and `report.png` into the folder and print the table."""
-    from spacecast.app.sweep_report import write_report
+    from spacecast.sweep.report import write_report
 
     say(write_report(folder, scores))
 
@@ -159,7 +159,7 @@ def run(arguments: Sequence[str]) -> None:
     """
     words = parser().parse_args(list(arguments))
     if words.verb == "sync":
-        from spacecast.app.sync import sync
+        from spacecast.sweep.sync import sync
 
         if not sync([folder.expanduser().absolute() for folder in words.folders], words.to):
             raise SystemExit(1)

@@ -6,9 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spacecast.app.binding import without_foreign
 from spacecast.app.cli import run_command
-from spacecast.app.command import Command, Plain
 from spacecast.app.resuming import (
     Start,
     check_run_folder,
@@ -21,9 +19,11 @@ from spacecast.app.resuming import (
     take_weights,
     tracking_section,
 )
-from spacecast.app.runs import add_facts, discard_run, first_process
-from spacecast.app.schema import Train
-from spacecast.training.interruption import Interrupted, current
+from spacecast.config.binding import without_foreign
+from spacecast.config.command import Command, Plain
+from spacecast.config.schema import Train
+from spacecast.process.run_folder import add_facts, discard_run, first_process
+from spacecast.process.signals import Interrupted, current
 
 if TYPE_CHECKING:
     from spacecast.app.assemble import Parts
@@ -48,8 +48,8 @@ def train(plain: Plain) -> "Scores | None":
     from spacecast.app.assemble import assemble, open_data
     from spacecast.app.datacheck import check_evaluation, check_foreseen, check_training, check_without_data
     from spacecast.app.dryrun import dry_run
-    from spacecast.app.memory import keep_memory
-    from spacecast.app.quiet import quiet
+    from spacecast.process.logs import quiet
+    from spacecast.process.memory import keep_memory
 
     quiet()
     keep_memory()
@@ -75,12 +75,13 @@ def train(plain: Plain) -> "Scores | None":
 
 def fit_and_score(plain: Plain, parts: "Parts", start: Start) -> "Scores | None":
     """Train, then evaluate the best checkpoint, all in one tracked run, which a run that goes on keeps."""
-    from spacecast.app.assemble import build, build_model
-    from spacecast.app.quiet import hushed
+    from spacecast.app.assemble import build_model
     from spacecast.app.report import score
+    from spacecast.checkpoint.content import load_checkpoint, model_weights
+    from spacecast.config.build import build
+    from spacecast.process.logs import hushed
     from spacecast.tracking.logger import log_artifact, log_params, log_tags, tracked
     from spacecast.tracking.provenance import provenance
-    from spacecast.training.checkpoint import load_checkpoint, model_weights
 
     run_dir = Path(plain["paths"]["run_dir"])
     logger, model = None if is_scored(plain) else build(tracking_section(plain, start)), parts.model
@@ -106,14 +107,14 @@ def fit_and_score(plain: Plain, parts: "Parts", start: Start) -> "Scores | None"
 
 def fit(plain: Plain, parts: "Parts", start: Start, logger: Any) -> bool:
     """Train from where the run starts; True in the process that writes."""
-    from spacecast.app.assemble import build
-    from spacecast.app.schema import own_part
+    from spacecast.checkpoint.content import SelfDescription
+    from spacecast.checkpoint.files import remove_partial
+    from spacecast.config.build import build
+    from spacecast.config.schema import own_part
     from spacecast.core.protocols import LatentStepModel
     from spacecast.training.callbacks import make_callbacks
-    from spacecast.training.checkpoint import SelfDescription
+    from spacecast.training.checkpointing import Keeper
     from spacecast.training.divergence import DivergenceError, DivergenceWatch
-    from spacecast.training.files import remove_partial
-    from spacecast.training.keeper import Keeper
     from spacecast.training.trainer import lightning_keywords, make_trainer
 
     run_dir, section = Path(plain["paths"]["run_dir"]), plain["trainer"]

@@ -11,10 +11,10 @@ import xarray as xr
 import yaml
 
 from spacecast.core.errors import UserError
-from spacecast.data.chunks import natural_key, require_folder, write_text
 from spacecast.data.marks import carries_mark
 from spacecast.data.raw import left_out, open_raw
-from spacecast.data.times import check_times
+from spacecast.storage.chunks import natural_key, require_folder, write_text
+from spacecast.storage.times import check_times
 
 HEADER = "# Written by spacecast-data, and again for a raw run of another time axis unless you delete this line.\n"
 STYLE: dict[str, Any] = {"sort_keys": False, "width": 120}

@@ -10,11 +10,11 @@ from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.data.agreement import Box, boundary_nodes, check_agreement
 from spacecast.data.cache import FrameCache
-from spacecast.data.chunks import require_folder
 from spacecast.data.configs import find_runs, prepared_path
-from spacecast.data.fingerprint import CACHE, KIND, combined
 from spacecast.data.statistics import Progress, Statistics, cached, floor_std, stream
 from spacecast.data.store import RunStore
+from spacecast.storage.chunks import require_folder
+from spacecast.storage.fingerprint import CACHE, KIND, combined
 
 
 class RunDatastore:

@@ -10,8 +10,8 @@ import numpy as np
 from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec, FeatureSpec
+from spacecast.core.units import factor
 from spacecast.data.agreement import describe_plane
-from spacecast.data.units import factor
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ import numpy as np
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore
 from spacecast.data.agreement import check_agreement, describe_plane
-from spacecast.data.chunks import require_folder
 from spacecast.data.configs import find_runs, prepared_path
 from spacecast.data.datastore import RunDatastore
 from spacecast.data.physics import divergence_ratio, electric_ratio, expected_units, pressure_ratio
@@ -17,6 +16,7 @@ from spacecast.data.report import Finding, Report
 from spacecast.data.statistics import Moments, Progress, check_scales
 from spacecast.data.store import RunStore
 from spacecast.data.view import Inspected, RunView
+from spacecast.storage.chunks import require_folder
 
 
 @dataclass

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from spacecast.data.chunks import chunk_files
-from spacecast.data.fingerprint import content_hash
+from spacecast.storage.chunks import chunk_files
+from spacecast.storage.fingerprint import content_hash
 
 logger = logging.getLogger(__name__)
 TIMES, CONFIG, CONTENTS = "spacecast_source", "spacecast_config", "spacecast_inputs"  # attributes of a prepared store

@@ -5,7 +5,7 @@ import xarray as xr
 
 from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
-from spacecast.data.units import check_length
+from spacecast.core.units import check_length
 
 
 def plane_of(dataset: xr.Dataset, label: str) -> tuple[Grid, np.ndarray]:

@@ -20,8 +20,6 @@ from typing import Any
 import yaml
 
 from spacecast.core.errors import UserError, nearest
-from spacecast.data.arrays import kind_of_file
-from spacecast.data.chunks import atomic_folder, chunk_files, held, leftovers, require_folder, writable
 from spacecast.data.configs import (
     config_path,
     find_raw_runs,
@@ -36,6 +34,8 @@ from spacecast.data.marks import SourceMark
 from spacecast.data.raw import Loader, check_functions, check_input, missing_marks, open_raw, tell_left_out
 from spacecast.data.statistics import Progress
 from spacecast.data.store import RunStore
+from spacecast.storage.arrays import kind_of_file
+from spacecast.storage.chunks import atomic_folder, chunk_files, held, leftovers, require_folder, writable
 
 logger = logging.getLogger(__name__)
 SMALL = 2e9  # bytes of raw data up to which processes of their own cost more than they save (seconds to start)

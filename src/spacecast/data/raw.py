@@ -10,12 +10,12 @@ import xarray as xr
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.names import within
-from spacecast.data.absences import check_absent, fill_of, missing_chunks, per_frame, stored_chunks
-from spacecast.data.arrays import open_dataset, open_group
-from spacecast.data.chunks import axis_names
-from spacecast.data.encoding import encoding_of
-from spacecast.data.times import check_times, warn_deviation
-from spacecast.data.units import check_length
+from spacecast.core.units import check_length
+from spacecast.storage.absences import check_absent, fill_of, missing_chunks, per_frame, stored_chunks
+from spacecast.storage.arrays import open_dataset, open_group
+from spacecast.storage.chunks import axis_names
+from spacecast.storage.encoding import encoding_of
+from spacecast.storage.times import check_times, warn_deviation
 
 logger = logging.getLogger(__name__)
 ADVICE = "simulate or download it again"

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from spacecast.core.errors import UserError
-from spacecast.data.times import TOLERANCE
+from spacecast.storage.times import TOLERANCE
 
 
 def split_ranges(times: np.ndarray, bounds: Mapping[str, Sequence[str]], label: str) -> dict[str, tuple[int, int]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from spacecast.core.errors import UserError
-from spacecast.data.chunks import writable
+from spacecast.storage.chunks import writable
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]

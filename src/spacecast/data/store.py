@@ -9,14 +9,14 @@ import numpy as np
 import xarray as xr
 
 from spacecast.core.errors import UserError, nearest
-from spacecast.data.absences import check_absent, fill_of, missing_chunks, per_frame, stored_chunks
-from spacecast.data.arrays import open_dataset, open_group
-from spacecast.data.chunks import first_line
-from spacecast.data.encoding import Encoding, encoding_of
-from spacecast.data.fingerprint import content_hash
 from spacecast.data.plane import plane_of
 from spacecast.data.splits import split_ranges
-from spacecast.data.times import check_times, warn_deviation
+from spacecast.storage.absences import check_absent, fill_of, missing_chunks, per_frame, stored_chunks
+from spacecast.storage.arrays import open_dataset, open_group
+from spacecast.storage.chunks import first_line
+from spacecast.storage.encoding import Encoding, encoding_of
+from spacecast.storage.fingerprint import content_hash
+from spacecast.storage.times import check_times, warn_deviation
 
 ADVICE = "run spacecast-data prepare, or download it"
 STATISTICS = ("mean", "std", "diff_mean", "diff_std")

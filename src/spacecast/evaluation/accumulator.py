@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spacecast import metrics
 from spacecast.core.spec import NON_NEGATIVE, DataSpec
+from spacecast.evaluation import metrics
 from spacecast.evaluation.regions import RegionSums, region_masks
 from spacecast.evaluation.scores import Row, Scores
-from spacecast.losses.latent import Estimator, member_variance
+from spacecast.formulas.latent import Estimator, member_variance
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,8 @@ class Accumulator:
         self.stencil_sums = RegionSums(np.stack(list(masks.values()))[:, centres], leads)
         self.ranks = np.zeros((leads, len(spec.state), members + 1), dtype=np.int64)
         self.generator = torch.Generator().manual_seed(seed)
+        names = state.names
+        self.magnetic = [names.index("Bx"), names.index("Bz")] if {"Bx", "Bz"} <= set(names) else None
         self.positive = [spec.state.names.index(name) for name in NON_NEGATIVE if name in spec.state.names]
         zero = torch.as_tensor(-state.mean / state.std)[self.positive]
         self.zero = zero - metrics.ROUNDING * zero.abs()  # standardised, below rounding

@@ -13,13 +13,14 @@ from torch.utils.data import DataLoader
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
+from spacecast.core.types import Batch
 from spacecast.data.fit import FittedDatastore
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.accumulator import Accumulator
-from spacecast.evaluation.examples import ExampleWriter
-from spacecast.evaluation.forecaster import Forecaster
 from spacecast.evaluation.scores import Scores
-from spacecast.losses.latent import Estimator
+from spacecast.forecast.forecaster import Forecaster
+from spacecast.forecast.writer import ExampleWriter
+from spacecast.formulas.latent import Estimator
 
 
 def evaluate(
@@ -77,11 +78,41 @@ def evaluate(
         torch.manual_seed(seed)
         done = 0
         for batch in DataLoader(data, batch_size=batch_size, shuffle=False):
-            forecaster.score(batch, steps, accumulator, writer, done)
+            _score(forecaster, batch, steps, accumulator, writer, done)
             done += batch.initial.shape[0]
             if progress:
                 progress(done, len(data))
     return accumulator.scores()
+
+
+@torch.inference_mode()
+def _score(
+    forecaster: Forecaster, batch: Batch, steps: int, sums: Accumulator, writer: ExampleWriter | None, first: int
+) -> None:
+    """Forecast a batch in physical units, add it to the sums and write those of its windows that are examples.
+
+    Args:
+        forecaster: whose forecasts.
+        batch: physical units.
+        steps: leads.
+        sums: where the scores gather.
+        writer: of the examples, or None.
+        first: number of the batch's first window in the data.
+
+    """
+    batch = Batch(*(field.to(forecaster.device) for field in batch))
+    scaled = forecaster.standardizer.batch(batch)
+    rows = range(batch.initial.shape[0])
+    examples = {row: writer.windows[first + row] for row in rows if first + row in writer.windows} if writer else {}
+    for lead, members in enumerate(forecaster.leads(scaled, steps)):
+        truth = batch.target[:, lead]
+        sums.add(lead, members, scaled.target[:, lead], scaled.initial[:, 1])
+        if sums.magnetic is not None:
+            field = forecaster.standardizer.state_to_physical(members)[..., sums.magnetic]
+            sums.add_divergence(lead, field, truth[..., sums.magnetic])
+        for row, example in examples.items():
+            forecast = forecaster.standardizer.state_to_physical(members[row]).cpu().numpy()
+            cast(ExampleWriter, writer).write(example, lead, forecast, truth[row].cpu().numpy())
 
 
 def select_runs(datastore: Datastore | FittedDatastore, runs: str | Sequence[str | int] | None) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import torch
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.text import several
-from spacecast.metrics import variable_mean
+from spacecast.evaluation.metrics import variable_mean
 
 
 class Row(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spacecast.core.errors import UserError
-from spacecast.metrics import FACTS
+from spacecast.evaluation.metrics import FACTS
 from spacecast.plots.canvas import BASELINE, FORECAST, SPREAD, TRUTH, ScoreTable, label, new_figure, save
 
 if TYPE_CHECKING:

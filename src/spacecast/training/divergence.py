@@ -9,8 +9,8 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, distributed
 
+from spacecast.checkpoint.files import LAST
 from spacecast.core.errors import UserError
-from spacecast.training.files import LAST
 
 STEPS_BETWEEN_LOOKS = 16  # on a GPU, which would have to finish its work for each
 

@@ -12,9 +12,9 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from spacecast.checkpoint.files import WholeFiles
 from spacecast.core.errors import UserError
-from spacecast.training.files import WholeFiles
-from spacecast.training.interruption import in_batch_job
+from spacecast.process.signals import in_batch_job
 from spacecast.training.precision import check_precision, set_precision
 
 

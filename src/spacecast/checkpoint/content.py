@@ -1,0 +1,169 @@
+"""Checkpoints that can be used without the data, hold plain types only and are written in one piece."""
+
+import platform
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+import spacecast
+from spacecast.checkpoint.reference_file import is_reference_checkpoint, read_reference_checkpoint
+from spacecast.core.errors import UserError
+from spacecast.core.graph import MeshGraph
+from spacecast.core.spec import DataSpec
+
+FORMAT = 1
+KEY = "spacecast"
+PREFIX = "model."  # of the step model's weights
+DIRECTORY, FOREIGN = 0x10, 0x61  # bits of an entry of an archive: a folder; encrypted or a patch
+NAMES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "min_val_loss.ckpt", "last.ckpt")
+
+
+class SelfDescription(Callback):
+    """Adds to each checkpoint what is needed to use it: configuration, facts of the data, graph, versions, parent.
+
+    Args:
+        config: the resolved configuration, plain types.
+        spec: facts of the data.
+        graph: the mesh graph.
+        parent: run id of the run that this one started from, if any.
+    """
+
+    def __init__(self, config: dict[str, Any], spec: DataSpec, graph: MeshGraph, parent: str | None = None) -> None:
+        self.content = describe(config, spec, graph, parent)
+
+    def on_save_checkpoint(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Add the description."""
+        checkpoint[KEY] = self.content
+
+
+def describe(
+    config: dict[str, Any], spec: DataSpec | None, graph: MeshGraph | None, parent: str | None = None
+) -> dict[str, Any]:
+    """The entry `spacecast` of a checkpoint; None stands for what is not known."""
+    return {
+        "format": FORMAT,
+        "config": config,
+        "data_spec": None if spec is None else as_tensors(spec.to_dict()),
+        "graph": None if graph is None else {"hash": graph.content_hash, "recipe": graph.recipe},
+        "versions": {
+            "spacecast": spacecast.__version__,
+            "torch": str(torch.__version__),
+            "lightning": pl.__version__,
+            "python": platform.python_version(),
+        },
+        "parent": parent,
+    }
+
+
+def as_tensors(value: Any) -> Any:
+    """Numpy arrays inside dictionaries to tensors, which a checkpoint may hold."""
+    if isinstance(value, dict):
+        return {key: as_tensors(entry) for key, entry in value.items()}
+    return torch.as_tensor(value) if isinstance(value, np.ndarray) else value
+
+
+def find_checkpoint(path: Path) -> Path:
+    """A checkpoint file: the path itself, or the best (else the last) of a run folder."""
+    if path.is_file():
+        return path
+    for name in NAMES:
+        if (path / name).is_file():
+            return path / name
+    raise UserError(f"no checkpoint at {path}: give a .ckpt file or the folder of a run that has checkpoints/best.ckpt")
+
+
+def check_whole(path: Path) -> None:
+    """Hold every byte of a checkpoint against its check sums, which torch itself does not.
+
+    Raises:
+        UserError: when the file is damaged or no archive as `torch.save` writes it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            odd = [entry.filename for entry in archive.infolist() if not _as_written(entry)]
+            damaged = odd[0] if odd else archive.testzip()
+    except Exception as error:  # there is hardly anything that zipfile does not raise over a damaged directory
+        raise UserError(f"checkpoint {path} cannot be read: {_first_line(error)}; use another one") from error
+    if damaged is not None:
+        raise UserError(f"checkpoint {path} cannot be read: {damaged!r} in it is damaged; use another one")
+
+
+def _as_written(entry: zipfile.ZipInfo) -> bool:
+    """Whether the archive's directory, which has no check sum, describes an entry in the way of `torch.save`.
+
+    Torch takes an entry for a folder by one bit, and then leaves the memory of its tensor as it is.
+    """
+    plain = entry.compress_type == zipfile.ZIP_STORED and entry.file_size == entry.compress_size
+    return plain and not entry.external_attr & DIRECTORY and not entry.flag_bits & FOREIGN
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint, ours or the published reference's, without executing anything in it, after `check_whole`.
+
+    Returns:
+        The Lightning checkpoint; its entry `spacecast` holds `config`, `data_spec`, `graph`, `versions` and `parent`,
+        and `reference` when it began as one of the reference (see `from_reference`).
+
+    Raises:
+        UserError: when the file is damaged, no checkpoint of these, or of a newer format.
+    """
+    path = find_checkpoint(path)
+    check_whole(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch thinks of the pickle
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"checkpoint {path} cannot be read: {_first_line(error)}; use another one") from error
+    except Exception as error:
+        if is_reference_checkpoint(path):
+            return from_reference(path)
+        raise UserError(f"checkpoint {path} holds more than tensors and plain values and is refused") from error
+    own = content.get(KEY) if isinstance(content, dict) and isinstance(content.get("state_dict"), dict) else None
+    if not isinstance(own, dict) or not {"format", "versions"} <= own.keys():
+        raise UserError(f"{path} is not a checkpoint of spacecast; give a .ckpt file that a training wrote")
+    if content[KEY]["format"] > FORMAT:
+        written = content[KEY]["versions"]["spacecast"]
+        raise UserError(f"checkpoint {path} was written by spacecast {written}, newer than this one: upgrade spacecast")
+    return content
+
+
+def from_reference(path: Path) -> dict[str, Any]:
+    """A checkpoint of the published reference implementation in the form of ours.
+
+    It says nothing of data and graph, so `data_spec` and `graph` are None and `config` holds `model` and `loss` alone.
+    Its entry `reference` holds `graph`, the graph's name, `epochs`, how many it was trained for, and `datastore`, the
+    keywords of our datastore that it was trained with.
+
+    Raises:
+        UserError: when it is damaged, holds anything that would have to be executed, or is of an unknown model.
+    """
+    found = read_reference_checkpoint(path)
+    model = {"_target_": found["target"], "_partial_": True, **found["hyper_parameters"]}
+    facts = {name: found[name] for name in ("graph", "epochs", "datastore")}
+    return {
+        "state_dict": {f"{PREFIX}{name}": value for name, value in found["state_dict"].items()},
+        KEY: describe({"model": model, "loss": found["loss"]}, None, None) | {"reference": facts},
+    }
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of an error message."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def model_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Weights of the step model in a checkpoint."""
+    weights = checkpoint["state_dict"]
+    return {name.removeprefix(PREFIX): value for name, value in weights.items() if name.startswith(PREFIX)}

@@ -1,0 +1,183 @@
+"""Writing and finding the checkpoint files of a run, so that a kill or a full disk never costs more than the newest."""
+
+import io
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from spacecast.checkpoint.content import load_checkpoint
+from spacecast.core.errors import UserError
+
+log = logging.getLogger(__name__)
+
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+PROGRESS = "progress"  # the entry of a checkpoint that `Keeper` writes
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes each checkpoint as a temporary sibling, to the disk, and renames it.
+
+    A checkpoint that cannot be written costs a warning, not the training; `written` tells. The options of
+    `Trainer.save_checkpoint` may name `keep`, a path that the file replaced goes to, and `also`, a second name of the
+    new one. What could not be written under a second name waits in memory for `write_waiting`, for training goes on
+    and cannot make it again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = True
+        self._waiting: dict[Path, bytes] = {}
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: dict[str, Path] | None = None
+    ) -> None:
+        """Write a checkpoint whole or not at all."""
+        options = storage_options or {}
+        self.written = _attempt(checkpoint, Path(path), **options)
+        if "also" in options:
+            self._waiting.pop(options["also"], None)  # the new one takes its place
+            if not self.written:
+                self._waiting[options["also"]] = _in_memory(checkpoint)
+
+    def write_waiting(self, path: Path) -> bool:
+        """Try again what waits for a name; False while it waits."""
+        if path in self._waiting and _attempt(self._waiting[path], path):
+            del self._waiting[path]
+        return path not in self._waiting
+
+
+def _attempt(content: Any, path: Path, **options: Path) -> bool:
+    """Write a checkpoint, or warn that it cannot be written."""
+    try:
+        write_whole(content, path, **options)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        log.warning("checkpoint %s was not written (%s); the one before stays, training goes on", path, reason)
+        return False
+    return True
+
+
+def _in_memory(content: Any) -> bytes:
+    """The file that `torch.save` would write."""
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+def write_whole(content: Any, path: Path, *, keep: Path | None = None, also: Path | None = None) -> None:
+    """Write a checkpoint so that at every moment each name is absent or stands for a complete file.
+
+    Args:
+        content: what `torch.save` takes; bytes: the file as it is.
+        path: where to; replaced.
+        keep: the file that was at `path` goes here.
+        also: second name of the new file, put in place first.
+
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _sibling(path)
+    try:
+        with partial.open("wb") as stream:
+            if isinstance(content, bytes):
+                stream.write(content)
+            else:
+                torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if also is not None:
+            _second_name(partial, also)
+        if keep is not None and path.exists():
+            _second_name(path, keep)
+        partial.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sibling(path: Path) -> Path:
+    """Name of a temporary file in the same folder."""
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _second_name(path: Path, other: Path) -> None:
+    """Let another name stand for a file: by a link, or by a copy where the file system has none."""
+    partial = _sibling(other)
+    partial.unlink(missing_ok=True)
+    try:
+        try:
+            partial.hardlink_to(path)
+        except OSError:
+            shutil.copyfile(path, partial)
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
+        partial.replace(other)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames last, where the system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a killed process left half-written; call it where nothing else writes."""
+    for path in folder.glob(".*.ckpt.*"):
+        path.unlink(missing_ok=True)
+
+
+def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint of a folder that can be read, and its content; None where there is none.
+
+    Args:
+        folder: holds `last.ckpt` and `previous.ckpt`.
+
+    Raises:
+        UserError: there are some, but all are damaged.
+
+    """
+    fault: UserError | None = None
+    for path in (folder / LAST, folder / PREVIOUS):
+        if path.is_file():
+            try:
+                return path, load_checkpoint(path)
+            except UserError as error:
+                fault = error
+                log.warning("%s; looking for the one before", error)
+    if fault is not None:
+        raise UserError(f"no checkpoint in {folder} can be read: remove them to start anew") from fault
+    return None
+
+
+def bring_best(source: Path, folder: Path, score: float) -> bool:
+    """Let the best checkpoint beside another run's checkpoint stand in a folder too, if it is of this score.
+
+    Args:
+        source: the checkpoint that a new run goes on from.
+        folder: checkpoints of the new run.
+        score: the best that `source` knows of.
+
+    """
+    found = source.parent / BEST
+    if not found.is_file():
+        return False
+    try:
+        if load_checkpoint(found).get(PROGRESS, {}).get("best") != score:
+            return False  # of an epoch that comes after `source`
+        folder.mkdir(parents=True, exist_ok=True)
+        _second_name(found, folder / BEST)
+    except (UserError, OSError) as error:
+        log.warning("%s is not taken over: %s", found, error)
+        return False
+    return True

@@ -1,0 +1,77 @@
+"""The words of a command line: Hydra's flags, and overrides as Hydra reads them."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+
+from spacecast.config.choices import check_choice
+from spacecast.config.command import Command
+from spacecast.config.compose import conf_dir, group_members
+from spacecast.config.paths import absolute_path
+from spacecast.core.errors import UserError
+
+UNREADABLE = re.compile(r"[^\w\s/\-\\+.$%*@?|:,]|[^\x00-\x7f]")  # signs that Hydra reads only within quotes
+RUN_NAMES = ("datastore.runs", "datastore.holdout", "evaluation.runs")
+NUMBER_LIKE = re.compile(r"(?<![\w.+-])(?!(0|[1-9]\d*)(?![\w.+-]))\d[\w.+-]*")  # but no plain whole number
+CALL = re.compile(r"\w+\(.*\)$")  # choice(1, 2) and its like
+
+
+def arranged_words(command: Command, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Hydra's own flags, and all words as Hydra wants them: overrides first, each readable."""
+    words = command.rewrite(words)
+    flags = parse_words(words)
+    ours = group_members([conf_of(flags)])  # groups that only the user has are added with a plus
+    groups = group_members([folder for folder in (conf_of(flags), user_conf_of(flags)) if folder is not None])
+    groups = {group: members for group, members in groups.items() if group in ours}
+    rest = [word for word in words if word not in flags.overrides]
+    readable = chain.from_iterable(map(_readable, flags.overrides))
+    flags.overrides = [check_choice(word, groups) for word in readable]
+    return flags, [*flags.overrides, *rest]
+
+
+def parse_words(words: Sequence[str]) -> argparse.Namespace:
+    """Hydra's own flags and the overrides."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_intermixed_args(list(words))
+
+
+def _readable(word: str) -> list[str]:
+    """What Hydra would not read as it was meant.
+
+    `a.b={...}` replaces a mapping (Hydra merges it into the old one and refuses new keys); `~/` at the start of a value
+    is the home folder; text with a sign that Hydra does not take as it stands is quoted, unless it is a list of values;
+    names of runs that Hydra would read as numbers, such as 1_0 for 10, are quoted.
+    """
+    key, equals, value = word.partition("=")
+    if not equals:
+        return [word]
+    if key.lstrip("+") in RUN_NAMES and not set("'\"") & set(value):
+        value = NUMBER_LIKE.sub(r"'\g<0>'", value)
+    if value.startswith("{") and "." in key and not key.startswith("~"):
+        plain = key.lstrip("+")
+        return [f"{'++' if key != plain else ''}{plain}=null", f"++{plain}={value}"]
+    if value.startswith("~/"):
+        value = str(Path(value).expanduser())
+    if value[:1] not in set("'\"[{$") and UNREADABLE.search(value) and "\\" not in value and not CALL.match(value):
+        value = "'{}'".format(value.replace("'", "\\'"))
+    return [f"{key}={value}"]
+
+
+def conf_of(flags: argparse.Namespace) -> Path:
+    """The configuration folder in use."""
+    return conf_dir() if flags.config_path is None else Path(absolute_path(flags.config_path, "--config-path"))
+
+
+def user_conf_of(flags: argparse.Namespace) -> Path | None:
+    """The user's own configuration folder."""
+    return None if flags.config_dir is None else Path(flags.config_dir)

@@ -1,0 +1,58 @@
+"""Rolls windows out as ensembles and hands each lead to whoever wants it."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from spacecast.core.protocols import StepModel
+from spacecast.core.spec import DataSpec
+from spacecast.core.types import Batch
+from spacecast.forecast.rollout import iterate
+from spacecast.forecast.standardize import Standardizer
+
+
+class Forecaster:
+    """Forecasts batches of windows; memory grows with the members, not with the leads.
+
+    Args:
+        model: a `StepModel`, on `device`.
+        spec: the data, with the statistics that the model was trained with.
+        device: where to compute.
+        members: ensemble members.
+        member_chunk: members of a window that go through the model at a time.
+
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: DataSpec,
+        device: torch.device,
+        members: int = 1,
+        member_chunk: int = 8,
+    ) -> None:
+        self.model = cast(StepModel, model)
+        self.device, self.members, self.chunk = device, members, member_chunk
+        self.standardizer = Standardizer(spec).to(device)
+        self.boundary = torch.as_tensor(spec.boundary, device=device) if spec.boundary.any() else None
+        with torch.inference_mode():
+            self.prepared: Any = self.model.prepare()
+
+    def leads(self, batch: Batch, steps: int) -> Iterator[Tensor]:
+        """States (window, member, node, state) at each lead, standardised; chunks of members advance in lockstep."""
+        windows = batch.initial.shape[0]
+        sizes = [min(self.chunk, self.members - start) for start in range(0, self.members, self.chunk)]
+        options: dict[str, Any] = {"boundary": self.boundary, "prepared": self.prepared}
+        streams = [iterate(self.model, _repeat(batch, size), steps, **options) for size in sizes]
+        for outputs in zip(*streams, strict=True):
+            states = [output.state.unflatten(0, (windows, -1)) for output in outputs]
+            yield states[0] if len(states) == 1 else torch.cat(states, dim=1)
+
+
+def _repeat(batch: Batch, size: int) -> Batch:
+    """Fold `size` copies of each window into the batch axis; of a single window they share their memory."""
+    if batch.initial.shape[0] == 1:
+        return Batch(*(field.expand(size, *field.shape[1:]) for field in batch))
+    return Batch(*(field.repeat_interleave(size, dim=0) for field in batch)) if size > 1 else batch

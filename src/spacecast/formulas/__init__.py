@@ -1,0 +1,1 @@
+"""Each formula of a loss or a score, once, as a pure function of tensors."""

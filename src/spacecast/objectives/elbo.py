@@ -1,0 +1,202 @@
+"""What training of a latent-variable model minimises: evidence lower bound, score of ensembles, penalties."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from spacecast.core.errors import UserError
+from spacecast.core.protocols import LatentStepModel, StepModel
+from spacecast.core.spec import DataSpec
+from spacecast.core.types import Batch, Forecast, LossTerms, Stage, StepOutput
+from spacecast.forecast.rollout import rollout
+from spacecast.formulas.divergence import DivergencePenalty
+from spacecast.formulas.latent import check_estimator, crps_ensemble, kl_gauss, mean_squared_error_of_mean
+from spacecast.formulas.pointwise import LossName, Reduction
+from spacecast.objectives.forecast import Errors
+
+TrainingEstimator = Literal["fair", "almost_fair"]  # `ecdf` rewards an ensemble for too little spread
+
+
+class ElboObjective(nn.Module):
+    """Negative evidence lower bound of a roll-out, the CRPS of ensembles drawn from the prior, and div B.
+
+    reconstruction_weight * loss + kl_weight * KL + crps_weight * CRPS + div_weight * div (Oskarsson et al. 2024,
+    equations 8 and 13). `loss` and KL are those of a roll-out whose latent variables come from the posterior. KL is
+    divided by the number of values on the grid, so that with `loss=nll` and weights of 1 the first two terms are the
+    bound, per value. CRPS is in units of the one-step increments, like the loss.
+
+    Args:
+        spec: facts of the data.
+        loss: name of a loss in `losses.pointwise.LOSSES`.
+        variable_weights: multiplies a variable's squared error, by name; 1 where it is not named.
+        reconstruction_weight: weight of the loss; where this and the KL weight are 0 the posterior is left out.
+        kl_weight: weight of the divergence of the posterior from the prior.
+        crps_weight: weight of the ensemble score.
+        mean_weight: weight of the squared error of the distribution's mean, estimated from the same ensembles without
+            bias. Until the ensemble score comes in, it is that of a roll-out whose latent variables are the prior's
+            mean instead: a deterministic training, at the cost of one member.
+        members: members of those ensembles.
+        estimator: `fair` or `almost_fair`, see `losses.latent.crps_ensemble`.
+        alpha: share of the fair score in `almost_fair`.
+        div_weight: weight of the magnetic divergence penalty.
+        reduction: `mean`, or `reference` for the published definitions: sums over nodes, variables, latent numbers and
+            steps for loss and KL, the CRPS of standardised states summed over variables, div B of the posterior's
+            roll-out only.
+        recompute: activation checkpointing of each step.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        loss: LossName = "wmse",
+        variable_weights: Mapping[str, float] | None = None,
+        reconstruction_weight: float = 1.0,
+        kl_weight: float = 1.0,
+        crps_weight: float = 0.0,
+        mean_weight: float = 0.0,
+        members: int = 2,
+        estimator: TrainingEstimator = "fair",
+        alpha: float = 0.95,
+        div_weight: float = 0.0,
+        reduction: Reduction = "mean",
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        check_estimator(estimator, get_args(TrainingEstimator))
+        if members < 2:
+            raise UserError(f"loss.members is {members}: an ensemble needs 2 members or more")
+        self.errors = Errors(spec, loss=loss, variable_weights=variable_weights, reduction=reduction)
+        self.reference = reduction == "reference"
+        self.weights = {
+            "loss": reconstruction_weight,
+            "kl": kl_weight,
+            "crps": crps_weight,
+            "mean": mean_weight,
+            "div": div_weight,
+        }
+        self.members, self.estimator, self.alpha = members, estimator, alpha
+        self.recompute = recompute
+        self.divergence = DivergencePenalty(spec, reduction=reduction) if div_weight else None
+
+    def forward(self, model: StepModel, batch: Batch, stage: Stage) -> LossTerms:
+        """See `core.protocols.Objective`."""
+        if not isinstance(model, LatentStepModel):
+            kind = type(model).__name__
+            raise UserError(f"loss=elbo needs a model with a latent variable (model=graph_efm), found {kind}")
+        weights = self.weights | {
+            "kl": self.weights["kl"] * stage.kl,
+            "crps": self.weights["crps"] * stage.crps,
+            "div": self.weights["div"] * stage.div,
+        }
+        prepared, steps = model.prepare(), stage.rollout_steps
+        target = batch.target[:, :steps]
+        terms: dict[str, Tensor] = {}
+        fields = []
+        if weights["loss"] or weights["kl"]:
+            forecast, kl = self._reconstruct(model, batch, steps, prepared, with_kl=bool(weights["kl"]))
+            fields.append(forecast.states)
+            values = self.errors.interior.numel() * steps if self.reference else 1
+            terms["loss"] = self.errors(forecast, target) * values
+            if kl is not None:
+                terms["kl"] = kl
+        if weights["crps"] or weights["mean"]:
+            if stage.crps:
+                states = self._ensemble(model, batch, steps, prepared, self.members)
+            else:
+                states = self._ensemble(PriorMean(model), batch, steps, prepared, 1)
+            fields += [] if self.reference else [states.flatten(0, 1)]
+            terms |= self._scores(states, target, weights)
+        if self.divergence is not None and weights["div"] and fields:
+            terms["div"] = torch.stack([self.divergence(states) for states in fields]).mean()
+        if not terms:
+            raise UserError("every weight of the loss is 0 in this stage: raise reconstruction_weight or crps_weight")
+        total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        return LossTerms(total, terms)
+
+    def _reconstruct(
+        self, model: LatentStepModel, batch: Batch, steps: int, prepared: Any, *, with_kl: bool
+    ) -> tuple[Forecast, Tensor | None]:
+        """Roll-out with latent variables of the posterior, and the divergence from the prior."""
+        previous, state = batch.initial[:, 0], batch.initial[:, 1]
+        outputs: list[StepOutput] = []
+        divergences = []
+        for lead in range(steps):
+            arguments = (model, previous, state, batch.target[:, lead], batch.forcing[:, lead], prepared, with_kl)
+            if self.recompute and torch.is_grad_enabled():
+                output, kl = checkpoint(_posterior_step, *arguments, use_reentrant=False)
+            else:
+                output, kl = _posterior_step(*arguments)
+            divergences.append(kl)
+            if self.errors.driven is not None:
+                truth = torch.where(self.errors.driven[:, None], batch.target[:, lead], output.state)
+                output = output._replace(state=truth)
+            outputs.append(output)
+            previous, state = state, output.state
+        states = torch.stack([output.state for output in outputs], dim=1)
+        std = None if outputs[0].std is None else torch.stack([o.std for o in outputs if o.std is not None], dim=1)
+        if not with_kl:
+            return Forecast(states, std), None
+        total = torch.stack(divergences).sum() / len(state)
+        values = 1 if self.reference else steps * self.errors.interior.numel() * state.shape[-1]
+        return Forecast(states, std), total / values
+
+    def _ensemble(self, model: StepModel, batch: Batch, steps: int, prepared: Any, members: int) -> Tensor:
+        """Roll-outs from the prior, (member, batch, lead, node, variable); members run as one larger batch."""
+        many = Batch(*(each.repeat(members, *[1] * (each.ndim - 1)) for each in batch))
+        options = {"boundary": self.errors.driven, "prepared": prepared, "recompute": self.recompute}
+        states = rollout(model, many, steps, **options).states
+        return states.view(members, -1, *states.shape[1:])
+
+    def _scores(self, states: Tensor, target: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
+        """Scores of the ensembles that have a weight."""
+        members, truth = self.errors.inside(states), self.errors.inside(target)
+        scores = {}
+        if weights["crps"]:
+            entries = crps_ensemble(members, truth, estimator=self.estimator, alpha=self.alpha)
+            scores["crps"] = self.errors.reduce(entries if self.reference else entries / self.errors.scale)
+        if weights["mean"]:
+            scores["mean"] = (mean_squared_error_of_mean(members, truth) / self.errors.scale.square()).mean()
+        return scores
+
+
+class PriorMean:
+    """A model with a latent variable as a deterministic step model: the variable is its prior's mean.
+
+    Args:
+        model: with a latent variable.
+    """
+
+    def __init__(self, model: LatentStepModel) -> None:
+        self.model = model
+
+    def prepare(self) -> Any:
+        """See `core.protocols.StepModel`."""
+        return self.model.prepare()
+
+    def step(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Any) -> StepOutput:
+        """See `core.protocols.StepModel`."""
+        mean, _ = self.model.prior(previous, state, forcing, prepared)
+        return self.model.decode(mean, previous, state, forcing, prepared)
+
+
+def _posterior_step(
+    model: LatentStepModel,
+    previous: Tensor,
+    state: Tensor,
+    target: Tensor,
+    forcing: Tensor,
+    prepared: Any,
+    with_kl: bool,
+) -> tuple[StepOutput, Tensor]:
+    """Decoded sample of the posterior, and the divergence from the prior summed over everything."""
+    mean, std = model.posterior(previous, state, target, forcing, prepared)
+    output = model.decode(mean + std * torch.randn_like(mean), previous, state, forcing, prepared)
+    if not with_kl:
+        return output, mean.new_zeros(())
+    prior_mean, prior_std = model.prior(previous, state, forcing, prepared)
+    kl = kl_gauss(mean.float(), std.float(), prior_mean.float(), prior_std.float())
+    return output, kl.sum()

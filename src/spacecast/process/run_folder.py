@@ -1,0 +1,121 @@
+"""The folder of a run: its records, its log, and its removal when the run never began."""
+
+import json
+import logging
+import os
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spacecast.process.lock import FILE as LOCK_FILE
+
+CONFIG_FILE, FACTS_FILE = "config.yaml", "run.json"
+
+
+class TerminalFilter(logging.Filter):
+    """Keeps off the terminal tracebacks, progress where there is a bar, what the last line tells, and other ranks."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """True for records to show."""
+        if getattr(record, "told_at_end", False) or (getattr(record, "progress", False) and sys.stdout.isatty()):
+            return False
+        return record.exc_info is None and (record.levelno >= logging.WARNING or first_process())
+
+
+def first_process() -> bool:
+    """Whether this is the process that writes: the only one, or rank 0 of a distributed run."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def write_config(plain: Mapping[str, Any], run_dir: Path) -> None:
+    """Record the resolved configuration as `config.yaml`, text as it is: `${...}` in it has no meaning any more."""
+    partial = run_dir / f".{CONFIG_FILE}.{os.getpid()}"
+    text = yaml.dump(dict(plain), Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(run_dir / CONFIG_FILE)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Plain values alone, each written out, so that every reader of YAML finds the same ones."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature of yaml.Dumper
+        """Write what occurs twice twice."""
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Text, in quotes where other readers than PyYAML, such as Hydra, would take it for a number: 1e3."""
+    try:
+        float(text)
+    except ValueError:
+        return dumper.represent_str(text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+
+
+_Dumper.add_representer(str, _text)
+
+
+def read_facts(run_dir: Path) -> dict[str, Any]:
+    """What `add_facts` has noted; nothing where there is no run."""
+    try:
+        found = json.loads((run_dir / FACTS_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def add_facts(run_dir: Path, **facts: Any) -> None:
+    """Note in `run.json` what a run must know when it goes on.
+
+    `mlflow_run_id` and `tracking_uri`: where it is tracked. `scored`: where it ended and how it was scored. `diverged`:
+    why it was given up. None takes a fact back.
+    """
+    partial = run_dir / f".{FACTS_FILE}.{os.getpid()}"
+    known = {name: fact for name, fact in (read_facts(run_dir) | facts).items() if fact is not None}
+    partial.write_text(json.dumps(known, indent=1) + "\n")
+    partial.replace(run_dir / FACTS_FILE)
+
+
+def of_its_own(logger: Mapping[str, Any]) -> dict[str, Any]:
+    """The section `logger` for a run that does not go on with the one recorded in its folder, but is another."""
+    journal = logger.get("journal")
+    if not journal or not Path(journal).exists():
+        return dict(logger)
+    return {**logger, "journal": str(Path(journal).with_stem(f"{Path(journal).stem}-{uuid.uuid4().hex[:8]}"))}
+
+
+def follow(value: Any, before: str, now: str) -> Any:
+    """A plain value in which paths at or below one folder are at or below another."""
+    if isinstance(value, dict):
+        return {key: follow(entry, before, now) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [follow(entry, before, now) for entry in value]
+    inside = isinstance(value, str) and (value == before or value.startswith(f"{before}/"))
+    return f"{now}{value[len(before) :]}" if inside else value
+
+
+def discard_run(run_dir: Path) -> None:
+    """Remove a run folder that holds nothing but its configuration and its log, and the empty folders above it."""
+    files = list(run_dir.iterdir()) if run_dir.is_dir() else []
+    if any(file.name not in (CONFIG_FILE, LOCK_FILE) and file.suffix != ".log" for file in files):
+        return
+    close_logs(run_dir)
+    for file in files:
+        file.unlink(missing_ok=True)
+    for folder in (run_dir, *run_dir.parents[:2]):
+        if not folder.is_dir() or any(folder.iterdir()) or folder == Path.cwd():
+            break
+        folder.rmdir()
+
+
+def close_logs(run_dir: Path) -> None:
+    """Close the log files in a folder."""
+    for owner in (logging.getLogger(), logging.getLogger("py.warnings")):
+        for handler in list(owner.handlers):
+            if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).parent == run_dir:
+                owner.removeHandler(handler)
+                handler.close()

@@ -1,0 +1,1 @@
+"""Many runs: a folder, its submission, what became of it, its report."""

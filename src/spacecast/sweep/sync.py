@@ -1,0 +1,141 @@
+"""`spacecast-sweep sync`: what runs have recorded, brought into an MLflow store."""
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spacecast.core.errors import UserError
+from spacecast.process.lock import alive
+from spacecast.sweep.turns import say
+
+if TYPE_CHECKING:
+    from spacecast.sweep.progress import Progress
+    from spacecast.tracking.journal import Story
+    from spacecast.tracking.sync import Outcome
+
+DEPTH = 3  # a folder of days, that of a day, a sweep, its runs
+
+
+def sync(folders: Sequence[Path], to: str | None) -> bool:
+    """Deliver every journal in and below some folders, with a line for each; True when all went well.
+
+    Args:
+        folders: of runs, of sweeps, or of such folders.
+        to: address of the store; None: that of each run.
+
+    Raises:
+        UserError: no such folder, nothing tracked in it, no such store.
+
+    """
+    from spacecast.tracking.delivery import DeletedError, reason
+    from spacecast.tracking.journal import read_story
+    from spacecast.tracking.places import public
+    from spacecast.tracking.sync import UnreachableError, sync
+
+    paths = list(dict.fromkeys(path for folder in folders for path in _journals(folder)))
+    store = None if to is None else _checked(to)
+    living, silent, failed = Living(), set[str](), 0
+    for number, path in enumerate(paths, 1):
+        try:
+            story = read_story(path)
+            uri = store or story.store
+            if uri and uri in silent:
+                raise UnreachableError(f"{public(uri)} does not answer")
+            text = _told(sync(path, store, alive=living(path.parent, story)))
+        except UnreachableError as error:
+            silent.add(uri)
+            failed, text = failed + 1, f"failed: {reason(error)}"
+        except DeletedError as error:
+            text = f"left alone: {reason(error)}"
+        except Exception as error:  # noqa: BLE001 - the others have their turn
+            failed, text = failed + 1, f"failed: {reason(error)}"
+        say(f"[{number}/{len(paths)}] {_shown(path)}: {text}")
+    if failed:
+        say(f"{failed} of {len(paths)} runs were not delivered; the same command tries again")
+    return not failed
+
+
+class Living:
+    """Whether runs still go on. One that nobody can judge from here is believed to."""
+
+    def __init__(self) -> None:
+        self._sweeps: dict[Path, dict[str, Progress]] = {}
+        self._jobs: Mapping[str, object] | None = None
+
+    def __call__(self, run_dir: Path, story: "Story") -> bool:
+        """What a scheduler says of a run of a sweep or of a job, otherwise whether its process is there."""
+        from spacecast.sweep.folder import FILE
+
+        try:
+            if (run_dir.parent / FILE).is_file() and (run := self._sweep(run_dir.parent).get(run_dir.name)):
+                return run.active
+            process = story.process
+            if process.get("host") == socket.gethostname():
+                return alive(process["pid"], process["time"] / 1000)
+            return not process.get("job") or process["job"] in self._queue()
+        except UserError:
+            return True
+
+    def _sweep(self, folder: Path) -> "dict[str, Progress]":
+        """What became of the runs of a sweep, by the names of their folders."""
+        from spacecast.sweep.folder import Sweep
+        from spacecast.sweep.progress import progress
+
+        if folder not in self._sweeps:
+            self._sweeps[folder] = {str(each.run.number): each for each in progress(Sweep.read(folder))}
+        return self._sweeps[folder]
+
+    def _queue(self) -> Mapping[str, object]:
+        """Jobs that Slurm has."""
+        from spacecast.sweep.queue import active_jobs
+
+        if self._jobs is None:
+            self._jobs = active_jobs("slurm")
+        return self._jobs
+
+
+def _journals(folder: Path) -> list[Path]:
+    """Journals in a folder and below it.
+
+    Raises:
+        UserError: there is no folder, or nothing in it.
+
+    """
+    from spacecast.tracking.journal import PATTERN
+
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; give the folder of a run, of a sweep, or of several of them")
+    found = [path for depth in range(DEPTH + 1) for path in sorted(folder.glob("*/" * depth + PATTERN))]
+    if not found:
+        raise UserError(f"{folder} holds no run that was tracked: there is no {PATTERN} in it or below it")
+    return found
+
+
+def _checked(to: str) -> str:
+    """The store that was typed; a file is made now."""
+    from spacecast.tracking.store import check_uri, ensure_store, sqlite_path
+
+    uri = check_uri(to, "--to")
+    try:
+        return ensure_store(uri) if sqlite_path(uri) else uri
+    except OSError as error:
+        raise UserError(f"--to={to} cannot be made: {error}") from error
+
+
+def _told(outcome: "Outcome") -> str:
+    """One line."""
+    count = f"{outcome.sent} value{'s' if outcome.sent != 1 else ''}"
+    did = f"{count} delivered to" if outcome.sent or outcome.changed else "already complete in"
+    rest = f", {outcome.refused} refused" if outcome.refused else ""
+    text = f"{did} {outcome.store}, {outcome.status}{rest}"
+    if outcome.held:
+        raise RuntimeError(f"{outcome.held} artifacts were not taken; {text}")
+    return text
+
+
+def _shown(path: Path) -> str:
+    """The run folder as one would type it, with the journal where it is not the only one."""
+    folder = Path(os.path.relpath(path.parent)) if path.is_relative_to(Path.cwd()) else path.parent
+    return str(folder if path.stem == "tracking" else folder / path.name)

@@ -1,0 +1,180 @@
+"""Checkpoint files: whole or absent, whatever happens while they are written."""
+
+import errno
+import logging
+import os
+import zipfile
+
+import pytest
+import torch
+
+from spacecast.checkpoint.content import load_checkpoint
+from spacecast.checkpoint.files import WholeFiles, bring_best, newest, remove_partial, write_whole
+from spacecast.core.errors import UserError
+
+
+def content(number: int) -> dict:
+    described = {"format": 1, "versions": {"spacecast": "1"}, "config": {}}
+    return {"state_dict": {"w": torch.full((1000,), number)}, "spacecast": described, "number": number}
+
+
+def numbers(folder) -> dict:
+    return {path.name: torch.load(path)["number"] for path in sorted(folder.iterdir())}
+
+
+def test_the_one_before_is_kept_and_the_best_is_a_second_name(tmp_path):
+    options = {"keep": tmp_path / "previous.ckpt"}
+    for number in range(3):
+        also = {"also": tmp_path / "best.ckpt"} if number == 0 else {}
+        write_whole(content(number), tmp_path / "last.ckpt", **options, **also)
+    assert numbers(tmp_path) == {"best.ckpt": 0, "last.ckpt": 2, "previous.ckpt": 1}
+
+
+def test_without_links_names_are_copies(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "no links")
+
+    monkeypatch.setattr(os, "link", refuse)
+    test_the_one_before_is_kept_and_the_best_is_a_second_name(tmp_path)
+
+
+def test_a_full_disk_costs_a_warning_and_no_file(tmp_path, monkeypatch, caplog):
+    files = WholeFiles()
+    options = {"keep": tmp_path / "previous.ckpt"}
+    files.save_checkpoint(content(1), tmp_path / "last.ckpt", options)
+    assert files.written
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with caplog.at_level(logging.WARNING):
+        files.save_checkpoint(content(2), tmp_path / "last.ckpt", options)
+    assert not files.written
+    assert "No space left on device" in caplog.text
+    assert numbers(tmp_path) == {"last.ckpt": 1}
+
+
+def test_a_best_one_that_was_not_written_waits_in_memory_as_it_was(tmp_path, monkeypatch):
+    files, later = WholeFiles(), content(1)
+    best = tmp_path / "best.ckpt"
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        files.save_checkpoint(later, tmp_path / "last.ckpt", {"also": best})
+        assert not files.write_waiting(best)
+    later["state_dict"]["w"] += 1  # as training does
+    files.save_checkpoint({**later, "number": 2}, tmp_path / "last.ckpt")
+    assert numbers(tmp_path) == {"last.ckpt": 2}
+    assert files.write_waiting(best)
+    assert numbers(tmp_path) == {"best.ckpt": 1, "last.ckpt": 2}
+    assert torch.load(best)["state_dict"]["w"].eq(1).all()
+    best.unlink()
+    assert files.write_waiting(best)
+    assert not best.exists()
+
+
+def damage(path, kind: str) -> None:
+    data = bytearray(path.read_bytes())
+    if kind == "truncated":
+        data = data[: len(data) // 2]
+    elif kind == "empty":
+        data = bytearray()
+    else:
+        data[len(data) // 2] ^= 1  # one bit in the middle of the tensor, which torch.load takes without a word
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["truncated", "empty", "one bit"])
+def test_a_damaged_checkpoint_is_recognised_and_the_one_before_used(tmp_path, kind, caplog):
+    for number in range(2):
+        write_whole(content(number), tmp_path / "last.ckpt", keep=tmp_path / "previous.ckpt")
+    path, found = newest(tmp_path)
+    assert (path.name, found["number"]) == ("last.ckpt", 1)
+    damage(tmp_path / "last.ckpt", kind)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_checkpoint(tmp_path / "last.ckpt")
+    with caplog.at_level(logging.WARNING):
+        path, found = newest(tmp_path)
+    assert (path.name, found["number"]) == ("previous.ckpt", 0)
+    assert "looking for the one before" in caplog.text
+    damage(tmp_path / "previous.ckpt", kind)
+    with pytest.raises(UserError, match=r"no checkpoint in .* can be read"):
+        newest(tmp_path)
+
+
+def in_directory(path, name: str, field: int) -> int:
+    """Place in a file of a field of an entry of the archive's directory, which comes last in the file."""
+    return path.read_bytes().rindex(b"PK\x01\x02", 0, path.read_bytes().rindex(name.encode())) + field
+
+
+@pytest.mark.parametrize(
+    ("field", "bit"),
+    [
+        (38, 0x10),  # external attributes: a folder
+        (8, 0x01),  # flags: encrypted
+        (8, 0x20),  # a patch
+        (10, 0x08),  # compressed
+        (10, 0x10),  # compressed in a way that is not known
+        (22, 0x01),  # longer than it is
+        (25, 0x01),
+        (20, 0x01),
+        (16, 0x01),  # its check sum
+        (46, 0x80),  # its name: no text
+    ],
+)
+def test_a_damaged_directory_is_recognised_and_the_one_before_used(tmp_path, field, bit):
+    """Torch leaves memory as it is where the directory takes a tensor for a folder."""
+    for number in range(2):
+        write_whole(content(number), tmp_path / "last.ckpt", keep=tmp_path / "previous.ckpt")
+    path = tmp_path / "last.ckpt"
+    data, place = bytearray(path.read_bytes()), in_directory(path, "data/0", field)
+    data[place] ^= bit
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="cannot be read") as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    assert newest(tmp_path)[0].name == "previous.ckpt"
+
+
+def test_no_changed_byte_changes_what_is_read(tmp_path):
+    """Anywhere in the directory and in the end of the file: refused, or without effect."""
+    path = tmp_path / "last.ckpt"
+    write_whole(content(3), path)
+    good = path.read_bytes()
+    start = zipfile.ZipFile(path).start_dir
+    for place in range(start, len(good)):
+        path.write_bytes(good[:place] + bytes([good[place] ^ (1 << place % 8)]) + good[place + 1 :])
+        try:
+            found = load_checkpoint(path)
+        except UserError:
+            continue
+        assert torch.equal(found["state_dict"]["w"], content(3)["state_dict"]["w"]), place
+
+
+def test_the_best_of_another_run_comes_along_when_it_is_the_one_that_is_known_of(tmp_path, caplog):
+    parent, folder = tmp_path / "parent", tmp_path / "own"
+    last = parent / "last.ckpt"
+    assert not bring_best(last, folder, 0.5)
+    write_whole(content(1) | {"progress": {"best": 0.5}}, last, also=parent / "best.ckpt")
+    assert not bring_best(last, folder, 0.6)
+    assert not (folder / "best.ckpt").exists()
+    assert bring_best(last, folder, 0.5)
+    assert numbers(folder) == {"best.ckpt": 1}
+    assert bring_best(folder / "best.ckpt", folder, 0.5)
+    assert numbers(folder) == {"best.ckpt": 1}
+    damage(parent / "best.ckpt", "truncated")
+    with caplog.at_level(logging.WARNING):
+        assert not bring_best(last, tmp_path / "other", 0.5)
+    assert "is not taken over" in caplog.text
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
+    write_whole(content(1), tmp_path / "last.ckpt")
+    (tmp_path / ".last.ckpt.123").write_bytes(b"half")
+    remove_partial(tmp_path)
+    assert numbers(tmp_path) == {"last.ckpt": 1}
+    assert newest(tmp_path / "elsewhere") is None
