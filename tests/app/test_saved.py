@@ -154,7 +154,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "an object in YAML": (text("0/config.yaml", "a: !!python/name:os.system\n"), "cannot be read (ConstructorError)"),
     "a link": (linked, "does not lie in the sweep"),
     "our code": (text("code/spacecast/sweep/start.py", TOUCH), "sweep/code/spacecast differs from what is installed"),
-    "more of our code": (text("code/spacecast/launch/more.py", TOUCH), "first in launch/more.py"),
+    "more of our code": (text("code/spacecast/sweep/more.py", TOUCH), "first in sweep/more.py"),
     "code that Python finds first": (text("code/sitecustomize.py", TOUCH), "add trust=sitecustomize"),
     "compiled code": (text("code/torch.pyc", TOUCH), "sweep/code/torch.pyc differs from what is installed"),
 }

@@ -270,7 +270,7 @@ def _ended_with_us() -> Iterator[None]:
 
 def _interpreter(code: Path) -> str:
     """How jobs start Python; see `start.py`."""
-    return shlex.join([sys.executable, str(code / "spacecast" / "launch" / "start.py")])
+    return shlex.join([sys.executable, str(code / "spacecast" / "sweep" / "start.py")])
 
 
 @contextmanager
