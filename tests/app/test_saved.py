@@ -234,7 +234,7 @@ def test_what_python_compiled_elsewhere_is_removed(tmp_path):
     conf.mkdir()
     (conf / "train.yaml").touch()
     code = snapshot(tmp_path / "code", conf, {})
-    compiled = code / "spacecast" / "launch" / "__pycache__" / "start.cpython-311.pyc"
+    compiled = code / "spacecast" / "sweep" / "__pycache__" / "start.cpython-311.pyc"
     compiled.parent.mkdir()
     compiled.write_bytes(b"hostile")
     check_code(code, conf, [])
