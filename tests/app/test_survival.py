@@ -13,14 +13,14 @@ import torch
 
 from spacecast.checkpoint.content import load_checkpoint
 
-Starter = Callable[..., dict[str, Any]]
+Runner = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
-    """starter(words, hits=[([event, event after it], signal)]) -> exit code and events."""
-    folder = tmp_path_factory.mktemp("starter")
-    script = Path(__file__).with_name("starter.py")
+def run_and_interrupt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """run_and_interrupt(words, hits=[([event, event after it], signal)]) -> exit code and events."""
+    folder = tmp_path_factory.mktemp("runs")
+    script = Path(__file__).with_name("run_and_interrupt.py")
     options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, str(script), str(folder)], **options) as process:
 
@@ -82,9 +82,9 @@ MOMENTS = ([], ["stepped"], ["save"], ["half"], ["written"], ["in place"], ["sav
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
-def test_killed_at_any_moment_it_ends_with_the_same_weights(model, starter, small):
+def test_killed_at_any_moment_it_ends_with_the_same_weights(model, run_and_interrupt, small):
     """Ten kills each, one or more in every epoch and so in every stage, during steps, saves and validations."""
-    whole = starter(words_of(small, model, f"{model}_whole"), direct=True)
+    whole = run_and_interrupt(words_of(small, model, f"{model}_whole"), direct=True)
     assert whole["code"] == 0, whole["log"]
     steps = [event for event in whole["events"] if event.startswith("batch")]
     assert len(steps) == EPOCHS * BATCHES
@@ -99,9 +99,9 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(model, starter, smal
     words = words_of(small, model, f"{model}_killed")
     for step, kind in zip(steps, kinds, strict=True):
         then = [f"stepped {step}" if event == "stepped" else event for event in kind]
-        result = starter(words, [([f"batch {step}", *then], "SIGKILL")], direct=True)
+        result = run_and_interrupt(words, [([f"batch {step}", *then], "SIGKILL")], direct=True)
         assert result["code"] == -9, (step, kind, result["log"])
-    result = starter(words, direct=True)
+    result = run_and_interrupt(words, direct=True)
     assert result["code"] == 0, result["log"]
     assert "going on from" in result["log"]
     assert_same_end(result["folder"], f"{model}_whole", f"{model}_killed")
@@ -125,14 +125,14 @@ def tracked_run(folder: Path, run_dir: str) -> Any:
 
 
 @pytest.mark.slow
-def test_signals_save_and_end_with_75_and_the_same_command_goes_on(starter, small):
+def test_signals_save_and_end_with_75_and_the_same_command_goes_on(run_and_interrupt, small):
     """Each signal, at a step, in a validation and in the scoring; one MLflow run all along."""
     words = tracked_words(small, "signals")
     words[words.index("trainer.checkpoint_minutes=0")] = "trainer.checkpoint_minutes=null"
     moments = [("batch 1", "SIGTERM"), ("batch 3", "SIGINT"), ("validate", "SIGUSR1"), ("score", "SIGUSR2")]
     runs = set()
     for number, (event, name) in enumerate(moments):
-        result = starter(words, [([event], name)], direct=number > 0)
+        result = run_and_interrupt(words, [([event], name)], direct=number > 0)
         assert result["code"] == 75, result["log"]
         assert f"interrupted by {name}; the same command with paths.run_dir=" in result["log"]
         run, steps = tracked_run(result["folder"], "signals")
@@ -141,23 +141,25 @@ def test_signals_save_and_end_with_75_and_the_same_command_goes_on(starter, smal
         file = result["folder"] / "signals" / "checkpoints" / "last.ckpt"
         assert load_checkpoint(file)["global_step"] == (2, 4, 4, 8)[number]
         assert len(steps) == len(set(steps)) == (2, 4, 4, 8)[number]
-    result = starter(words)
+    result = run_and_interrupt(words)
     assert result["code"] == 0, result["log"]
     run, steps = tracked_run(result["folder"], "signals")
     assert (run.info.status, runs) == ("FINISHED", {run.info.run_id})
     assert sorted(steps) == list(range(8))
 
-    result = starter(words)
+    result = run_and_interrupt(words)
     assert (result["code"], result["events"]) == (0, []), result["log"]
     assert "this run is finished" in result["log"]
-    rescored = starter([*words, "evaluation.steps=1"])
+    rescored = run_and_interrupt([*words, "evaluation.steps=1"])
     assert (rescored["code"], rescored["events"]) == (0, ["data", "score"]), rescored["log"]
 
 
 @pytest.mark.slow
-def test_eight_runs_at_once_on_a_fresh_store_lose_nothing(starter, small):
+def test_eight_runs_at_once_on_a_fresh_store_lose_nothing(run_and_interrupt, small):
     words = [*tracked_words(small, "x", epochs=1), "logger.tracking_uri=sqlite:///fresh/mlflow.db"]
-    result = starter([], together=[[*words, f"seed={seed}", f"paths.run_dir=fresh{seed}"] for seed in range(8)])
+    result = run_and_interrupt(
+        [], together=[[*words, f"seed={seed}", f"paths.run_dir=fresh{seed}"] for seed in range(8)]
+    )
     assert result["codes"] == [0] * 8, result["log"]
     for seed in range(8):
         run, steps = tracked_run(result["folder"], f"fresh{seed}")
@@ -166,23 +168,23 @@ def test_eight_runs_at_once_on_a_fresh_store_lose_nothing(starter, small):
 
 
 @pytest.mark.slow
-def test_signals_outside_of_training_and_twice_end_at_once(starter, small):
+def test_signals_outside_of_training_and_twice_end_at_once(run_and_interrupt, small):
     words = words_of(small, "graph_fm", "outside")
-    result = starter(words, [(["data"], "SIGTERM")])
+    result = run_and_interrupt(words, [(["data"], "SIGTERM")])
     assert result["code"] == 75, result["log"]
-    result = starter(words, [(["batch 0"], "SIGINT"), (["save"], "SIGINT")])
+    result = run_and_interrupt(words, [(["batch 0"], "SIGINT"), (["save"], "SIGINT")])
     assert result["code"] == 130, result["log"]
     assert not list((result["folder"] / "outside" / "checkpoints").glob(".*"))
 
 
 @pytest.mark.slow
-def test_two_devices_train_like_one_and_go_on_after_a_signal_to_one_of_them(starter, small):
+def test_two_devices_train_like_one_and_go_on_after_a_signal_to_one_of_them(run_and_interrupt, small):
     """Equal global batch, equal weights; each window is validated once, 5 of them by 2 processes."""
     words = words_of(small, "graph_fm", "one")[:-1] + MODELS["graph_fm"][2:] + ["data.limit_windows=9"]
     words += ["trainer.max_epochs=2", "trainer.global_batch=4", "data.batch_size=2", "data.limit_val_windows=null"]
-    one = starter(words, direct=True)
+    one = run_and_interrupt(words, direct=True)
     two = [*words, "trainer.devices=2", "paths.run_dir=two"]
-    assert starter(two, direct=True)["codes"] == [0, 0]
+    assert run_and_interrupt(two, direct=True)["codes"] == [0, 0]
     folder = one["folder"]
     first, second = (load_checkpoint(folder / run / "checkpoints" / "last.ckpt") for run in ("one", "two"))
     assert first["global_step"] == second["global_step"] == 4
@@ -192,35 +194,37 @@ def test_two_devices_train_like_one_and_go_on_after_a_signal_to_one_of_them(star
     assert {path.name for path in (folder / "one").iterdir()} == {path.name for path in (folder / "two").iterdir()}
 
     interrupted = [*words, "trainer.devices=2", "paths.run_dir=interrupted"]
-    result = starter(interrupted, [(["batch 2"], "SIGTERM")], direct=True)
+    result = run_and_interrupt(interrupted, [(["batch 2"], "SIGTERM")], direct=True)
     assert result["codes"] == [75, 0], result["log"]
-    assert starter(interrupted, direct=True)["codes"] == [0, 0]
+    assert run_and_interrupt(interrupted, direct=True)["codes"] == [0, 0]
     assert_same_end(folder, "two", "interrupted")
 
 
 @pytest.mark.slow
-def test_two_devices_bear_parameters_without_a_gradient(starter, small):
+def test_two_devices_bear_parameters_without_a_gradient(run_and_interrupt, small):
     """Without KL and CRPS the prior has none."""
     words = [*words_of(small, "graph_efm", "efm"), "trainer.devices=2", "trainer.max_epochs=2", "data.limit_windows=4"]
     words += ["schedule.switches=[0.5,1,1,1]", "data.limit_val_windows=2"]
-    result = starter(words, direct=True)
+    result = run_and_interrupt(words, direct=True)
     assert result["codes"] == [0, 0], result["log"]
 
 
 @pytest.mark.slow
-def test_resume_goes_on_in_another_folder_and_init_from_starts_anew(starter, small):
+def test_resume_goes_on_in_another_folder_and_init_from_starts_anew(run_and_interrupt, small):
     words = words_of(small, "graph_fm", "first")[:-1] + MODELS["graph_fm"][2:] + ["trainer.max_epochs=1"]
-    assert starter([*words, "schedule.epochs=2"], direct=True)["code"] == 0
+    assert run_and_interrupt([*words, "schedule.epochs=2"], direct=True)["code"] == 0
     longer = [*words, "trainer.max_epochs=2", "schedule.epochs=2"]
-    whole = starter([*longer, "paths.run_dir=whole"], direct=True)
-    resumed = starter([*longer, "paths.run_dir=resumed", "resume=first"], direct=True)
+    whole = run_and_interrupt([*longer, "paths.run_dir=whole"], direct=True)
+    resumed = run_and_interrupt([*longer, "paths.run_dir=resumed", "resume=first"], direct=True)
     assert (whole["code"], resumed["code"]) == (0, 0), resumed["log"]
     assert "batch 4" in resumed["events"]
     assert "batch 3" not in resumed["events"]
     assert_same_end(whole["folder"], "whole", "resumed")
 
-    start = starter([*longer, "paths.run_dir=started", "init_from=first"], [(["batch 0"], "SIGTERM")], direct=True)
+    start = run_and_interrupt(
+        [*longer, "paths.run_dir=started", "init_from=first"], [(["batch 0"], "SIGTERM")], direct=True
+    )
     assert (start["code"], "batch 0" in start["events"]) == (75, True), start["log"]
     assert "weights of " in start["log"]
-    again = starter([*longer, "paths.run_dir=started", "init_from=first", "resume=null"], direct=True)
+    again = run_and_interrupt([*longer, "paths.run_dir=started", "init_from=first", "resume=null"], direct=True)
     assert ("going on from" in again["log"], "batch 0" in again["events"]) == (True, False)

@@ -63,15 +63,6 @@ def test_curves_are_drawn(scores, tmp_path) -> None:
     check(curves.draw_ranks(np.ones((2, 3, 5), dtype=int), scores, tmp_path / "ranks.png", lead=1))
 
 
-def test_history_is_drawn_from_a_sparse_table(tmp_path) -> None:
-    table = tmp_path / "metrics.csv"
-    table.write_text("epoch,step,train/loss,train/lr_factor,val/rmse_ratio\n0,0,1.5,1,\n0,1,1.0,1,\n0,1,,,0.9\n1,2,0.7,1,\n")
-    check(curves.draw_history(table, tmp_path / "history.png"))
-    table.write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match="no history"):
-        curves.draw_history(table, tmp_path / "history.png")
-
-
 @pytest.mark.parametrize("members", [1, 4])
 def test_examples_are_drawn(tiny_spec, frames, tmp_path, members: int) -> None:
     start = np.array([np.datetime64("2000-01-01T00:10:00")])

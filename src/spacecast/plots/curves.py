@@ -1,20 +1,16 @@
-"""Scores against lead time, ranks, and the history of a training."""
+"""Scores against lead time, and ranks."""
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spacecast.core.errors import UserError
 from spacecast.evaluation.metrics import FACTS
 from spacecast.plots.canvas import BASELINE, FORECAST, SPREAD, TRUTH, ScoreTable, label, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-SCHEDULED = ("train/lr_factor", "train/rollout_steps")  # prescribed, not a result
 
 
 def draw_curves(scores: ScoreTable, path: str | Path, *, title: str | None = None) -> Path:
@@ -88,45 +84,6 @@ def draw_divergence(scores: ScoreTable, path: str | Path, *, title: str | None =
         axes.set_xlabel("lead time [s]")
         axes.set_ylabel(rf"mean $|\nabla\cdot B|$ [{scores.units['Bx']}/$R_E$]")
         axes.legend(frameon=False)
-        if title:
-            figure.suptitle(title)
-        return save(figure, path)
-
-
-def draw_history(table: str | Path, path: str | Path, *, title: str | None = None) -> Path:
-    """Draw losses and validation scores of a training against its steps.
-
-    Args:
-        table: `metrics.csv` of Lightning's CSV logger, with a column `step`.
-        path: picture to write.
-        title: above the picture.
-
-    Returns:
-        The path.
-
-    Raises:
-        UserError: when the table has no step or nothing to draw.
-
-    """
-    with Path(table).open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    columns = [name for name in (rows[0] if rows else {}) if name not in SCHEDULED]
-    names = [name for name in columns if name.startswith(("train/", "val/"))]
-    if not names or "step" not in rows[0]:
-        raise UserError(f"{table} holds no history: expected columns step, train/... and val/...")
-    with new_figure(7.2, 2.8) as figure:
-        for axes, group in zip(figure.subplots(1, 2), ("train/", "val/"), strict=True):
-            for name in (name for name in names if name.startswith(group)):
-                points = [(float(row["step"]), float(row[name])) for row in rows if row[name] not in ("", None)]
-                steps, values = np.array(points, dtype=float).reshape(-1, 2).T
-                if values.size:
-                    axes.plot(steps, values, label=name.removeprefix(group), marker="." if len(values) < 30 else "")
-            if group == "train/" and all((line.get_ydata() > 0).all() for line in axes.lines):
-                axes.set_yscale("log")
-            axes.set_title({"train/": "training", "val/": "validation"}[group])
-            axes.set_xlabel("optimiser step")
-            if axes.lines:
-                axes.legend(frameon=False)
         if title:
             figure.suptitle(title)
         return save(figure, path)

@@ -1,4 +1,4 @@
-"""Starts commands again and again, in processes that share one import, and hits them at chosen moments.
+"""Runs commands again and again, in processes that share one import, and hits them at chosen moments.
 
 A process of its own: orders come as JSON lines on stdin, answers go out as JSON lines. An order holds `words` for
 spacecast-train, `log` for the output, `direct` to leave out the command line, and `hits`: each a list of events to wait
