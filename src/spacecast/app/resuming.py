@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from spacecast.config.targets import with_current_names
 from spacecast.core.errors import UserError
 from spacecast.core.names import within
 from spacecast.core.text import as_typed
@@ -76,10 +77,10 @@ def check_run_folder(plain: Plain) -> None:
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:
-    """The configuration that is recorded in a run folder; empty where there is none, or something else."""
+    """The recorded configuration of a run, targets by their names of today; empty where there is none to be read."""
     try:
-        found = yaml.safe_load((run_dir / CONFIG_FILE).read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        found = with_current_names(yaml.safe_load((run_dir / CONFIG_FILE).read_text()))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -111,7 +112,7 @@ def is_tracked(plain: Plain) -> bool:
 def is_finished(plain: Plain) -> bool:
     """Whether the run in this folder has come to its end and has been scored in the way that is asked for."""
     scored = read_facts(Path(plain["paths"]["run_dir"])).get("scored") or {}
-    return is_scored(plain) and scored.get("evaluation") == dict(plain["evaluation"])
+    return is_scored(plain) and with_current_names(scored.get("evaluation")) == dict(plain["evaluation"])
 
 
 def is_scored(plain: Plain) -> bool:

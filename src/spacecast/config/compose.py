@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import spacecast
+from spacecast.config.targets import with_current_names
 from spacecast.core.errors import UserError, nearest
 
 VERSION_BASE = "1.3"
@@ -108,7 +109,7 @@ def job_part(cfg: DictConfig) -> DictConfig:
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
-    """Resolve everything into plain types.
+    """Resolve everything into plain types, targets by their names of today.
 
     Raises:
         UserError: a mandatory value is missing, or an interpolation leads nowhere.
@@ -119,7 +120,7 @@ def to_plain(cfg: DictConfig) -> dict[str, Any]:
     except (OmegaConfBaseException, ValueError) as error:
         raise explain(error, list) from error
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return {str(key): with_current_names(value) for key, value in plain.items()}
 
 
 def explain(error: Exception, known: Any, folders: Sequence[Path] = ()) -> UserError:

@@ -1,15 +1,66 @@
-"""Imports what `_target_` names."""
+"""Imports what `_target_` names, also by the names of earlier versions."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.names import DOTTED, within
 
+MOVED = {
+    "spacecast.app.assemble.no_logger": "spacecast.tracking.logger.no_logger",
+    "spacecast.data.absences": "spacecast.storage.absences",
+    "spacecast.data.arrays": "spacecast.storage.arrays",
+    "spacecast.data.chunks": "spacecast.storage.chunks",
+    "spacecast.data.encoding": "spacecast.storage.encoding",
+    "spacecast.data.fingerprint": "spacecast.storage.fingerprint",
+    "spacecast.data.times": "spacecast.storage.times",
+    "spacecast.data.units": "spacecast.core.units",
+    "spacecast.evaluation.examples": "spacecast.forecast.writer",
+    "spacecast.evaluation.forecaster": "spacecast.forecast.forecaster",
+    "spacecast.forecast.elbo": "spacecast.objectives.elbo",
+    "spacecast.forecast.objectives": "spacecast.objectives.forecast",
+    "spacecast.launch": "spacecast.sweep",
+    "spacecast.launch.lock": "spacecast.process.lock",
+    "spacecast.launch.status": "spacecast.process.status",
+    "spacecast.losses": "spacecast.formulas",
+    "spacecast.metrics": "spacecast.evaluation.metrics",
+    "spacecast.training.checkpoint": "spacecast.checkpoint.content",
+    "spacecast.training.files": "spacecast.checkpoint.files",
+    "spacecast.training.interruption": "spacecast.process.signals",
+    "spacecast.training.keeper": "spacecast.training.checkpointing",
+}
+"""Modules, classes and functions by the names that they had when checkpoints, run folders and users' YAML were written.
+
+The longest name counts. Left out is what no section of a configuration could name, such as the parts of commands.
+"""
+
+
+def current_name(name: str) -> str:
+    """The name that something of spacecast has today; any other name stays as it is.
+
+    Args:
+        name: a dotted name, of today or of before; it need not exist.
+
+    """
+    owner = max((old for old in MOVED if within(name, [old])), key=len, default="")
+    return f"{MOVED[owner]}{name[len(owner) :]}" if owner else name
+
+
+def with_current_names(value: Any) -> Any:
+    """A copy of plain values in which every `_target_` is the name of today."""
+    if isinstance(value, Mapping):
+        return {
+            key: current_name(entry) if key == "_target_" and isinstance(entry, str) else with_current_names(entry)
+            for key, entry in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [with_current_names(entry) for entry in value]
+    return value
+
 
 def locate(target: str, where: str) -> Callable[..., Any]:
-    """Import what `_target_` names.
+    """Import what `_target_` names, today or before.
 
     Raises:
         UserError: there is no such module or no such name in it; the nearest name is given.
@@ -17,6 +68,7 @@ def locate(target: str, where: str) -> Callable[..., Any]:
     """
     if not DOTTED.fullmatch(target):
         raise UserError(f"{where}._target_: {target!r} is no dotted name of a class or a function")
+    target = current_name(target)
     parts = target.split(".")
     for split in range(len(parts) - 1, 0, -1):
         name = ".".join(parts[:split])

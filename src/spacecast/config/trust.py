@@ -16,7 +16,7 @@ import yaml
 
 from spacecast.config.compose import conf_dir, config_folders
 from spacecast.config.paths import absolute_path
-from spacecast.config.targets import locate
+from spacecast.config.targets import current_name, locate, with_current_names
 from spacecast.core.errors import UserError
 from spacecast.core.names import DOTTED, within
 
@@ -141,7 +141,7 @@ def trusted_words(value: Any) -> tuple[str, ...]:
     wrong = [word for word in words if not isinstance(word, str) or not _is_name(word)]
     if wrong:
         raise UserError(f"trust: expected the dotted name of a module, found {wrong[0]!r}; for example trust=mymodel")
-    return tuple(words)
+    return tuple(map(current_name, words))
 
 
 def plain_values(value: Any, source: str, where: str = "") -> Any:
@@ -178,8 +178,8 @@ def plain_values(value: Any, source: str, where: str = "") -> Any:
 
 
 def plain_sections(value: Any, source: str) -> dict[str, Any]:
-    """`plain_values` of a whole configuration: a mapping by the names of its sections."""
-    found = plain_values(value, source)
+    """`plain_values` of a whole configuration, its targets by their names of today: a mapping by section."""
+    found = with_current_names(plain_values(value, source))
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise UserError(f"{source} holds no configuration")
     return found
@@ -226,10 +226,10 @@ def _names_in(folder: Path, section: str) -> frozenset[str]:
 
 @lru_cache(maxsize=256)
 def _read(file: Path) -> Any:
-    """Content of a YAML file, None where it is none."""
+    """Content of a YAML file, its targets by their names of today; None where it is none."""
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return with_current_names(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
         return None
 
 
