@@ -48,7 +48,7 @@ OWNERS = {
     "omegaconf": {"config", "app", "sweep"},
     "pandas": FILES,
     "psutil": {"process", "app", "sweep"},
-    "pytorch_lightning": {"training", "checkpoint", "process.logs", "data.datamodule", "tracking.logger"},
+    "pytorch_lightning": {"training", "process.logs", "data.datamodule", "tracking.logger"},
     "rich": {"process"},
     "scipy": {"graphs", "simulation", "evaluation"},
     "submitit": {"sweep"},

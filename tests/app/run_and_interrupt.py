@@ -28,7 +28,8 @@ def spy(report: Callable[[str], None]) -> None:
     import spacecast.app.assemble as assemble
     import spacecast.app.report as scoring
     import spacecast.checkpoint.files as files
-    from spacecast.training.checkpointing import Keeper
+    import spacecast.training.checkpoint_io as checkpoint_io
+    from spacecast.training.checkpointing import CheckpointWriter
 
     def around(owner: Any, name: str, before: Callable[..., str] | None, after: Callable[..., str] | None) -> None:
         original = getattr(owner, name)
@@ -46,13 +47,13 @@ def spy(report: Callable[[str], None]) -> None:
     def before(owner: Any, name: str, event: Callable[..., str]) -> None:
         around(owner, name, event, None)
 
-    def number(_: Keeper, trainer: Any, *__: Any) -> int:
+    def number(_: CheckpointWriter, trainer: Any, *__: Any) -> int:
         return trainer.fit_loop.total_batch_idx
 
-    before(Keeper, "on_train_batch_start", lambda *words: f"batch {number(*words)}")
-    around(Keeper, "on_train_batch_end", lambda *words: f"stepped {number(*words)}", None)
-    before(Keeper, "on_validation_start", lambda *_: "validate")
-    around(files, "write_whole", lambda *_: "save", lambda *_: "saved")
+    before(CheckpointWriter, "on_train_batch_start", lambda *words: f"batch {number(*words)}")
+    around(CheckpointWriter, "on_train_batch_end", lambda *words: f"stepped {number(*words)}", None)
+    before(CheckpointWriter, "on_validation_start", lambda *_: "validate")
+    around(checkpoint_io, "write_whole", lambda *_: "save", lambda *_: "saved")
     before(files, "_sync_folder", lambda *_: "in place")
     around(files.os, "fsync", None, lambda *_: "written")
     files.torch = HalfWritten(lambda: report("half"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from spacecast.checkpoint.content import load_checkpoint
-from spacecast.checkpoint.files import WholeFiles, bring_best, newest, remove_partial, write_whole
+from spacecast.checkpoint.files import bring_best, newest, remove_partial, write_whole
 from spacecast.core.errors import UserError
 
 
@@ -36,45 +36,6 @@ def test_without_links_names_are_copies(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "link", refuse)
     test_the_one_before_is_kept_and_the_best_is_a_second_name(tmp_path)
-
-
-def test_a_full_disk_costs_a_warning_and_no_file(tmp_path, monkeypatch, caplog):
-    files = WholeFiles()
-    options = {"keep": tmp_path / "previous.ckpt"}
-    files.save_checkpoint(content(1), tmp_path / "last.ckpt", options)
-    assert files.written
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with caplog.at_level(logging.WARNING):
-        files.save_checkpoint(content(2), tmp_path / "last.ckpt", options)
-    assert not files.written
-    assert "No space left on device" in caplog.text
-    assert numbers(tmp_path) == {"last.ckpt": 1}
-
-
-def test_a_best_one_that_was_not_written_waits_in_memory_as_it_was(tmp_path, monkeypatch):
-    files, later = WholeFiles(), content(1)
-    best = tmp_path / "best.ckpt"
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        files.save_checkpoint(later, tmp_path / "last.ckpt", {"also": best})
-        assert not files.write_waiting(best)
-    later["state_dict"]["w"] += 1  # as training does
-    files.save_checkpoint({**later, "number": 2}, tmp_path / "last.ckpt")
-    assert numbers(tmp_path) == {"last.ckpt": 2}
-    assert files.write_waiting(best)
-    assert numbers(tmp_path) == {"best.ckpt": 1, "last.ckpt": 2}
-    assert torch.load(best)["state_dict"]["w"].eq(1).all()
-    best.unlink()
-    assert files.write_waiting(best)
-    assert not best.exists()
 
 
 def damage(path, kind: str) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from spacecast.core.errors import UserError
 from spacecast.process.signals import SIGNALS, Interrupted, Interruption, current
-from spacecast.training.random_state import random_state, restore_random_state
+from spacecast.training.checkpointing import random_state, restore_random_state
 from spacecast.training.trainer import accumulation, lightning_keywords
 
 JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "spacecast"}

@@ -8,11 +8,12 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from spacecast.checkpoint import files
-from spacecast.checkpoint.files import WholeFiles, write_whole
+from spacecast.checkpoint.files import write_whole
 from spacecast.core.errors import UserError
 from spacecast.process.signals import Interruption
-from spacecast.training.checkpointing import Keeper
+from spacecast.training import checkpoint_io
+from spacecast.training.checkpoint_io import AtomicCheckpointIO
+from spacecast.training.checkpointing import CheckpointWriter
 
 MONITOR = "score"
 
@@ -42,9 +43,9 @@ class Describe(pl.Callback):
         checkpoint["spacecast"] = {"format": 1, "versions": {"spacecast": "1"}, "config": {}}
 
 
-def train(folder, scores, start=None, **options) -> Keeper:
+def train(folder, scores, start=None, **options) -> CheckpointWriter:
     """One epoch of two steps for each score, from a checkpoint on."""
-    keeper = Keeper(folder, MONITOR, Interruption({}), minutes=None, **options)
+    writer = CheckpointWriter(folder, MONITOR, Interruption({}), minutes=None, **options)
     trainer = pl.Trainer(
         max_epochs=len(scores),
         accelerator="cpu",
@@ -53,12 +54,12 @@ def train(folder, scores, start=None, **options) -> Keeper:
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        callbacks=[Describe(), keeper],
-        plugins=[WholeFiles()],
+        callbacks=[Describe(), writer],
+        plugins=[AtomicCheckpointIO()],
     )
     loader = DataLoader(torch.zeros(2), batch_size=1)
     trainer.fit(Counting(scores), loader, loader, ckpt_path=start, weights_only=True)
-    return keeper
+    return writer
 
 
 def weights(folder) -> dict[str, int]:
@@ -80,7 +81,7 @@ def full(monkeypatch) -> set[int]:
             raise OSError(errno.ENOSPC, "No space left on device")
         write_whole(*arguments, **options)
 
-    monkeypatch.setattr(files, "write_whole", write)
+    monkeypatch.setattr(checkpoint_io, "write_whole", write)
     return failing
 
 
@@ -99,8 +100,8 @@ def test_on_a_disk_that_stays_full_the_training_ends_with_an_error_and_can_go_on
 
 def test_a_signal_on_a_full_disk_ends_the_training_as_ever(tmp_path, full, monkeypatch):
     def signal(module) -> None:
-        [keeper] = [callback for callback in module.trainer.callbacks if isinstance(callback, Keeper)]
-        keeper.interruption.leave = module.current_epoch == 1
+        [writer] = [callback for callback in module.trainer.callbacks if isinstance(callback, CheckpointWriter)]
+        writer.interruption.leave = module.current_epoch == 1
 
     full |= set(range(1, 10))
     monkeypatch.setattr(Counting, "on_validation_epoch_end", signal)
@@ -153,14 +154,14 @@ def test_no_best_score_is_taken_over_without_its_file(tmp_path, own):
     train(tmp_path / "parent", [3.0, 5.0])
     (tmp_path / "parent" / "best.ckpt").unlink()
     start, folder = tmp_path / "parent" / "last.ckpt", tmp_path / ("parent" if own else "own")
-    keeper = train(folder, [3.0, 5.0, 4.0, 6.0], start, source=None if own else start)
-    assert keeper.best == best_of(folder / "last.ckpt") == 4.0
+    writer = train(folder, [3.0, 5.0, 4.0, 6.0], start, source=None if own else start)
+    assert writer.best == best_of(folder / "last.ckpt") == 4.0
     assert weights(folder) == {"best": 6, "last": 8, "previous": 6}
 
 
 def test_a_best_epoch_after_the_checkpoint_is_not_taken_over(tmp_path):
     train(tmp_path / "parent", [5.0, 3.0])
     start = tmp_path / "parent" / "previous.ckpt"
-    keeper = train(tmp_path / "own", [5.0, math.nan, 7.0], start, source=start)
-    assert keeper.best == 7.0
+    writer = train(tmp_path / "own", [5.0, math.nan, 7.0], start, source=start)
+    assert writer.best == 7.0
     assert weights(tmp_path / "own") == {"best": 6, "last": 6, "previous": 4}

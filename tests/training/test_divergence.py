@@ -8,9 +8,9 @@ import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
 from torch.utils.data import DataLoader
 
-from spacecast.checkpoint.files import WholeFiles
 from spacecast.process.signals import Interruption
-from spacecast.training.checkpointing import Keeper
+from spacecast.training.checkpoint_io import AtomicCheckpointIO
+from spacecast.training.checkpointing import CheckpointWriter
 from spacecast.training.divergence import DivergenceError, DivergenceWatch
 
 INF, NAN, BATCHES = math.inf, math.nan, 4
@@ -45,19 +45,21 @@ class Describe(pl.Callback):
         checkpoint["spacecast"] = {"format": 1, "versions": {"spacecast": "1"}, "config": {}}
 
 
-def train(folder, losses=(), *, scores=(3.0, 2.0), limit=3, module=None, start=None, plugins=(), **options) -> Keeper:
+def train(
+    folder, losses=(), *, scores=(3.0, 2.0), limit=3, module=None, start=None, plugins=(), **options
+) -> CheckpointWriter:
     """Two epochs of four steps."""
-    keeper = Keeper(folder, "score", Interruption({}), minutes=options.pop("minutes", None))
+    writer = CheckpointWriter(folder, "score", Interruption({}), minutes=options.pop("minutes", None))
     module = module or Scripted(dict(losses), scores, options.pop("jump", None))
     trainer = pl.Trainer(
         max_epochs=len(scores), accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, plugins=[WholeFiles(), *plugins],
-        callbacks=[Describe(), DivergenceWatch(limit, folder), keeper],
+        enable_model_summary=False, num_sanity_val_steps=0, plugins=[AtomicCheckpointIO(), *plugins],
+        callbacks=[Describe(), DivergenceWatch(limit, folder), writer],
     )  # fmt: skip
     loader = DataLoader(torch.zeros(BATCHES), batch_size=1)
     trainer.fit(module, loader, DataLoader(torch.zeros(1)), ckpt_path=start, weights_only=True)
-    keeper.check_best()
-    return keeper
+    writer.check_best()
+    return writer
 
 
 def weights(folder) -> dict[str, int]:
@@ -136,8 +138,8 @@ def test_a_scaler_may_leave_steps_out(tmp_path):
 
 @pytest.mark.parametrize("bad", [NAN, INF])
 def test_a_validation_that_is_not_finite_is_never_the_best(bad, tmp_path, caplog):
-    keeper = train(tmp_path, scores=(5.0, bad, 6.0))
-    assert (keeper.best, weights(tmp_path)["best"]) == (5.0, 4)
+    writer = train(tmp_path, scores=(5.0, bad, 6.0))
+    assert (writer.best, weights(tmp_path)["best"]) == (5.0, 4)
     assert f"epoch 2: score is {bad}, never the best" in caplog.text
 
 

@@ -6,16 +6,17 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from spacecast.checkpoint.content import SelfDescription, find_checkpoint, load_checkpoint, model_weights
+from spacecast.checkpoint.content import find_checkpoint, load_checkpoint, model_weights
 from spacecast.core.errors import UserError
 from spacecast.core.types import Batch
 from spacecast.forecast.standardize import Standardizer
 from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.models.persistence import Persistence
 from spacecast.objectives.forecast import ForecastObjective
-from spacecast.training.callbacks import Lines
+from spacecast.training.checkpoint_io import SelfDescription
 from spacecast.training.module import ForecastModule
 from spacecast.training.schedule import ConstantSchedule
+from spacecast.training.trainer import ProgressLines
 
 STEPS = 2
 
@@ -110,7 +111,7 @@ def test_checkpoint_is_plain_complete_and_gives_the_same_forecast(tiny_spec, tin
 def test_lines_of_progress_tell_the_length_of_the_rollout(tiny_spec, tiny_graph, loader, caplog):
     """The loss grows with it, and nothing else says why."""
     caplog.set_level(logging.INFO)
-    fit(make_module(tiny_spec, tiny_graph), loader, callbacks=[Lines(seconds=0.0)])
+    fit(make_module(tiny_spec, tiny_graph), loader, callbacks=[ProgressLines(seconds=0.0)])
     lines = [line for line in caplog.messages if line.startswith("epoch 1/1, ")]
     assert len(lines) == 3
     assert all(f"train/rollout_steps {STEPS}" in line for line in lines)

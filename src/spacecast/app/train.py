@@ -107,27 +107,26 @@ def fit_and_score(plain: Plain, parts: "Parts", start: Start) -> "Scores | None"
 
 def fit(plain: Plain, parts: "Parts", start: Start, logger: Any) -> bool:
     """Train from where the run starts; True in the process that writes."""
-    from spacecast.checkpoint.content import SelfDescription
     from spacecast.checkpoint.files import remove_partial
     from spacecast.config.build import build
     from spacecast.config.schema import own_part
     from spacecast.core.protocols import LatentStepModel
-    from spacecast.training.callbacks import make_callbacks
-    from spacecast.training.checkpointing import Keeper
+    from spacecast.training.checkpoint_io import SelfDescription
+    from spacecast.training.checkpointing import CheckpointWriter
     from spacecast.training.divergence import DivergenceError, DivergenceWatch
-    from spacecast.training.trainer import lightning_keywords, make_trainer
+    from spacecast.training.trainer import lightning_keywords, make_trainer, progress_callbacks
 
     run_dir, section = Path(plain["paths"]["run_dir"]), plain["trainer"]
     own, interruption = own_part(section, "trainer"), current()
     limits = {"minutes": own["checkpoint_minutes"], "max_steps": section.get("max_steps", -1)}
     source = None if start.own else start.checkpoint
-    keeper = Keeper(run_dir / "checkpoints", parts.module.monitor, interruption, **limits, source=source)
+    writer = CheckpointWriter(run_dir / "checkpoints", parts.module.monitor, interruption, **limits, source=source)
     described = SelfDescription(plain, parts.spec, parts.graph, start.parent)
     trainer = make_trainer(
         build(lightning_keywords(section)),
         run_dir,
         logger,
-        [described, DivergenceWatch(own["max_nonfinite_steps"], keeper.folder), keeper, *make_callbacks()],
+        [described, DivergenceWatch(own["max_nonfinite_steps"], writer.folder), writer, *progress_callbacks()],
         batch_size=parts.data.batch_size,
         global_batch=own["global_batch"],
         some_unused=isinstance(parts.model, LatentStepModel),
@@ -141,7 +140,7 @@ def fit(plain: Plain, parts: "Parts", start: Start, logger: Any) -> bool:
         with interruption.deferred():
             trainer.fit(parts.module, datamodule=parts.data, ckpt_path=start.checkpoint, weights_only=True)
         interruption.check()
-        keeper.check_best()
+        writer.check_best()
     except DivergenceError as error:
         if not first_process():
             raise SystemExit(2) from None  # the first process gives the message

@@ -3,13 +3,12 @@
 import platform
 import warnings
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
 
 import spacecast
 from spacecast.checkpoint.reference_file import is_reference_checkpoint, read_reference_checkpoint
@@ -24,29 +23,6 @@ DIRECTORY, FOREIGN = 0x10, 0x61  # bits of an entry of an archive: a folder; enc
 NAMES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "min_val_loss.ckpt", "last.ckpt")
 
 
-class SelfDescription(Callback):
-    """Adds to each checkpoint what is needed to use it: configuration, facts of the data, graph, versions, parent.
-
-    Args:
-        config: the resolved configuration, plain types.
-        spec: facts of the data.
-        graph: the mesh graph.
-        parent: run id of the run that this one started from, if any.
-    """
-
-    def __init__(self, config: dict[str, Any], spec: DataSpec, graph: MeshGraph, parent: str | None = None) -> None:
-        self.content = describe(config, spec, graph, parent)
-
-    def on_save_checkpoint(
-        self,
-        trainer: pl.Trainer,  # noqa: ARG002
-        pl_module: pl.LightningModule,  # noqa: ARG002
-        checkpoint: dict[str, Any],
-    ) -> None:
-        """Add the description."""
-        checkpoint[KEY] = self.content
-
-
 def describe(
     config: dict[str, Any], spec: DataSpec | None, graph: MeshGraph | None, parent: str | None = None
 ) -> dict[str, Any]:
@@ -59,7 +35,7 @@ def describe(
         "versions": {
             "spacecast": spacecast.__version__,
             "torch": str(torch.__version__),
-            "lightning": pl.__version__,
+            "lightning": version("pytorch-lightning"),
             "python": platform.python_version(),
         },
         "parent": parent,

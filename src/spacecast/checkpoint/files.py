@@ -1,6 +1,5 @@
 """Writing and finding the checkpoint files of a run, so that a kill or a full disk never costs more than the newest."""
 
-import io
 import logging
 import os
 import shutil
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from spacecast.checkpoint.content import load_checkpoint
 from spacecast.core.errors import UserError
@@ -16,57 +14,7 @@ from spacecast.core.errors import UserError
 log = logging.getLogger(__name__)
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
-PROGRESS = "progress"  # the entry of a checkpoint that `Keeper` writes
-
-
-class WholeFiles(TorchCheckpointIO):
-    """Writes each checkpoint as a temporary sibling, to the disk, and renames it.
-
-    A checkpoint that cannot be written costs a warning, not the training; `written` tells. The options of
-    `Trainer.save_checkpoint` may name `keep`, a path that the file replaced goes to, and `also`, a second name of the
-    new one. What could not be written under a second name waits in memory for `write_waiting`, for training goes on
-    and cannot make it again.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = True
-        self._waiting: dict[Path, bytes] = {}
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: dict[str, Path] | None = None
-    ) -> None:
-        """Write a checkpoint whole or not at all."""
-        options = storage_options or {}
-        self.written = _attempt(checkpoint, Path(path), **options)
-        if "also" in options:
-            self._waiting.pop(options["also"], None)  # the new one takes its place
-            if not self.written:
-                self._waiting[options["also"]] = _in_memory(checkpoint)
-
-    def write_waiting(self, path: Path) -> bool:
-        """Try again what waits for a name; False while it waits."""
-        if path in self._waiting and _attempt(self._waiting[path], path):
-            del self._waiting[path]
-        return path not in self._waiting
-
-
-def _attempt(content: Any, path: Path, **options: Path) -> bool:
-    """Write a checkpoint, or warn that it cannot be written."""
-    try:
-        write_whole(content, path, **options)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        log.warning("checkpoint %s was not written (%s); the one before stays, training goes on", path, reason)
-        return False
-    return True
-
-
-def _in_memory(content: Any) -> bytes:
-    """The file that `torch.save` would write."""
-    stream = io.BytesIO()
-    torch.save(content, stream)
-    return stream.getvalue()
+PROGRESS = "progress"  # the entry of a checkpoint that holds how far the training is
 
 
 def write_whole(content: Any, path: Path, *, keep: Path | None = None, also: Path | None = None) -> None:

@@ -2,10 +2,12 @@
 
 import logging
 import math
+import random
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
@@ -15,14 +17,13 @@ from spacecast.checkpoint.files import BEST, LAST, PREVIOUS, PROGRESS, bring_bes
 from spacecast.core.errors import UserError
 from spacecast.process.signals import Interrupted, Interruption
 from spacecast.training.divergence import DivergenceError
-from spacecast.training.random_state import random_state, restore_random_state
 
 log = logging.getLogger(__name__)
 
 _NOT_RUN = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
 
 
-class Keeper(Callback):
+class CheckpointWriter(Callback):
     """Writes `last.ckpt` (the one before stays as `previous.ckpt`), and `best.ckpt` by the validation score.
 
     They are written at the end of each epoch, every so many minutes at the end of a batch, and when a signal asks.
@@ -256,3 +257,26 @@ def _validation_follows(trainer: pl.Trainer, batch_idx: int) -> bool:
     if every is None:
         return trainer.fit_loop.total_batch_idx % interval == interval - 1
     return (trainer.current_epoch + 1) % every == 0 and (batch_idx + 1) % interval == 0
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """State of the generators of Python, numpy, torch and, on a GPU, of that GPU."""
+    version, words, gauss = random.getstate()
+    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - whoever draws from it
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": [name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Go on drawing where `random_state` was taken."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)

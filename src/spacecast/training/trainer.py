@@ -1,21 +1,26 @@
-"""The Lightning trainer of a run."""
+"""The Lightning trainer of a run, and how it shows its progress."""
 
+import logging
 import os
+import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from spacecast.checkpoint.files import WholeFiles
 from spacecast.core.errors import UserError
 from spacecast.process.signals import in_batch_job
+from spacecast.training.checkpoint_io import AtomicCheckpointIO
 from spacecast.training.precision import check_precision, set_precision
+
+log = logging.getLogger(__name__)
 
 
 def make_trainer(
@@ -45,7 +50,7 @@ def make_trainer(
 
     """
     typed = getattr(build, "keywords", {})
-    plugins: list[Any] = [WholeFiles(), *typed.get("plugins", ())]
+    plugins: list[Any] = [AtomicCheckpointIO(), *typed.get("plugins", ())]
     if "plugins" not in typed and in_batch_job(os.environ) and SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))
     always: dict[str, Any] = {
@@ -108,10 +113,59 @@ def accumulation(global_batch: int, batch_size: int, devices: int, typed: int = 
 def lightning_keywords(section: dict[str, Any]) -> dict[str, Any]:
     """Keywords for Lightning's trainer from the section of the configuration: without what is our own.
 
-    `max_steps` is the keeper's, see there; a run that only it limits has no limit of epochs.
+    `max_steps` is `CheckpointWriter`'s, see there; a run that only it limits has no limit of epochs.
     """
     own = ("checkpoint_minutes", "global_batch", "max_nonfinite_steps", "max_steps")
     keywords = {name: value for name, value in section.items() if name not in own}
     if keywords.get("max_epochs") is None and section.get("max_steps", -1) >= 0:
         keywords["max_epochs"] = -1
     return keywords
+
+
+class ProgressLines(Callback):
+    """One line per epoch, and one every so many seconds within it, for logs and where there is no terminal.
+
+    Args:
+        seconds: least time between two lines within an epoch.
+
+    """
+
+    def __init__(self, seconds: float = 30.0) -> None:
+        self.seconds = seconds
+        self._start = self._last = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Start the clock."""
+        self._start = self._last = time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        """A line when the last one is old."""
+        if trainer.is_global_zero and time.monotonic() - self._last > self.seconds:
+            self._say(trainer, f"step {batch_idx + 1} of {int(trainer.num_training_batches)}")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """A line with the scores of the epoch."""
+        if trainer.is_global_zero:
+            self._say(trainer, f"{trainer.global_step} steps")
+
+    def _say(self, trainer: pl.Trainer, where: str) -> None:
+        """Epoch, place, the numbers of the progress bar, elapsed time."""
+        self._last = time.monotonic()
+        epochs = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        values = {name: float(value) for name, value in trainer.progress_bar_metrics.items() if name != "v_num"}
+        numbers = "".join(f", {name} {value:.4g}" for name, value in values.items())
+        minutes, seconds = divmod(round(self._last - self._start), 60)
+        message = f"epoch {trainer.current_epoch + 1}{epochs}, {where}{numbers}, {minutes}:{seconds:02d}"
+        log.info(message, extra={"progress": True})
+
+
+def progress_callbacks() -> list[Callback]:
+    """A bar on a terminal, lines in the log."""
+    return [ProgressLines(), *([RichProgressBar()] if sys.stdout.isatty() else [])]
