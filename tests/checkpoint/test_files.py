@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from spacecast.checkpoint.content import load_checkpoint
-from spacecast.checkpoint.files import bring_best, newest, remove_partial, write_whole
+from spacecast.checkpoint.files import bring_best, newest, write_whole
 from spacecast.core.errors import UserError
+from spacecast.process.files import remove_leftovers
 
 
 def content(number: int) -> dict:
@@ -135,7 +136,7 @@ def test_the_best_of_another_run_comes_along_when_it_is_the_one_that_is_known_of
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     write_whole(content(1), tmp_path / "last.ckpt")
-    (tmp_path / ".last.ckpt.123").write_bytes(b"half")
-    remove_partial(tmp_path)
+    (tmp_path / ".last.ckpt.partial-123.ckpt").write_bytes(b"half")
+    remove_leftovers(tmp_path, "*.ckpt")
     assert numbers(tmp_path) == {"last.ckpt": 1}
     assert newest(tmp_path / "elsewhere") is None

@@ -59,8 +59,8 @@ def test_a_fresh_store_is_complete_and_leaves_nothing_behind(fresh_store):
 
 def test_what_a_dead_process_left_is_replaced(tmp_path):
     path = tmp_path / "mlflow.db"
-    (tmp_path / ".mlflow.db.tmp").write_text("half a store")
-    (tmp_path / ".mlflow.db.tmp-journal").write_text("and its journal")
+    (tmp_path / ".mlflow.db.partial-1.db").write_text("half a store")
+    (tmp_path / ".mlflow.db.partial-1.db-journal").write_text("and its journal")
     _replace(path, lambda _, temporary: temporary.write_text("whole"))
     assert [found.name for found in tmp_path.iterdir()] == ["mlflow.db"]
     with pytest.raises(ZeroDivisionError):
@@ -133,7 +133,7 @@ def test_an_older_store_is_upgraded_and_kept_beside(tmp_path):
     ensure_store(f"sqlite:///{path}")
     assert _client(f"sqlite:///{path}").search_experiments()
     assert (tmp_path / "mlflow.db.old").read_bytes() == before
-    assert not list(tmp_path.glob(".*.tmp*"))
+    assert not list(tmp_path.glob(".*.partial*"))
 
 
 def test_an_unwritable_place_is_an_os_error(tmp_path):

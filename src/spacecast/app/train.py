@@ -107,10 +107,10 @@ def fit_and_score(plain: Plain, parts: "Parts", start: Start) -> "Scores | None"
 
 def fit(plain: Plain, parts: "Parts", start: Start, logger: Any) -> bool:
     """Train from where the run starts; True in the process that writes."""
-    from spacecast.checkpoint.files import remove_partial
     from spacecast.config.build import build
     from spacecast.config.schema import own_part
     from spacecast.core.protocols import LatentStepModel
+    from spacecast.process.files import remove_leftovers
     from spacecast.training.checkpoint_io import SelfDescription
     from spacecast.training.checkpointing import CheckpointWriter
     from spacecast.training.divergence import DivergenceError, DivergenceWatch
@@ -133,7 +133,7 @@ def fit(plain: Plain, parts: "Parts", start: Start, logger: Any) -> bool:
     )
     parts.data.global_batch = own["global_batch"]
     if first_process():
-        remove_partial(run_dir / "checkpoints")
+        remove_leftovers(run_dir / "checkpoints", "*.ckpt")
     if start.checkpoint is not None:
         log.info("going on from %s", start.checkpoint)
     try:

@@ -10,6 +10,7 @@ import torch
 
 from spacecast.checkpoint.content import load_checkpoint
 from spacecast.core.errors import UserError
+from spacecast.process.files import atomic_write, sync_file, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -28,61 +29,28 @@ def write_whole(content: Any, path: Path, *, keep: Path | None = None, also: Pat
 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _sibling(path)
-    try:
+    with atomic_write(path) as partial:
         with partial.open("wb") as stream:
             if isinstance(content, bytes):
                 stream.write(content)
             else:
                 torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
+        sync_file(partial)
         if also is not None:
             _second_name(partial, also)
         if keep is not None and path.exists():
             _second_name(path, keep)
-        partial.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _sibling(path: Path) -> Path:
-    """Name of a temporary file in the same folder."""
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    sync_folder(path.parent)
 
 
 def _second_name(path: Path, other: Path) -> None:
     """Let another name stand for a file: by a link, or by a copy where the file system has none."""
-    partial = _sibling(other)
-    partial.unlink(missing_ok=True)
-    try:
+    with atomic_write(other) as partial:
         try:
             partial.hardlink_to(path)
         except OSError:
             shutil.copyfile(path, partial)
-            with partial.open("rb") as stream:
-                os.fsync(stream.fileno())
-        partial.replace(other)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames last, where the system can."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
-
-
-def remove_partial(folder: Path) -> None:
-    """Remove what a killed process left half-written; call it where nothing else writes."""
-    for path in folder.glob(".*.ckpt.*"):
-        path.unlink(missing_ok=True)
+            sync_file(partial)
 
 
 def newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from spacecast.core.errors import UserError
+from spacecast.process.files import atomic_write
 from spacecast.storage.chunks import writable
 
 logger = logging.getLogger(__name__)
@@ -166,14 +166,11 @@ def cached(folder: Path, key: Sequence[str], compute: Callable[[], dict[str, Sta
     result = compute()
     if not writable(folder.parent):
         return result
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    arrays = {f"{c}/{s}": getattr(result[c], s) for c in result for s in Statistics.__dataclass_fields__}
     try:
         folder.mkdir(exist_ok=True)
-        np.savez(
-            temporary, **{f"{c}/{s}": getattr(result[c], s) for c in result for s in Statistics.__dataclass_fields__}
-        )
-        temporary.replace(path)
+        with atomic_write(path) as partial:
+            np.savez(partial, **arrays)
     except OSError as error:
         logger.info("statistics are not cached: %s", error)
-        temporary.unlink(missing_ok=True)
     return result

@@ -13,6 +13,7 @@ import torch
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.text import several
 from spacecast.evaluation.metrics import variable_mean
+from spacecast.process.files import atomic_write
 
 
 class Row(NamedTuple):
@@ -83,15 +84,10 @@ class Scores:
         """Write `metric,variable,units,lead_s,region,value`; the file appears whole or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with partial.open("w", newline="", encoding="utf-8") as stream:
-                writer = csv.writer(stream, lineterminator="\n")
-                writer.writerow(Row._fields)
-                writer.writerows((*row[:3], f"{row.lead_s:.10g}", row.region, f"{row.value:.9g}") for row in self.rows)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(Row._fields)
+            writer.writerows((*row[:3], f"{row.lead_s:.10g}", row.region, f"{row.value:.9g}") for row in self.rows)
         return path
 
     @classmethod

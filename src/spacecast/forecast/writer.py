@@ -1,9 +1,9 @@
 """Example forecasts beside the truth as a zarr store that xarray reads by itself."""
 
 import os
-import shutil
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 
 from spacecast.core.spec import DataSpec
+from spacecast.process.files import atomic_write
 
 
 class ExampleWriter:
@@ -44,9 +45,9 @@ class ExampleWriter:
         self.path = Path(path)
         self.spec, self.members = spec, members
         self.windows = {window: example for example, window in enumerate(windows)}
-        self.partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self.partial, ignore_errors=True)
+        self._place = ExitStack()
+        self.partial = self._place.enter_context(atomic_write(self.path))
         self.group = zarr.create_group(store=self.partial, zarr_format=3, attributes=_attributes(attributes))
         self._coordinates(np.asarray(init_times), leads)
         ensemble: tuple[str, ...] = ("member",) if members > 1 else ()
@@ -102,10 +103,7 @@ class ExampleWriter:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # consolidated metadata is an extension of zarr 3 that xarray reads
                 zarr.consolidate_metadata(self.partial)
-            shutil.rmtree(self.path, ignore_errors=True)
-            self.partial.rename(self.path)
-        else:
-            shutil.rmtree(self.partial, ignore_errors=True)
+        self._place.__exit__(kind, error, trace)
 
 
 def _attributes(extra: dict[str, Any] | None) -> dict[str, Any]:

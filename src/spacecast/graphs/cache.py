@@ -3,9 +3,7 @@
 import hashlib
 import json
 import logging
-import os
 import pickle
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from spacecast.core.graph import EdgeSet, MeshGraph, MeshLevel
 from spacecast.core.grid import Grid
 from spacecast.core.protocols import GraphBuilder
 from spacecast.graphs.validation import validate
+from spacecast.process.files import atomic_write, sync_file
 
 logger = logging.getLogger(__name__)
 
@@ -69,15 +68,10 @@ def load_or_build(builder: GraphBuilder, grid: Grid, cache_dir: str | Path) -> M
 def save_graph(graph: MeshGraph, path: Path) -> None:
     """Write a graph to a file that appears only when complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
+    with atomic_write(path) as partial:
+        with partial.open("wb") as file:
             torch.save(graph_to_dict(graph), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        sync_file(partial)
 
 
 def graph_to_dict(graph: MeshGraph) -> dict[str, Any]:

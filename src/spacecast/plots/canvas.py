@@ -1,7 +1,6 @@
 """What all pictures share: style, labels, colours, one plane, safe writing."""
 
 import re
-import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec
+from spacecast.process.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,12 +81,8 @@ def save(figure: "Figure", path: str | Path) -> Path:
     """Write a picture; it appears under its name once it is complete. The suffix gives the format."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
-    try:
+    with atomic_write(path) as partial:
         figure.savefig(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

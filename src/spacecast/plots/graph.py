@@ -1,6 +1,5 @@
 """Pictures of mesh graphs."""
 
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from spacecast.core.graph import EdgeSet, MeshGraph
 from spacecast.core.grid import Grid
+from spacecast.plots.canvas import save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,14 +61,7 @@ def draw_graph(graph: MeshGraph, grid: Grid, path: str | Path) -> Path:
     }
     for place, (title, ends) in enumerate(pieces.items()):
         _draw_piece(figure.add_subplot(right[place]), graph, grid, *ends, f"{title}, beside Earth; one node's edges")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
-    try:
-        figure.savefig(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return save(figure, path)
 
 
 def edge_classes(graph: MeshGraph) -> list[tuple[np.ndarray, np.ndarray]]:

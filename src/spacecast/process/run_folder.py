@@ -1,6 +1,5 @@
 """The folder of a run: its records, its log, and its removal when the run never began."""
 
-import json
 import logging
 import os
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from spacecast.process.files import read_json, write_json, write_text
 from spacecast.process.lock import FILE as LOCK_FILE
 
 CONFIG_FILE, FACTS_FILE = "config.yaml", "run.json"
@@ -33,10 +33,8 @@ def first_process() -> bool:
 
 def write_config(plain: Mapping[str, Any], run_dir: Path) -> None:
     """Record the resolved configuration as `config.yaml`, text as it is: `${...}` in it has no meaning any more."""
-    partial = run_dir / f".{CONFIG_FILE}.{os.getpid()}"
     text = yaml.dump(dict(plain), Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(run_dir / CONFIG_FILE)
+    write_text(run_dir / CONFIG_FILE, text)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -61,11 +59,7 @@ _Dumper.add_representer(str, _text)
 
 def read_facts(run_dir: Path) -> dict[str, Any]:
     """What `add_facts` has noted; nothing where there is no run."""
-    try:
-        found = json.loads((run_dir / FACTS_FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_json(run_dir / FACTS_FILE)
 
 
 def add_facts(run_dir: Path, **facts: Any) -> None:
@@ -74,10 +68,8 @@ def add_facts(run_dir: Path, **facts: Any) -> None:
     `mlflow_run_id` and `tracking_uri`: where it is tracked. `scored`: where it ended and how it was scored. `diverged`:
     why it was given up. None takes a fact back.
     """
-    partial = run_dir / f".{FACTS_FILE}.{os.getpid()}"
-    known = {name: fact for name, fact in (read_facts(run_dir) | facts).items() if fact is not None}
-    partial.write_text(json.dumps(known, indent=1) + "\n")
-    partial.replace(run_dir / FACTS_FILE)
+    known = read_facts(run_dir) | facts
+    write_json(run_dir / FACTS_FILE, {name: fact for name, fact in known.items() if fact is not None})
 
 
 def of_its_own(logger: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """`status.json` in a run folder: what became of the run, whatever a scheduler makes of it."""
 
-import json
 import os
 import socket
 import time
 from pathlib import Path
 from typing import Any
+
+from spacecast.process.files import read_json, write_json
 
 FILE = "status.json"
 # The only words for states, in files, tables and messages; `queue.py` translates those of Slurm.
@@ -17,12 +18,7 @@ RUNNING, FINISHED, FAILED, INTERRUPTED, CANCELLED, LOST = (
 
 def read_status(run_dir: Path) -> dict[str, Any]:
     """What `write_status` wrote, the state in small letters; nothing where no run has started."""
-    try:
-        found = json.loads((run_dir / FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
+    found = read_json(run_dir / FILE)
     return found | ({"state": str(found["state"]).lower()} if "state" in found else {})
 
 
@@ -35,9 +31,7 @@ def write_status(run_dir: Path, **facts: Any) -> None:
     the run is tracked.
     """
     status = read_status(run_dir) | {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")} | facts
-    partial = run_dir / f".{FILE}.{os.getpid()}"
-    partial.write_text(json.dumps({name: value for name, value in status.items() if value is not None}, indent=1))
-    partial.replace(run_dir / FILE)
+    write_json(run_dir / FILE, {name: value for name, value in status.items() if value is not None})
 
 
 def here() -> dict[str, Any]:

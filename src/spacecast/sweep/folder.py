@@ -1,7 +1,6 @@
 """A sweep is a folder: `sweep.json` says what belongs to it, each run has a numbered folder in it."""
 
 import json
-import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from spacecast.core.errors import UserError
+from spacecast.process.files import write_json
 
 FILE = "sweep.json"
 CODE, LOGS = "code", "jobs"
@@ -123,10 +123,7 @@ class Sweep:
     def write(self) -> None:
         """Replace `sweep.json` as a whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{FILE}.{os.getpid()}"
-        content = {key: value for key, value in asdict(self).items() if key != "folder"}
-        partial.write_text(json.dumps(content, indent=1) + "\n")
-        partial.replace(self.folder / FILE)
+        write_json(self.folder / FILE, {key: value for key, value in asdict(self).items() if key != "folder"})
 
     @classmethod
     def read(cls, folder: Path) -> Self:

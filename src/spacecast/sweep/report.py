@@ -1,7 +1,6 @@
 """The report of a sweep: parameters against scores, one row a run, and the spread over seeds."""
 
 import csv
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from spacecast.core.text import as_typed, several
 from spacecast.evaluation.metrics import distance_to_best
 from spacecast.evaluation.scores import Scores
 from spacecast.evaluation.significance import verdict
+from spacecast.process.files import atomic_write, write_text
 from spacecast.process.status import FINISHED
 from spacecast.sweep.folder import Run, Sweep
 from spacecast.sweep.progress import Progress, progress
@@ -67,7 +67,7 @@ def write_report(folder: Path, wanted: Sequence[str]) -> str:
         pieces.append(_verdict(groups, others, names[-1]))
     text = "\n\n".join(pieces) + "\n"
     _write_csv(folder / "report.csv", keys, names, done, rows)
-    _write(folder / "report.md", text)
+    write_text(folder / "report.md", text)
     _draw(folder / "report.png", keys, names, rows)
     return text
 
@@ -163,20 +163,11 @@ def _line(cells: Sequence[str]) -> str:
 
 def _write_csv(path: Path, keys: Sequence[str], names: Sequence[str], runs: Sequence[Run], rows: Sequence[Row]) -> None:
     """One line a run: number, parameters, scores."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["run", *keys, *names])
         for run, row in zip(runs, rows, strict=True):
             writer.writerow([run.number, *row.values, *(f"{score:.9g}" for score in row.scores)])
-    partial.replace(path)
-
-
-def _write(path: Path, text: str) -> None:
-    """A text file, as a whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _draw(path: Path, keys: Sequence[str], names: Sequence[str], rows: Sequence[Row]) -> None:

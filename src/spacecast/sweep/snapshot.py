@@ -10,6 +10,7 @@ from typing import Any
 
 import spacecast
 from spacecast.core.errors import UserError
+from spacecast.process.files import atomic_write, remove_leftovers
 
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
@@ -25,17 +26,16 @@ def snapshot(target: Path, conf: Path, plain: Mapping[str, Any]) -> Path:
     """
     if target.is_dir():
         return target
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    remove_leftovers(target.parent, target.name)
     package = Path(spacecast.__file__).parent
-    shutil.copytree(package, partial / package.name, ignore=_LEFT_OUT)
-    shutil.copytree(conf, partial / package.name / "conf", ignore=_LEFT_OUT, dirs_exist_ok=True)
-    for module in own_modules(plain):
-        if module.is_dir():
-            shutil.copytree(module, partial / module.name, ignore=_LEFT_OUT)
-        else:
-            shutil.copy2(module, partial)
-    partial.rename(target)
+    with atomic_write(target) as partial:
+        shutil.copytree(package, partial / package.name, ignore=_LEFT_OUT)
+        shutil.copytree(conf, partial / package.name / "conf", ignore=_LEFT_OUT, dirs_exist_ok=True)
+        for module in own_modules(plain):
+            if module.is_dir():
+                shutil.copytree(module, partial / module.name, ignore=_LEFT_OUT)
+            else:
+                shutil.copy2(module, partial)
     return target
 
 

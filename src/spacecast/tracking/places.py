@@ -1,21 +1,20 @@
 """Beside a journal: where its run is in each store, how much of it is there, and a lock."""
 
-import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
+
+from spacecast.process.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 
 
 def read_place(path: Path | None, store: str) -> tuple[str, int]:
     """Run in a store, and up to where the journal has been delivered to it; empty and 0 when nobody has noted that."""
-    noted = _places(path).get(public(store), {}) if path else {}
+    noted = read_json(path.with_suffix(".json")).get(public(store), {}) if path else {}
     return str(noted.get("run_id", "")), int(noted.get("delivered", 0))
 
 
@@ -23,22 +22,11 @@ def note_place(path: Path | None, store: str, run_id: str, delivered: int) -> No
     """Note in `tracking.json` what `read_place` gives. A place that cannot be written only costs time later."""
     if path is None:
         return
-    partial = path.with_name(f".{path.stem}.json.{os.getpid()}")
-    places = _places(path) | {public(store): {"run_id": run_id, "delivered": delivered}}
+    file = path.with_suffix(".json")
     try:
-        partial.write_text(json.dumps(places, indent=1) + "\n")
-        partial.replace(path.with_suffix(".json"))
+        write_json(file, read_json(file) | {public(store): {"run_id": run_id, "delivered": delivered}})
     except OSError as error:
         log.info("tracking: %s", error)
-
-
-def _places(path: Path) -> dict[str, Any]:
-    """Everything that was noted."""
-    try:
-        found = json.loads(path.with_suffix(".json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def public(store: str) -> str:

@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from spacecast.core.errors import UserError
 from spacecast.core.text import as_typed
+from spacecast.process.files import atomic_write, remove_leftovers
 from spacecast.tracking.artifacts import FOLDER, artifact_folder, follow_store, location_of
 
 log = logging.getLogger(__name__)
@@ -180,19 +181,9 @@ def _check_upgradable(path: Path, revision: str) -> None:
 
 def _replace(path: Path, make: Callable[[Path, Path], None]) -> None:
     """Let `make(path, temporary)` write the new store, then put it in place in one step. Call it under the lock."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    _remove(temporary)  # of a process that died
-    try:
+    remove_leftovers(path.parent, path.name)  # of a process that died
+    with atomic_write(path) as temporary:
         make(path, temporary)
-        temporary.replace(path)
-    finally:
-        _remove(temporary)
-
-
-def _remove(temporary: Path) -> None:
-    """Remove a store that is not in place yet, with its journal."""
-    for leftover in temporary.parent.glob(f"{temporary.name}*"):
-        leftover.unlink()
 
 
 def _create(path: Path, temporary: Path) -> None:
