@@ -69,7 +69,7 @@ def foreign() -> Iterator[types.ModuleType]:
 def tiny_grid() -> Grid:
     """12 x 8 cells with a hole for Earth."""
     x, z = np.linspace(-16.5, 16.5, 12), np.linspace(-10.5, 10.5, 8)
-    return Grid(x, z, np.hypot(x[:, None], z[None, :]) > 4)
+    return Grid({"x": x, "z": z}, np.hypot(x[:, None], z[None, :]) > 4)
 
 
 @pytest.fixture(scope="session")

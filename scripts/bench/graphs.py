@@ -29,7 +29,7 @@ def plane(nx: int, nz: int) -> Grid:
     """A plane of 94.7 R_E length with Earth at two thirds of it."""
     cell = 94.7 / nx
     x, z = cell * (np.arange(nx) - 0.641 * nx), cell * (np.arange(nz) - (nz - 1) / 2)
-    return Grid(x, z, np.hypot(x[:, None], z[None, :]) >= 3.8)
+    return Grid({"x": x, "z": z}, np.hypot(x[:, None], z[None, :]) >= 3.8)
 
 
 def timed(action: Callable[[], MeshGraph | None]) -> tuple[float, MeshGraph | None]:

@@ -34,7 +34,7 @@ def reference_spec(reference_dir):
                 data[f"state__train__{name}"].values for name in ("mean", "std", "diff_mean", "diff_std")
             )
             x, z = np.unique(data.x.values), np.unique(data.z.values)
-        grid = Grid(x, z, constants["space_mask"].reshape(x.size, z.size))
+        grid = Grid({"x": x, "z": z}, constants["space_mask"].reshape(x.size, z.size))
         return DataSpec(
             grid=grid,
             state=_category(NAMES, mean, std),

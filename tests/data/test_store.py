@@ -24,8 +24,8 @@ def truth(run: int) -> np.ndarray:
 def test_nodes_are_the_raw_fields(prepared_root, run):
     """Run 1: raw (time, z, x) in format 2; run 3: grid_index stacked [z, x], which the reference scrambles."""
     store = RunStore(prepared_root / f"vlasiator_run_{run}.zarr", str(run))
-    np.testing.assert_array_equal(store.grid.x, X)
-    np.testing.assert_array_equal(store.grid.z, Z)
+    np.testing.assert_array_equal(store.grid.coordinates["x"], X)
+    np.testing.assert_array_equal(store.grid.coordinates["z"], Z)
     np.testing.assert_array_equal(store.grid.valid, SPACE)
     np.testing.assert_array_equal(store.read("state", 0, FRAMES), truth(run))
     assert store.names["state"] == STATE

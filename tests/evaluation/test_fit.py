@@ -20,27 +20,29 @@ def pick(spec: FeatureSpec, order: list[int]) -> FeatureSpec:
 
 def other_grid(spec: DataSpec, grid: Grid) -> DataSpec:
     static_values = np.column_stack([grid.positions, grid.radius]).astype(np.float32)
-    return replace(spec, grid=grid, static_values=static_values, boundary=grid.positions[:, 0] > grid.x[-2] + 0.5)
+    boundary = grid.positions[:, 0] > grid.coordinates["x"][-2] + 0.5
+    return replace(spec, grid=grid, static_values=static_values, boundary=boundary)
 
 
 def turned(spec: DataSpec) -> DataSpec:
     grid = spec.grid
-    return other_grid(spec, Grid(grid.z, grid.x, grid.valid.T))
+    return other_grid(spec, Grid({"x": grid.coordinates["z"], "z": grid.coordinates["x"]}, grid.valid.T))
 
 
 def shifted(spec: DataSpec, cells: float) -> DataSpec:
     grid = spec.grid
-    return other_grid(spec, Grid(grid.x + cells * grid.spacing[0], grid.z, grid.valid))
+    x = grid.coordinates["x"] + cells * grid.spacing[0]
+    return other_grid(spec, Grid({**grid.coordinates, "x": x}, grid.valid))
 
 
 def finer(spec: DataSpec) -> DataSpec:
     grid = spec.grid
-    return other_grid(spec, Grid(grid.x, grid.z / 2, grid.valid))
+    return other_grid(spec, Grid({**grid.coordinates, "z": grid.coordinates["z"] / 2}, grid.valid))
 
 
 def holed(spec: DataSpec) -> DataSpec:
     """As many cells, another hole."""
-    return other_grid(spec, Grid(spec.grid.x, spec.grid.z, np.roll(spec.grid.valid, 1, axis=0)))
+    return other_grid(spec, Grid(spec.grid.coordinates, np.roll(spec.grid.valid, 1, axis=0)))
 
 
 def flipped(spec: DataSpec) -> DataSpec:
@@ -89,10 +91,11 @@ def test_a_window_of_the_forcing_must_be_that_of_the_training(store, fakes) -> N
 def test_coordinates_in_single_precision_are_the_same_plane(store, fakes) -> None:
     expected = evaluate(fakes.Persist(), store, **OPTIONS)
     trained, grid = store.spec, store.spec.grid
-    noise = 1e-6 * np.random.default_rng(1).normal(size=grid.x.size)
+    x, z = grid.coordinates["x"], grid.coordinates["z"]
+    noise = 1e-6 * np.random.default_rng(1).normal(size=x.size)
     store.spec = replace(
         trained,
-        grid=Grid(np.float32(grid.x * (1 + noise)), np.float32(grid.z), grid.valid),
+        grid=Grid({"x": np.float32(x * (1 + noise)), "z": np.float32(z)}, grid.valid),
         static_values=trained.static_values * np.float32(1 + 1e-6),
         step_seconds=10.000001,
     )

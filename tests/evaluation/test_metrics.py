@@ -158,7 +158,7 @@ def test_divergence_of_a_linear_field_and_of_a_curl() -> None:
     x, z = np.arange(8.0), np.arange(6.0) * 2
     valid = np.ones((8, 6), dtype=bool)
     valid[3, 3] = False
-    grid = Grid(x, z, valid)
+    grid = Grid({"x": x, "z": z}, valid)
     px, pz = torch.as_tensor(grid.positions).T
     assert metrics.divergence(grid, 3 * px, pz).item() == pytest.approx(4.0)
     assert metrics.divergence(grid, 3 * px, pz, squared=True).item() == pytest.approx(16.0)
@@ -184,7 +184,7 @@ def test_divergence_agrees_with_the_reference_on_its_cells(reference_dir) -> Non
     constants = np.load(reference_dir / "tensors/constants.npz")
     known = np.load(reference_dir / "tensors/divergence.npz")
     nx, nz, dx, dz = (constants[name].item() for name in ("nx", "nz", "dx", "dz"))
-    grid = Grid(np.arange(nx) * dx, np.arange(nz) * dz, np.ones((nx, nz), dtype=bool))
+    grid = Grid({"x": np.arange(nx) * dx, "z": np.arange(nz) * dz}, np.ones((nx, nz), dtype=bool))
     mask = torch.zeros(nx * nz, dtype=torch.bool)
     mask[torch.as_tensor(grid.stencil[0])] = torch.as_tensor(constants["div_mask"][:, 0] > 0)
     bx, bz = torch.as_tensor(known["field"]).unbind(-1)

@@ -15,7 +15,7 @@ def plane() -> Callable[..., Grid]:
     def make(nx: int = 60, nz: int = 40, hole: float = 3.85, cell: float = 1.0) -> Grid:
         x = (np.arange(nx) - (nx - 1) * 0.6) * cell
         z = (np.arange(nz) - (nz - 1) / 2) * cell
-        return Grid(x, z, np.hypot(x[:, None], z[None, :]) >= hole)
+        return Grid({"x": x, "z": z}, np.hypot(x[:, None], z[None, :]) >= hole)
 
     return make
 
@@ -29,7 +29,7 @@ def reference_grid(reference_dir) -> Grid:
         x, z = np.unique(data.x.values), np.unique(data.z.values)
         valid = np.zeros((x.size, z.size), dtype=bool)
         valid[np.searchsorted(x, data.x.values), np.searchsorted(z, data.z.values)] = data["mask"].values.ravel() > 0
-    return Grid(x, z, valid)
+    return Grid({"x": x, "z": z}, valid)
 
 
 @pytest.fixture(scope="session")
@@ -37,4 +37,4 @@ def real_grid() -> Grid:
     """The plane of the published data: 1006 x 671 cells of 600 km, where mesh counts are known."""
     cell = 600 / 6371
     x, z = -60.75 + cell * np.arange(1006), cell * (np.arange(671) - 335)
-    return Grid(x, z, np.hypot(x[:, None], z[None, :]) >= 3.8)
+    return Grid({"x": x, "z": z}, np.hypot(x[:, None], z[None, :]) >= 3.8)

@@ -157,7 +157,7 @@ def test_equal_cells_get_equal_stencils(plane):
 
 def test_mesh_is_isotropic_on_oblong_cells(plane):
     grid = plane(60, 40, hole=0.0)
-    squeezed = type(grid)(grid.x * 2, grid.z, grid.valid)
+    squeezed = type(grid)({**grid.coordinates, "x": grid.coordinates["x"] * 2}, grid.valid)
     graph = MeshGraphBuilder("simple", mesh_spacing=4).build(squeezed)
     x, z = (np.unique(graph.levels[0].positions.numpy()[:, axis]) for axis in (0, 1))
     assert np.diff(x)[0] == pytest.approx(np.diff(z)[0], rel=0.2)

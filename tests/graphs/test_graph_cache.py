@@ -44,12 +44,13 @@ def test_key_follows_all_that_the_graph_follows_from(plane):
     grid = plane()
     one_cell_less = grid.valid.copy()
     one_cell_less[0, 0] = False
+    x, z = grid.coordinates["x"], grid.coordinates["z"]
     keys = [
         cache_key(grid, MeshGraphBuilder().recipe),
-        cache_key(Grid(grid.x, grid.z, one_cell_less), MeshGraphBuilder().recipe),
-        cache_key(Grid(grid.x + 0.1, grid.z, grid.valid), MeshGraphBuilder().recipe),
-        cache_key(Grid(grid.x, grid.z * 1.01, grid.valid), MeshGraphBuilder().recipe),
-        cache_key(Grid(grid.z, grid.x, grid.valid.T), MeshGraphBuilder().recipe),
+        cache_key(Grid(grid.coordinates, one_cell_less), MeshGraphBuilder().recipe),
+        cache_key(Grid({"x": x + 0.1, "z": z}, grid.valid), MeshGraphBuilder().recipe),
+        cache_key(Grid({"x": x, "z": z * 1.01}, grid.valid), MeshGraphBuilder().recipe),
+        cache_key(Grid({"x": z, "z": x}, grid.valid.T), MeshGraphBuilder().recipe),
         cache_key(grid, MeshGraphBuilder(mesh_to_grid_nearest=3).recipe),
         cache_key(grid, MeshGraphBuilder("multiscale", levels=3).recipe),
         cache_key(grid, ReferenceGraph().recipe),
@@ -103,7 +104,7 @@ def test_dictionary_round_trip(plane):
 def _work(folder: str, results) -> None:
     torch.set_num_threads(1)
     x, z = np.arange(-30.0, 30), np.arange(-20.0, 20)
-    grid = Grid(x, z, np.hypot(x[:, None], z[None, :]) >= 3.85)
+    grid = Grid({"x": x, "z": z}, np.hypot(x[:, None], z[None, :]) >= 3.85)
     results.put(load_or_build(MeshGraphBuilder("multiscale", levels=3), grid, folder).content_hash)
 
 

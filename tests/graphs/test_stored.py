@@ -57,7 +57,7 @@ def test_graph_of_another_plane_is_refused(stored, plane):
 def test_shifted_plane_is_refused(stored):
     """The same number of nodes, other coordinates: the features give it away."""
     grid, _, folder = stored
-    shifted = type(grid)(grid.x + 3.0, grid.z, grid.valid)
+    shifted = type(grid)({**grid.coordinates, "x": grid.coordinates["x"] + 3.0}, grid.valid)
     with pytest.raises(UserError, match=r"another grid|outside the plane"):
         validate(StoredGraph(folder).build(shifted), shifted)
 

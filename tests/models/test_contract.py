@@ -190,7 +190,7 @@ def test_weights_serve_another_grid_and_graph(
 ):
     """All parameters are shared between nodes, so a model is not tied to the grid it was trained on."""
     x, z = np.linspace(-20, 20, 15), np.linspace(-12, 12, 11)
-    grid = Grid(x, z, np.hypot(x[:, None], z[None, :]) > 5)
+    grid = Grid({"x": x, "z": z}, np.hypot(x[:, None], z[None, :]) > 5)
     spec = dataclasses.replace(
         tiny_spec,
         grid=grid,
@@ -245,7 +245,7 @@ def test_wrong_graphs_and_options_are_refused(name, build_model, tiny_spec, tiny
     with pytest.raises(UserError, match="unknown inputs 'increment'; did you mean 'increments'"):
         build_model(name, tiny_spec, tiny_graph, inputs="increment")
     x, z = np.linspace(-20, 20, 9), np.linspace(-12, 12, 9)
-    grid = Grid(x, z, np.hypot(x[:, None], z[None, :]) > 5)
+    grid = Grid({"x": x, "z": z}, np.hypot(x[:, None], z[None, :]) > 5)
     with pytest.raises(UserError, match=rf"built for {grid.num_nodes} grid nodes, the data have {tiny_spec.num_nodes}"):
         build_model(name, tiny_spec, graph_factory(grid, 1))
 

@@ -11,7 +11,7 @@ from spacecast.plots.graph import draw_graph, edge_classes
 @pytest.fixture
 def grid() -> Grid:
     x, z = np.arange(-25.5, 16), np.arange(-14.5, 15)
-    return Grid(x, z, np.hypot(x[:, None], z[None, :]) >= 3.85)
+    return Grid({"x": x, "z": z}, np.hypot(x[:, None], z[None, :]) >= 3.85)
 
 
 @pytest.mark.parametrize(("layout", "levels"), [("multiscale", 3), ("hierarchical", 3)])
@@ -36,5 +36,5 @@ def test_edges_fall_into_classes_of_length(grid):
 
 def test_plane_without_earth(tmp_path):
     x, z = np.arange(20.0), np.arange(15.0)
-    grid = Grid(x, z, np.ones((20, 15), dtype=bool))
+    grid = Grid({"x": x, "z": z}, np.ones((20, 15), dtype=bool))
     assert draw_graph(MeshGraphBuilder("simple").build(grid), grid, tmp_path / "graph.png").exists()

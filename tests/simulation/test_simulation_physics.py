@@ -27,7 +27,7 @@ def runs():
 
 @pytest.fixture(scope="module")
 def grid():
-    return Grid(*cell_centres(TINY), space_mask(TINY))
+    return Grid(dict(zip("xz", cell_centres(TINY), strict=True)), space_mask(TINY))
 
 
 def nose(density, rho, x):
@@ -47,7 +47,7 @@ def test_frames_are_finite_in_space_and_missing_inside_the_planet(runs, grid):
 
 
 def test_bow_shock_stands_closer_in_denser_wind_and_clear_of_the_inflow(runs, grid):
-    noses = [nose(density, values[:, 9], grid.x) for density, values in runs.items()]
+    noses = [nose(density, values[:, 9], grid.coordinates["x"]) for density, values in runs.items()]
     assert noses == sorted(noses, reverse=True)
     assert 11 < noses[-1] < noses[0] < 24
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
+from spacecast.core.regions import boundary_nodes
 from spacecast.core.spec import DataSpec, FeatureSpec
-from spacecast.data.agreement import boundary_nodes
 from spacecast.data.configs import find_runs, split_frames
 from spacecast.data.datastore import choose_runs
 from spacecast.simulation.generate import generate, plan_runs
@@ -69,7 +69,7 @@ def foresee(plain: Mapping[str, Any]) -> Foreseen | None:
 
 def _spec(base: Parameters, boundary: Mapping[str, float] | Sequence[Mapping[str, float]] | None) -> DataSpec:
     """Names, units and geometry; every statistic is 0 or 1."""
-    grid = Grid(*cell_centres(base), space_mask(base))
+    grid = Grid(dict(zip("xz", cell_centres(base), strict=True)), space_mask(base))
 
     def category(names: Sequence[str], units: Sequence[str]) -> FeatureSpec:
         return FeatureSpec(tuple(names), tuple(units), np.zeros(len(names)), np.ones(len(names)))

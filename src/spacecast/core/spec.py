@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -59,7 +60,7 @@ class DataSpec:
     """The facts of the data that models, losses and scores may depend on.
 
     Args:
-        grid: the plane and its nodes.
+        grid: the cells and which of them are nodes.
         state, static, forcing: variables with statistics.
         diff_mean, diff_std: mean and standard deviation of the one-step increment of each state variable,
             physical units, shape (state,).
@@ -86,7 +87,7 @@ class DataSpec:
         """Number of nodes of the grid."""
         return self.grid.num_nodes
 
-    @property
+    @cached_property
     def interior(self) -> np.ndarray:
         """True where the model forecasts and scores count, shape (node,)."""
         return ~self.boundary
@@ -111,7 +112,7 @@ class DataSpec:
             return {"names": list(spec.names), "units": list(spec.units), "mean": spec.mean, "std": spec.std}
 
         return {
-            "grid": {"x": self.grid.x, "z": self.grid.z, "valid": self.grid.valid},
+            "grid": {**self.grid.coordinates, "valid": self.grid.valid},
             "state": category(self.state),
             "static": category(self.static),
             "forcing": category(self.forcing),
@@ -131,9 +132,10 @@ class DataSpec:
             mean, std = np.asarray(entry["mean"]), np.asarray(entry["std"])
             return FeatureSpec(tuple(entry["names"]), tuple(entry["units"]), mean, std)
 
-        grid = Grid(**{name: np.asarray(value) for name, value in values["grid"].items()})
+        grid = {name: np.asarray(value) for name, value in values["grid"].items()}
+        valid = grid.pop("valid")
         return cls(
-            grid=grid,
+            grid=Grid(grid, valid),
             state=category(values["state"]),
             static=category(values["static"]),
             forcing=category(values["forcing"]),

@@ -1,14 +1,11 @@
-"""Runs that are trained on together must agree; regions of their common plane."""
+"""Runs that are trained on together must agree."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from spacecast.core.errors import UserError, nearest
-from spacecast.core.grid import Grid
+from spacecast.core.errors import UserError
 from spacecast.data.store import RunStore
-
-Box = Mapping[str, float]
 
 
 def check_agreement(stores: Sequence[RunStore]) -> None:
@@ -17,8 +14,9 @@ def check_agreement(stores: Sequence[RunStore]) -> None:
     for other in stores[1:]:
         pair = f"{other.label} and {first.label} differ in"
         one, two = other.grid, first.grid
-        if one.shape != two.shape or not (np.allclose(one.x, two.x) and np.allclose(one.z, two.z)):
-            raise UserError(f"{pair} their grid: {describe_plane(one)} and {describe_plane(two)}; use runs of one grid")
+        axes = zip(one.coordinates.values(), two.coordinates.values(), strict=False)
+        if one.axes != two.axes or one.shape != two.shape or not all(np.allclose(*each) for each in axes):
+            raise UserError(f"{pair} their grid: {one} and {two}; use runs of one grid")
         unlike = int((one.valid != two.valid).sum())
         if unlike:
             raise UserError(f"{pair} their mask in {unlike} cells; prepare both with one static.zarr")
@@ -42,42 +40,3 @@ def _check_variables(first: RunStore, other: RunStore, pair: str) -> None:
                 raise UserError(
                     f"{pair} the units of {name}: {unit!r} and {expected!r}; convert one and prepare it again"
                 )
-
-
-def boundary_nodes(grid: Grid, boundary: Box | Sequence[Box] | None) -> np.ndarray:
-    """True on the nodes of the driven region, shape (node,).
-
-    Args:
-        grid: the plane.
-        boundary: bounds (x_min, x_max, z_min, z_max, r_min, r_max in R_E) that all hold, or a list of such regions.
-
-    Raises:
-        UserError: when a bound is unknown, or the region holds no node or all nodes.
-
-    """
-    inside = np.zeros(grid.num_nodes, dtype=bool)
-    if not boundary:
-        return inside
-    coordinates = {"x": grid.positions[:, 0], "z": grid.positions[:, 1], "r": grid.radius}
-    known = [f"{axis}_{side}" for axis in coordinates for side in ("min", "max")]
-    for box in [boundary] if isinstance(boundary, Mapping) else boundary:
-        region = np.ones(grid.num_nodes, dtype=bool)
-        for name, bound in box.items():
-            if name not in known:
-                raise UserError(f"boundary has no bound {name!r}; {nearest(name, known)}")
-            values = coordinates[name[0]]
-            region &= values > bound if name.endswith("min") else values < bound
-        if not region.any():
-            raise UserError(
-                f"boundary {dict(box)} holds no node of the {describe_plane(grid)}; widen it or set it to null"
-            )
-        inside |= region
-    if inside.all():
-        raise UserError(f"boundary {boundary} holds every node of the {describe_plane(grid)}; leave some to forecast")
-    return inside
-
-
-def describe_plane(grid: Grid) -> str:
-    """Size and extent of a plane in words."""
-    extent = f"x {grid.x[0]:g} to {grid.x[-1]:g}, z {grid.z[0]:g} to {grid.z[-1]:g} R_E"
-    return f"{grid.shape[0]} x {grid.shape[1]} plane, {extent}"

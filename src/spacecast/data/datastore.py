@@ -7,8 +7,9 @@ import numpy as np
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
+from spacecast.core.regions import Bounds, boundary_nodes
 from spacecast.core.spec import DataSpec, FeatureSpec
-from spacecast.data.agreement import Box, boundary_nodes, check_agreement
+from spacecast.data.agreement import check_agreement
 from spacecast.data.cache import FrameCache
 from spacecast.data.configs import find_runs, prepared_path
 from spacecast.data.statistics import Progress, Statistics, cached, floor_std, stream
@@ -27,8 +28,8 @@ class RunDatastore:
             times as in the other runs; their split `all` is the whole run.
         statistics: `pooled`: ours, over the training split of all training runs in equal weight per frame, nodes only;
             `stored`: those that mllam-data-prep stored in the first run of `runs`.
-        boundary: region whose true values drive the forecast, by bounds x_min, x_max, z_min, z_max, r_min, r_max in R_E
-            that all must hold ({x_min: 27} is x > 27), or a list of such regions, or None.
+        boundary: region whose true values drive the forecast, by bounds (`core.regions.nodes_within`), {x_min: 27} for
+            example, or a list of such regions, or None.
         forcing_past, forcing_future: steps before and after each step whose forcing is handed over as well.
         cache_gb: memory for decoded frames; data that fit are decoded once.
         progress: called with (what, done, total) while statistics are computed.
@@ -47,7 +48,7 @@ class RunDatastore:
         holdout: Sequence[int | str] = (),
         *,
         statistics: str = "pooled",
-        boundary: Box | Sequence[Box] | None = None,
+        boundary: Bounds | Sequence[Bounds] | None = None,
         forcing_past: int = 0,
         forcing_future: int = 0,
         cache_gb: float = 4.0,
@@ -76,7 +77,7 @@ class RunDatastore:
 
     @property
     def grid(self) -> Grid:
-        """The plane of all runs."""
+        """The grid of all runs."""
         return self._first.grid
 
     @property
@@ -137,7 +138,7 @@ class RunDatastore:
             raise IndexError(f"frames {start} to {stop} of run {run}, split {split}, which has {last - first}")
         return first
 
-    def _make_spec(self, statistics: str, boundary: Box | Sequence[Box] | None) -> DataSpec:
+    def _make_spec(self, statistics: str, boundary: Bounds | Sequence[Bounds] | None) -> DataSpec:
         """Everything models may know of the data."""
         first = self._first
         stats = {c: _stored(first, c) for c in first.names} if statistics == "stored" else self._pooled()

@@ -11,7 +11,6 @@ from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.core.units import factor
-from spacecast.data.agreement import describe_plane
 
 log = logging.getLogger(__name__)
 
@@ -116,12 +115,12 @@ def misfits(trained: DataSpec, given: DataSpec, *, convert_units: bool = False) 
 
 def _other_plane(trained: Grid, given: Grid) -> Iterator[str]:
     """Another shape, place or mask."""
-    planes = f"the model was trained on a {describe_plane(trained)}, the data lie on a {describe_plane(given)}"
-    if trained.shape != given.shape:
+    planes = f"the model was trained on a {trained}, the data lie on a {given}"
+    if (trained.axes, trained.shape) != (given.axes, given.shape):
         yield f"{planes}; {OTHER_DATA}"
         return
-    for axis, size in zip("xz", trained.spacing, strict=True):
-        off = float(np.abs(getattr(trained, axis) - getattr(given, axis)).max())
+    for axis, size in zip(trained.axes, trained.spacing, strict=True):
+        off = float(np.abs(trained.coordinates[axis] - given.coordinates[axis]).max())
         if off > CLOSE * size:
             yield f"{planes}: {axis} differs by up to {off:.3g} R_E; {OTHER_DATA}"
             return

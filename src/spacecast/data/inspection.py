@@ -8,7 +8,7 @@ import numpy as np
 
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore
-from spacecast.data.agreement import check_agreement, describe_plane
+from spacecast.data.agreement import check_agreement
 from spacecast.data.configs import find_runs, prepared_path
 from spacecast.data.datastore import RunDatastore
 from spacecast.data.physics import divergence_ratio, electric_ratio, expected_units, pressure_ratio
@@ -167,7 +167,7 @@ def _judge(report: Report, store: Inspected, sample: _Sample) -> None:
 
 def _judge_statics(store: Inspected, add) -> None:  # type: ignore[no-untyped-def]
     """Static features that are coordinates by name must be those of the grid."""
-    truth = {"x": store.grid.positions[:, 0], "z": store.grid.positions[:, 1], "r": store.grid.radius}
+    truth = {**dict(zip(store.grid.axes, store.grid.positions.T, strict=True)), "r": store.grid.radius}
     for i, name in enumerate(store.names["static"]):
         known = truth.get(name.split("_")[0])
         if known is not None and not np.allclose(store.static_values[:, i], known, atol=1e-3 * np.abs(known).max()):
@@ -212,10 +212,10 @@ def _describe(report: Report, samples: dict[str, _Sample]) -> None:
     """Text lines: plane, runs, variables."""
     first = next(iter(report.stores.values()))
     lines = report.lines
-    dx, dz = first.grid.spacing
+    cells = " x ".join(f"{size:.4g}" for size in first.grid.spacing)
     earth = first.grid.valid.size - first.grid.num_nodes
     lines.append(
-        f"plane      {describe_plane(first.grid)}; cells {dx:.4g} x {dz:.4g} R_E, {first.grid.num_nodes} nodes, "
+        f"plane      {first.grid}; cells {cells} R_E, {first.grid.num_nodes} nodes, "
         f"{earth} cells cut out"
     )
     lines.append(f"static     {', '.join(first.names['static']) or 'none'}")

@@ -20,19 +20,20 @@ def expected_units(name: str) -> str | None:
 
 
 def divergence_ratio(state: np.ndarray, names: Sequence[str], grid: Grid) -> float | None:
-    """Rms of div B over rms of |B| / dx, on nodes with four neighbours; None without Bx and Bz.
+    """Rms of div B over rms of |B| / dx, on nodes with all neighbours; None without B along each axis of the grid.
 
     Args:
         state: one frame, shape (node, state), physical units.
         names: variables.
-        grid: the plane.
+        grid: the cells.
 
     """
-    if not {"Bx", "Bz"} <= set(names) or grid.stencil.shape[1] == 0:
+    needed = grid.components("B")
+    if not set(needed) <= set(names) or grid.stencil.shape[1] == 0:
         return None
-    bx, bz = (torch.from_numpy(state[:, names.index(name)].astype(np.float64)) for name in ("Bx", "Bz"))
-    divergence = grid.divergence(bx, bz).numpy()
-    strength = np.sqrt((bx**2 + bz**2).numpy()[grid.stencil[0]].mean()) / grid.spacing[0]
+    field = [torch.from_numpy(state[:, names.index(name)].astype(np.float64)) for name in needed]
+    divergence = grid.divergence(*field).numpy()
+    strength = np.sqrt(torch.stack(field).square().sum(dim=0).numpy()[grid.stencil[0]].mean()) / grid.spacing[0]
     return float(np.sqrt((divergence**2).mean()) / strength) if strength > 0 else 0.0
 
 

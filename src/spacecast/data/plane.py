@@ -45,7 +45,7 @@ def plane_of(dataset: xr.Dataset, label: str) -> tuple[Grid, np.ndarray]:
     place = np.full(valid.size, -1)
     place[cells] = np.arange(cells.size)
     try:
-        grid = Grid(x, z, valid)
+        grid = Grid({"x": x, "z": z}, valid)
     except UserError as error:
         raise UserError(f"{label}: {error}") from error
     return grid, place[grid.cells]

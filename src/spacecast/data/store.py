@@ -226,12 +226,13 @@ class RunStore:
         """Raise the error that names the first value which is not finite."""
         bad = ~np.isfinite(nodes)
         frame, node, variable = (int(i) for i in np.argwhere(bad)[0])
-        x, z = self.grid.positions[node]
+        position = zip(self.grid.axes, self.grid.positions[node], strict=True)
+        place = ", ".join(f"{axis} = {at:g}" for axis, at in position)
         marks = self._encodings[category].describe()
         raise UserError(
             f"{self.label}: {self.names[category][variable]} is {nodes[frame, node, variable]} outside the mask in "
-            f"frame {start + frame}, first at "
-            f"x = {x:g}, z = {z:g} R_E, {int(bad[frame, :, variable].sum())} of {nodes.shape[1]} nodes; "
+            f"frame {start + frame}, first at {place} R_E, "
+            f"{int(bad[frame, :, variable].sum())} of {nodes.shape[1]} nodes; "
             f"{marks and marks + '; '}correct the raw data or the mask and prepare again"
         )
 

@@ -56,8 +56,8 @@ class Accumulator:
         self.stencil_sums = RegionSums(np.stack(list(masks.values()))[:, centres], leads)
         self.ranks = np.zeros((leads, len(spec.state), members + 1), dtype=np.int64)
         self.generator = torch.Generator().manual_seed(seed)
-        names = state.names
-        self.magnetic = [names.index("Bx"), names.index("Bz")] if {"Bx", "Bz"} <= set(names) else None
+        magnetic = spec.grid.components("B")
+        self.magnetic = state.indices(magnetic) if set(magnetic) <= set(state.names) else None
         self.positive = [spec.state.names.index(name) for name in NON_NEGATIVE if name in spec.state.names]
         zero = torch.as_tensor(-state.mean / state.std)[self.positive]
         self.zero = zero - metrics.ROUNDING * zero.abs()  # standardised, below rounding
@@ -98,8 +98,9 @@ class Accumulator:
 
         Args:
             lead: index of the lead.
-            field: (Bx, Bz) of each member, physical units, all nodes, shape (window, member, node, 2).
-            truth: the same of the truth, shape (window, node, 2).
+            field: components of B along the axes of the grid, of each member, physical units, all nodes, shape (window,
+                member, node, axis).
+            truth: the same of the truth, shape (window, node, axis).
 
         """
         grid = self.spec.grid
@@ -152,9 +153,9 @@ class Accumulator:
             log.info("no skill, and left out of the means, since persistence is exact there: %s", ", ".join(texts))
 
     def _divergence_rows(self) -> Iterator[Row]:
-        """Lines of div B, where there are both components."""
+        """Lines of div B, where there are all components."""
         if self.stencil_sums.sums:
-            units = self.spec.state.units[self.spec.state.names.index("Bx")]
+            units = self.spec.state.units[self.spec.state.index(self.spec.grid.components("B")[0])]
             for metric in ("div_b", "div_b_truth"):
                 yield from self._rows(metric, [("B", f"{units}/R_E")], self.stencil_sums.mean(metric))
 

@@ -6,21 +6,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spacecast.core.errors import UserError, nearest
+from spacecast.core.errors import UserError
+from spacecast.core.regions import Bounds, nodes_within
 from spacecast.core.spec import DataSpec
 
 DEFAULT = {"inner": {"r_max": 10}, "dayside": {"r_min": 10, "x_min": 0}, "tail": {"r_min": 10, "x_max": 0}}
 """The regions of `conf/evaluation`, which some planes have no part in."""
-BOUNDS = ("x_min", "x_max", "z_min", "z_max", "r_min", "r_max")
 
 
-def region_masks(spec: DataSpec, regions: Mapping[str, Mapping[str, float]] | None = None) -> dict[str, np.ndarray]:
+def region_masks(spec: DataSpec, regions: Mapping[str, Bounds] | None = None) -> dict[str, np.ndarray]:
     """Nodes of each region, shape (node,); the first, `all`, is every node outside the boundary.
 
     Args:
         spec: grid and boundary.
-        regions: name to bounds in R_E, for example {"inner": {"r_max": 10}}; minima count, maxima do not, so that
-            regions that share a limit share no node. Regions of `DEFAULT` are left out where they hold no node.
+        regions: name to bounds (see `core.regions.nodes_within`), for example {"inner": {"r_max": 10}}. Regions of
+            `DEFAULT` are left out where they hold no node.
 
     Raises:
         UserError: for an unknown bound or a region of the user's own without a node to score.
@@ -29,17 +29,11 @@ def region_masks(spec: DataSpec, regions: Mapping[str, Mapping[str, float]] | No
     masks = {"all": spec.interior}
     if not masks["all"].any():
         raise UserError("datastore.boundary holds every node, none is left to score; make it smaller or null")
-    places = {"x": spec.grid.positions[:, 0], "z": spec.grid.positions[:, 1], "r": spec.grid.radius}
     for name, bounds in (regions or {}).items():
         key = f"evaluation.regions.{name}"
         if name in masks:
             raise UserError(f"{key}: {name!r} is the whole domain and always scored; give yours another name")
-        mask = spec.interior.copy()
-        for bound, limit in bounds.items():
-            if bound not in BOUNDS:
-                raise UserError(f"{key} has an unknown bound {bound!r}; {nearest(bound, BOUNDS)}")
-            axis, side = bound.split("_")
-            mask &= places[axis] >= limit if side == "min" else places[axis] < limit
+        mask = spec.interior & nodes_within(spec.grid, bounds, key)
         if mask.any():
             masks[str(name)] = mask
         elif DEFAULT.get(str(name)) != dict(bounds):

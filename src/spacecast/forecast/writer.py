@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 import zarr
 
+from spacecast.core.grid import DIRECTIONS
 from spacecast.core.spec import DataSpec
 from spacecast.process.files import atomic_write
 
@@ -60,7 +61,7 @@ class ExampleWriter:
                     chunks=(*(1 for _ in sizes), 1, *spec.grid.shape),
                     dtype="float32",
                     fill_value=np.nan,
-                    dimension_names=(*dims, "lead_time", "x", "z"),
+                    dimension_names=(*dims, "lead_time", *spec.grid.axes),
                     attributes={"units": units, "long_name": f"{name}, {'truth' if suffix else 'forecast'}"},
                 )
 
@@ -78,13 +79,12 @@ class ExampleWriter:
         start = init_times.astype("datetime64[ms]").astype(np.int64)
         valid = start[:, None] + np.round(1000 * leads_s).astype(np.int64)
         clock = {"units": "milliseconds since 1970-01-01", "calendar": "proleptic_gregorian"}
-        grid = self.spec.grid
         self._coordinate("example", ("example",), np.arange(len(start)), {"long_name": "number of the example"})
         if self.members > 1:
             self._coordinate("member", ("member",), np.arange(self.members), {"long_name": "ensemble member"})
         self._coordinate("lead_time", ("lead_time",), leads_s, {"units": "s", "long_name": "lead time"})
-        self._coordinate("x", ("x",), grid.x, {"units": "R_E", "long_name": "x, sunward"})
-        self._coordinate("z", ("z",), grid.z, {"units": "R_E", "long_name": "z, northward"})
+        for axis, values in self.spec.grid.coordinates.items():
+            self._coordinate(axis, (axis,), values, {"units": "R_E", "long_name": f"{axis}, {DIRECTIONS[axis]}"})
         self._coordinate("init_time", ("example",), start, {**clock, "long_name": "start of the forecast"})
         self._coordinate("valid_time", ("example", "lead_time"), valid, {**clock, "long_name": "time of the state"})
 

@@ -8,7 +8,7 @@ import numpy as np
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
-from spacecast.graphs.edges import Edges, assemble, both_ways, join, lattice_pairs
+from spacecast.graphs.edges import Edges, assemble, both_ways, join, lattice_pairs, require_plane
 from spacecast.graphs.lattice import Lattice, Sight, coarser_lattice, finest_lattice, nearest_in_sight, within_radius
 
 logger = logging.getLogger(__name__)
@@ -88,9 +88,10 @@ class MeshGraphBuilder:
             UserError: when the mesh is too coarse for the plane.
 
         """
+        require_plane(grid)
         free = grid.valid
         if self.inner_radius is not None:
-            free = free & (np.hypot(grid.x[:, None], grid.z[None, :]) >= self.inner_radius)
+            free = free & (grid.distance >= self.inner_radius)
         sight = Sight(free)
         lattices, pairs = self._levels(grid, sight)
         positions = [lattice.positions(grid) for lattice in lattices]

@@ -26,7 +26,7 @@ FORMAT = 1  # raise it whenever a builder makes other graphs from the same recip
 def cache_key(grid: Grid, recipe: dict[str, Any]) -> str:
     """Hash of everything a graph follows from: coordinates, mask, recipe and format; 16 hexadecimal digits."""
     digest = hashlib.sha256(json.dumps([FORMAT, recipe], sort_keys=True).encode())
-    for values in (grid.x, grid.z, grid.valid):
+    for values in (*grid.coordinates.values(), grid.valid):
         digest.update(str(values.shape).encode() + np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()[:16]
 

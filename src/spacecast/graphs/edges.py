@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from spacecast.core.errors import UserError
 from spacecast.core.graph import EdgeSet, MeshGraph, MeshLevel
 from spacecast.core.grid import Grid
 
@@ -63,9 +64,18 @@ def both_ways(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([pairs[0], pairs[1]]), np.concatenate([pairs[1], pairs[0]])
 
 
+def require_plane(grid: Grid) -> None:
+    """Raise a UserError unless a grid is a plane, on which all of our recipes build their meshes."""
+    if len(grid.axes) != 2:
+        raise UserError(
+            f"graph: this recipe builds meshes on a plane, the grid has axes {', '.join(grid.axes)}; give a plane, or "
+            "a builder of your own (CONTRIBUTING.md)"
+        )
+
+
 def node_scale(grid: Grid) -> float:
-    """Largest absolute coordinate of the plane [R_E], which node positions are divided by."""
-    return float(max(np.abs(grid.x).max(), np.abs(grid.z).max()))
+    """Largest absolute coordinate of the grid [R_E], which node positions are divided by."""
+    return float(max(np.abs(values).max() for values in grid.coordinates.values()))
 
 
 def assemble(

@@ -37,7 +37,7 @@ class Lattice:
 
     def positions(self, grid: Grid) -> np.ndarray:
         """(x, z) of each node, shape (mesh, 2), in R_E."""
-        return np.stack([grid.x[self.cells[:, 0]], grid.z[self.cells[:, 1]]], axis=-1)
+        return np.stack([at[i] for at, i in zip(grid.coordinates.values(), self.cells.T, strict=True)], axis=-1)
 
 
 def centred(count: int, stride: int) -> np.ndarray:

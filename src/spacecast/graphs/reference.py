@@ -12,7 +12,7 @@ from spacecast.core.errors import UserError
 from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
 from spacecast.graphs.builders import check_integer, check_layout
-from spacecast.graphs.edges import Edges, assemble, both_ways, join, lattice_pairs
+from spacecast.graphs.edges import Edges, assemble, both_ways, join, lattice_pairs, require_plane
 
 logger = logging.getLogger(__name__)
 INNER_RADIUS = 3.85  # R_E
@@ -55,6 +55,7 @@ class ReferenceGraph:
                 needs one.
 
         """
+        require_plane(grid)
         levels = [_level(grid, size) for size in self._sizes(grid)]
         up: list[Edges] = []
         down: list[Edges] = []
@@ -101,8 +102,7 @@ class _Level(NamedTuple):
 
 def _level(grid: Grid, size: int) -> _Level:
     """A size x size mesh over the plane, without the nodes and edges inside the inner boundary."""
-    x = grid.x[np.linspace(0, grid.shape[0] - 1, size, dtype=int)]
-    z = grid.z[np.linspace(0, grid.shape[1] - 1, size, dtype=int)]
+    x, z = (values[np.linspace(0, values.size - 1, size, dtype=int)] for values in grid.coordinates.values())
     kept = np.hypot(x[:, None], z[None, :]) >= INNER_RADIUS
     column, row = np.nonzero(kept)
     positions = np.stack([x[column], z[row]], axis=-1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from spacecast.core.errors import UserError
 from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
-from spacecast.graphs.edges import Edges, assemble, node_scale
+from spacecast.graphs.edges import Edges, assemble, node_scale, require_plane
 
 MESH = ("mesh_features", "m2m_edge_index", "m2m_features")
 GRID = ("g2m_edge_index", "g2m_features", "m2g_edge_index", "m2g_features")
@@ -54,6 +54,7 @@ class StoredGraph:
             UserError: when the graph does not fit the grid, naming the file.
 
         """
+        require_plane(grid)
         read = {name: self._read(name) for name in self._names()}
         sizes = [len(level) for level in read["mesh_features"]]
         start = np.concatenate([[0], np.cumsum(sizes)])

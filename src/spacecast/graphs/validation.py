@@ -69,11 +69,11 @@ def _check_geometry(graph: MeshGraph, grid: Grid) -> None:
     """Positions within the plane, features that agree with them."""
     published = graph.recipe.get("builder") in ("reference", "stored")
     scale = node_scale(grid)
-    corner = torch.tensor([[grid.x[0], grid.z[0]], [grid.x[-1], grid.z[-1]]]).float()
+    first, last = (torch.tensor([values[end] for values in grid.coordinates.values()]).float() for end in (0, -1))
     margin = TOLERANCE * scale
     positions = [level.positions.float() for level in graph.levels]
     for number, (level, at) in enumerate(zip(graph.levels, positions, strict=True)):
-        outside = ((at < corner[0] - margin) | (at > corner[1] + margin)).any(dim=1)
+        outside = ((at < first - margin) | (at > last + margin)).any(dim=1)
         _need(~outside, f"mesh nodes of level {number} lie outside the plane")
         _need(((level.features - at / scale).abs() < TOLERANCE).all(dim=1), f"features of level {number} disagree")
     cells = torch.as_tensor(grid.positions).float()

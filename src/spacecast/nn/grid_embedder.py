@@ -25,8 +25,8 @@ class GridEmbedder(nn.Module):
         hidden_layers: hidden layers of the MLP.
         inputs: `states` takes the states as they are; `increments` takes (X_t - X_{t-1}) / diff_std instead of X_{t-1}
             and (X_{t+1} - X_t) / diff_std instead of X_{t+1}: the same information in numbers of order one. `stencil`
-            adds the differences of X_t to its four neighbouring cells, over diff_std: fluxes and gradients, which a
-            mesh that is coarser than the grid does not carry.
+            adds the differences of X_t to its neighbouring cells (four on the plane) over diff_std: fluxes and
+            gradients, which a mesh that is coarser than the grid does not carry.
         with_next: also embed X_{t+1}.
     """
 
@@ -47,7 +47,7 @@ class GridEmbedder(nn.Module):
         if inputs not in get_args(InputKind):
             raise UserError(f"unknown inputs {inputs!r}; {nearest(inputs, get_args(InputKind))}")
         self.inputs = inputs
-        states = (3 if with_next else 2) + (4 if inputs == "stencil" else 0)
+        states = (3 if with_next else 2) + (len(spec.grid.neighbours) if inputs == "stencil" else 0)
         self.num_varying = states * len(spec.state) + len(spec.forcing)
         self.mlp = MLP([self.num_varying + len(spec.static)] + [dim] * (hidden_layers + 1))
         self.register_buffer("static", torch.as_tensor(spec.static_standardized), persistent=False)

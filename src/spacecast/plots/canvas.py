@@ -146,7 +146,7 @@ def draw_plane(axes: "Axes", spec: DataSpec, nodes: np.ndarray, shades: Colours)
     if spec.boundary.any():
         veil = grid.to_field(spec.boundary.astype(np.float64), fill=0.0).T
         axes.imshow(np.ones_like(veil), cmap="gray", vmin=0, vmax=1, alpha=0.5 * veil, **options)
-        axes.contour(grid.x, grid.z, veil, levels=[0.5], colors="k", linewidths=0.6, linestyles="--")
+        axes.contour(*grid.coordinates.values(), veil, levels=[0.5], colors="k", linewidths=0.6, linestyles="--")
     for angle, colour in ((-90, "white"), (90, "black")):
         axes.add_patch(Wedge((0, 0), 1.0, angle, angle + 180, facecolor=colour, edgecolor="black", linewidth=0.4))
     axes.set_xlim(extent(grid)[:2])
@@ -156,8 +156,8 @@ def draw_plane(axes: "Axes", spec: DataSpec, nodes: np.ndarray, shades: Colours)
 
 def extent(grid: Grid) -> tuple[float, float, float, float]:
     """Edges of the plane: left, right, bottom, top [R_E]."""
-    dx, dz = grid.spacing
-    return grid.x[0] - dx / 2, grid.x[-1] + dx / 2, grid.z[0] - dz / 2, grid.z[-1] + dz / 2
+    (dx, dz), x, z = grid.spacing, grid.coordinates["x"], grid.coordinates["z"]
+    return x[0] - dx / 2, x[-1] + dx / 2, z[0] - dz / 2, z[-1] + dz / 2
 
 
 def aspect(grid: Grid) -> float:

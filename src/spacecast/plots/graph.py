@@ -123,7 +123,7 @@ def _draw_piece(axes: "Axes", graph: MeshGraph, grid: Grid, cells: np.ndarray, n
     """A few mesh spacings on the day side of Earth; `cells` and `nodes` are the ends of each edge, (edge, 2)."""
     first, second = edge_classes(graph)[0]
     half = ZOOM / 2 * float(np.median(np.abs(second - first).max(axis=1)))
-    inside = np.hypot(grid.x[:, None], grid.z[None, :])[~grid.valid]
+    inside = grid.distance[~grid.valid]
     centre = np.array([(inside.max() if inside.size else 0.0) + 0.45 * half, 0.45 * half])
 
     def near(positions: np.ndarray) -> np.ndarray:
@@ -151,8 +151,8 @@ def _draw_plane(axes: "Axes", grid: Grid) -> None:
     """Frame, labels and the cells inside the inner boundary."""
     from matplotlib.colors import ListedColormap
 
-    dx, dz = grid.spacing
-    extent = (grid.x[0] - dx / 2, grid.x[-1] + dx / 2, grid.z[0] - dz / 2, grid.z[-1] + dz / 2)
+    (dx, dz), x, z = grid.spacing, grid.coordinates["x"], grid.coordinates["z"]
+    extent = (x[0] - dx / 2, x[-1] + dx / 2, z[0] - dz / 2, z[-1] + dz / 2)
     earth = np.ma.masked_where(grid.valid, np.ones(grid.shape)).T
     axes.imshow(earth, extent=extent, origin="lower", cmap=ListedColormap([EARTH]), interpolation="nearest", zorder=0)
     axes.set_xlabel("x [$R_E$]")

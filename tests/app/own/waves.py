@@ -23,7 +23,7 @@ class Waves:
         self.train_runs = tuple(f"wave{number}" for number in range(runs))
         self.holdout_runs = ("late",)
         x, z = np.arange(14.0) - 6.5, np.arange(12.0) - 5.5
-        grid = Grid(x, z, np.hypot(x[:, None], z[None, :]) > 1.5)
+        grid = Grid({"x": x, "z": z}, np.hypot(x[:, None], z[None, :]) > 1.5)
         names = (*self.train_runs, *self.holdout_runs)
         self._speed = {name: 0.3 + 0.1 * number for number, name in enumerate(names)}
         self._grid, self._amplitude = grid, amplitude
