@@ -1,7 +1,6 @@
 """Writing and finding the checkpoint files of a run, so that a kill or a full disk never costs more than the newest."""
 
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import Any
