@@ -1,8 +1,10 @@
+from typing import NamedTuple
+
 import pytest
 import torch
 
 from spacecast.core.types import Batch, StepOutput
-from spacecast.forecast.rollout import iterate, rollout
+from spacecast.forecast.rollout import iterate, repeat_members, rollout, split_members, stack
 from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.models.persistence import Persistence
 
@@ -76,3 +78,49 @@ def test_persistence_and_linear_extrapolation(tiny_spec, tiny_graph, trend):
     slope = batch.initial[:, 1] - batch.initial[:, 0]
     for lead in range(3):
         torch.testing.assert_close(states[:, lead], batch.initial[:, 1] + trend * (lead + 1) * slope)
+
+
+class Seen(NamedTuple):
+    """What a step of one's own makes: more than a `StepOutput`."""
+
+    state: torch.Tensor
+    std: torch.Tensor | None
+    seen: torch.Tensor
+
+
+def half_way(model, previous, state, batch, lead, prepared):
+    """A step that looks at the truth, as that of a posterior does."""
+    truth = batch.target[:, lead]
+    return Seen((model.step(previous, state, batch.forcing[:, lead], prepared).state + truth) / 2, None, truth.sum())
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_step_that_is_passed_in_goes_through_the_same_loop(recompute):
+    model, batch = Affine(1.5, -0.25), random_batch(4)
+    boundary = torch.tensor([True, False, False, False])
+    outputs = list(iterate(model, batch, 3, step=half_way, boundary=boundary, recompute=recompute))
+    previous, state = batch.initial[:, 0], batch.initial[:, 1]
+    for lead, output in enumerate(outputs):
+        new = (1.5 * state - 0.25 * previous + batch.target[:, lead]) / 2
+        previous, state = state, torch.where(boundary[:, None], batch.target[:, lead], new)
+        torch.testing.assert_close(output.state, state)
+        assert output.seen == batch.target[:, lead].sum()
+    torch.testing.assert_close(stack(outputs).states[:, 2], state)
+    assert stack(outputs).std is None
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(("windows", "members"), [(1, 1), (1, 4), (3, 1), (3, 4)])
+def test_members_of_a_window_are_its_copies_and_come_apart_again(axis, windows, members):
+    batch = random_batch(5, size=windows)
+    many = repeat_members(batch, members, axis)
+    for field, copies in zip(batch, many, strict=True):
+        assert len(copies) == windows * members
+        assert torch.equal(split_members(copies, members, axis), torch.stack([field] * members, dim=axis))
+        assert windows > 1 or copies.data_ptr() == field.data_ptr()
+
+
+def test_the_axis_decides_which_copies_follow_each_other():
+    numbers = random_batch(1)._replace(window=torch.tensor([[0, 7], [0, 8]]))
+    assert repeat_members(numbers, 2, axis=0).window[:, 1].tolist() == [7, 8, 7, 8]
+    assert repeat_members(numbers, 2, axis=1).window[:, 1].tolist() == [7, 7, 8, 8]

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from spacecast.checkpoint.content import find_checkpoint, load_checkpoint, model_weights
 from spacecast.core.errors import UserError
-from spacecast.core.types import Batch
+from spacecast.core.types import Batch, LossTerms, StepOutput
 from spacecast.forecast.standardize import Standardizer
 from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.models.persistence import Persistence
@@ -38,12 +38,12 @@ def loader(tiny_spec):
     return DataLoader(waves(tiny_spec, 8), batch_size=4)
 
 
-def make_module(spec, graph, model=None, **schedule) -> ForecastModule:
+def make_module(spec, graph, model=None, objective=None, **schedule) -> ForecastModule:
     torch.manual_seed(0)
     model = model or EncodeProcessDecode(spec, graph, hidden_dim=16, processor_layers=1, inputs="increments")
     optimizer = partial(torch.optim.AdamW, lr=3e-3)
     plan = ConstantSchedule(schedule.pop("epochs", 15), rollout_steps=STEPS, decay="cosine", **schedule)
-    return ForecastModule(model, ForecastObjective(spec), plan, optimizer, spec, validation_steps=STEPS)
+    return ForecastModule(model, objective or ForecastObjective(spec), plan, optimizer, spec, validation_steps=STEPS)
 
 
 def fit(module, loader, epochs=1, callbacks=()) -> pl.Trainer:
@@ -73,6 +73,44 @@ def test_persistence_scores_exactly_one(tiny_spec, tiny_graph, loader):
     errors = torch.stack([batch.target[-1] - batch.initial[1] for batch in waves(tiny_spec, 8)])
     rmse = errors[:, tiny_spec.interior, 9].square().mean().sqrt()
     assert scores["val_rmse/rho"] == pytest.approx(float(rmse), rel=1e-5)
+
+
+class Walk(torch.nn.Module):
+    """Persistence with noise, and an objective of a user's own that says how many members the validation draws."""
+
+    def __init__(self, members=None) -> None:
+        super().__init__()
+        self.size = torch.nn.Parameter(torch.tensor(0.1))
+        self.drawn = []
+        if members is not None:
+            self.members = members
+
+    def prepare(self):
+        return None
+
+    def step(self, previous, state, forcing, prepared):
+        self.drawn.append(len(state))
+        return StepOutput(state + self.size * torch.randn_like(state), None)
+
+    def forward(self, model, batch, stage):
+        return LossTerms(self.size.square(), {})
+
+
+@pytest.mark.parametrize("members", [None, 1, 5])
+def test_the_objective_says_how_many_members_the_validation_draws(tiny_spec, tiny_graph, loader, members):
+    model = Walk(members)
+    module = make_module(tiny_spec, tiny_graph, model, objective=model)
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    [scores] = trainer.validate(module, loader, verbose=False)
+    assert set(model.drawn) == {4 * (members or 1)}
+    assert module.monitor == ("val/crps_ratio" if members == 5 else "val/rmse_ratio")
+    assert ("val/crps_ratio" in scores) == ("val/spread_skill" in scores) == (members == 5)
+
+
+@pytest.mark.parametrize("members", [0, 2.5, "two"])
+def test_members_that_are_no_number_of_members_are_refused(tiny_spec, tiny_graph, members):
+    with pytest.raises(UserError, match=r"loss: Walk.members is .*; give a positive whole number"):
+        make_module(tiny_spec, tiny_graph, objective=Walk(members))
 
 
 def test_learning_rate_is_the_schedule_whatever_the_optimizer_remembers(tiny_spec, tiny_graph, loader):

@@ -136,15 +136,10 @@ def assemble(plain: Plain, datastore: Datastore) -> Parts:
     objective = build(plain["loss"])(spec)
     graph = open_graph(plain, spec)
     model = build_model(plain, spec, graph)
-    optimizer, validation = build(plain["optimizer"]), validation_of(plain)
-    module = ForecastModule(model, objective, schedule, optimizer, spec, **validation)
+    optimizer, leads = build(plain["optimizer"]), plain["data"]["val_steps"]
+    module = ForecastModule(model, objective, schedule, optimizer, spec, validation_steps=leads)
     data = build(plain["data"])(datastore, rollout_steps=partial(rollout_at, schedule))
     return Parts(datastore, spec, graph, model, schedule, module, data)
-
-
-def validation_of(plain: Plain) -> dict[str, int]:
-    """Leads of the validation, and its members: as many as the loss draws."""
-    return {"validation_steps": plain["data"]["val_steps"], "validation_members": plain["loss"].get("members", 1)}
 
 
 def rollout_at(schedule: "Schedule", epoch: int) -> int:

@@ -82,7 +82,11 @@ class LatentStepModel(StepModel, Protocol):
 
 
 class Objective(Protocol):
-    """What training minimises. Receives the model, not its output, since generative losses entangle the two."""
+    """What training minimises. Receives the model, not its output, since generative losses entangle the two.
+
+    An objective of a latent-variable model also says how many `members` the validation is to draw, a whole number;
+    without it, one.
+    """
 
     def __call__(self, model: StepModel, batch: Batch, stage: Stage) -> LossTerms:
         """Loss of a standardised batch; `batch.target` holds at least `stage.rollout_steps` leads."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from spacecast.core.protocols import StepModel
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch
-from spacecast.forecast.rollout import iterate
+from spacecast.forecast.rollout import iterate, repeat_members, split_members
 from spacecast.forecast.standardize import Standardizer
 
 
@@ -42,17 +42,9 @@ class Forecaster:
 
     def leads(self, batch: Batch, steps: int) -> Iterator[Tensor]:
         """States (window, member, node, state) at each lead, standardised; chunks of members advance in lockstep."""
-        windows = batch.initial.shape[0]
         sizes = [min(self.chunk, self.members - start) for start in range(0, self.members, self.chunk)]
         options: dict[str, Any] = {"boundary": self.boundary, "prepared": self.prepared}
-        streams = [iterate(self.model, _repeat(batch, size), steps, **options) for size in sizes]
+        streams = [iterate(self.model, repeat_members(batch, size, axis=1), steps, **options) for size in sizes]
         for outputs in zip(*streams, strict=True):
-            states = [output.state.unflatten(0, (windows, -1)) for output in outputs]
-            yield states[0] if len(states) == 1 else torch.cat(states, dim=1)
-
-
-def _repeat(batch: Batch, size: int) -> Batch:
-    """Fold `size` copies of each window into the batch axis; of a single window they share their memory."""
-    if batch.initial.shape[0] == 1:
-        return Batch(*(field.expand(size, *field.shape[1:]) for field in batch))
-    return Batch(*(field.repeat_interleave(size, dim=0) for field in batch)) if size > 1 else batch
+            chunks = [split_members(output.state, size, axis=1) for output, size in zip(outputs, sizes, strict=True)]
+            yield chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)

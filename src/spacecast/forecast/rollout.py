@@ -1,7 +1,7 @@
 """The autoregressive loop: the only one, for training, validation, ensembles and inference."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,21 +11,30 @@ from spacecast.core.protocols import StepModel
 from spacecast.core.types import Batch, Forecast, StepOutput
 
 
+def model_step(
+    model: StepModel, previous: Tensor, state: Tensor, batch: Batch, lead: int, prepared: Any
+) -> StepOutput:
+    """The model's own step, from the states before a lead."""
+    return model.step(previous, state, batch.forcing[:, lead], prepared)
+
+
 def iterate(
     model: StepModel,
     batch: Batch,
     steps: int,
     *,
+    step: Callable[..., Any] = model_step,
     boundary: Tensor | None = None,
     prepared: Any = None,
     recompute: bool = False,
-) -> Iterator[StepOutput]:
-    """Forecast step by step from X_{t-1}, X_t; yields the states at leads 1 ... `steps`.
+) -> Iterator[Any]:
+    """Forecast step by step from X_{t-1}, X_t; yields what `step` makes of leads 1 ... `steps`, a `StepOutput`.
 
     Args:
         model: forecasts one step, on standardised states.
         batch: standardised; `target` must hold `steps` leads where `boundary` is given.
         steps: number of leads.
+        step: makes one step, with the arguments of `model_step`; a `StepOutput`, or a named tuple with more in it.
         boundary: True on the nodes whose true values drive the forecast, shape (node,); None: no such node.
         prepared: result of `model.prepare()`, if the caller has it already.
         recompute: activation checkpointing: forget the activations of a step and compute them again in the
@@ -34,21 +43,50 @@ def iterate(
     previous, state = batch.initial[:, 0], batch.initial[:, 1]
     prepared = model.prepare() if prepared is None else prepared
     for lead in range(steps):
-        forcing = batch.forcing[:, lead]
+        arguments = (model, previous, state, batch, lead, prepared)
         if recompute and torch.is_grad_enabled():
-            output = checkpoint(model.step, previous, state, forcing, prepared, use_reentrant=False)
+            output = checkpoint(step, *arguments, use_reentrant=False)
         else:
-            output = model.step(previous, state, forcing, prepared)
+            output = step(*arguments)
         if boundary is not None:
             output = output._replace(state=torch.where(boundary[:, None], batch.target[:, lead], output.state))
         yield output
         previous, state = state, output.state
 
 
-def rollout(model: StepModel, batch: Batch, steps: int, **options: Any) -> Forecast:
-    """`iterate`, stacked along a new lead axis: states (batch, lead, node, state)."""
-    outputs = list(iterate(model, batch, steps, **options))
+def stack(outputs: Sequence[Any]) -> Forecast:
+    """Leads along an axis of their own: states (batch, lead, node, state)."""
     states = torch.stack([output.state for output in outputs], dim=1)
     if outputs[0].std is None:
         return Forecast(states, None)
-    return Forecast(states, torch.stack([output.std for output in outputs if output.std is not None], dim=1))
+    return Forecast(states, torch.stack([output.std for output in outputs], dim=1))
+
+
+def rollout(model: StepModel, batch: Batch, steps: int, **options: Any) -> Forecast:
+    """`iterate`, stacked."""
+    return stack(list(iterate(model, batch, steps, **options)))
+
+
+def repeat_members(batch: Batch, members: int, axis: Literal[0, 1]) -> Batch:
+    """Copies of each window for the members of an ensemble, folded into the batch axis; `split_members` undoes it.
+
+    A model draws its noise along the batch, so the order of the members decides which of them a seed gives which noise.
+
+    Args:
+        batch: of windows; copies of a single one share its memory.
+        members: copies.
+        axis: 0: all windows of the first member, then of the next (training and validation); 1: all members of the
+            first window, then of the next (evaluation).
+
+    """
+    def repeated(field: Tensor) -> Tensor:
+        shape = list(field.shape)
+        shape.insert(axis, members)
+        return field.unsqueeze(axis).expand(shape).flatten(0, 1)
+
+    return Batch(*map(repeated, batch))
+
+
+def split_members(values: Tensor, members: int, axis: Literal[0, 1]) -> Tensor:
+    """The axis of the members, before that of the windows or behind it, out of the batch axis."""
+    return values.unflatten(0, (members, -1) if axis == 0 else (-1, members))

@@ -1,17 +1,17 @@
 """What training of a latent-variable model minimises: evidence lower bound, score of ensembles, penalties."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from functools import partial
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import LatentStepModel, StepModel
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch, Forecast, LossTerms, Stage, StepOutput
-from spacecast.forecast.rollout import rollout
+from spacecast.forecast.rollout import iterate, model_step, repeat_members, rollout, split_members, stack
 from spacecast.formulas.divergence import DivergencePenalty
 from spacecast.formulas.latent import check_estimator, crps_ensemble, kl_gauss, mean_squared_error_of_mean
 from spacecast.formulas.pointwise import LossName, Reduction
@@ -104,10 +104,7 @@ class ElboObjective(nn.Module):
             if kl is not None:
                 terms["kl"] = kl
         if weights["crps"] or weights["mean"]:
-            if stage.crps:
-                states = self._ensemble(model, batch, steps, prepared, self.members)
-            else:
-                states = self._ensemble(PriorMean(model), batch, steps, prepared, 1)
+            states = self._ensemble(model, batch, steps, prepared, self.members if stage.crps else 1)
             fields += [] if self.reference else [states.flatten(0, 1)]
             terms |= self._scores(states, target, weights)
         if self.divergence is not None and weights["div"] and fields:
@@ -121,35 +118,24 @@ class ElboObjective(nn.Module):
         self, model: LatentStepModel, batch: Batch, steps: int, prepared: Any, *, with_kl: bool
     ) -> tuple[Forecast, Tensor | None]:
         """Roll-out with latent variables of the posterior, and the divergence from the prior."""
-        previous, state = batch.initial[:, 0], batch.initial[:, 1]
-        outputs: list[StepOutput] = []
-        divergences = []
-        for lead in range(steps):
-            arguments = (model, previous, state, batch.target[:, lead], batch.forcing[:, lead], prepared, with_kl)
-            if self.recompute and torch.is_grad_enabled():
-                output, kl = checkpoint(_posterior_step, *arguments, use_reentrant=False)
-            else:
-                output, kl = _posterior_step(*arguments)
-            divergences.append(kl)
-            if self.errors.driven is not None:
-                truth = torch.where(self.errors.driven[:, None], batch.target[:, lead], output.state)
-                output = output._replace(state=truth)
-            outputs.append(output)
-            previous, state = state, output.state
-        states = torch.stack([output.state for output in outputs], dim=1)
-        std = None if outputs[0].std is None else torch.stack([o.std for o in outputs if o.std is not None], dim=1)
+        step = partial(_posterior_step, with_kl=with_kl)
+        outputs = list(iterate(model, batch, steps, step=step, **self._options(prepared)))
+        forecast = stack(outputs)
         if not with_kl:
-            return Forecast(states, std), None
-        total = torch.stack(divergences).sum() / len(state)
-        values = 1 if self.reference else steps * self.errors.interior.numel() * state.shape[-1]
-        return Forecast(states, std), total / values
+            return forecast, None
+        total = torch.stack([output.kl for output in outputs]).sum() / len(batch.initial)
+        values = 1 if self.reference else steps * self.errors.interior.numel() * forecast.states.shape[-1]
+        return forecast, total / values
 
     def _ensemble(self, model: StepModel, batch: Batch, steps: int, prepared: Any, members: int) -> Tensor:
-        """Roll-outs from the prior, (member, batch, lead, node, variable); members run as one larger batch."""
-        many = Batch(*(each.repeat(members, *[1] * (each.ndim - 1)) for each in batch))
-        options = {"boundary": self.errors.driven, "prepared": prepared, "recompute": self.recompute}
-        states = rollout(model, many, steps, **options).states
-        return states.view(members, -1, *states.shape[1:])
+        """Roll-outs from the prior, (member, batch, lead, node, variable); the prior's mean for a single member."""
+        many = repeat_members(batch, members, axis=0)
+        step = model_step if members > 1 else _prior_mean_step
+        return split_members(rollout(model, many, steps, step=step, **self._options(prepared)).states, members, axis=0)
+
+    def _options(self, prepared: Any) -> dict[str, Any]:
+        """What all roll-outs have in common."""
+        return {"boundary": self.errors.driven, "prepared": prepared, "recompute": self.recompute}
 
     def _scores(self, states: Tensor, target: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
         """Scores of the ensembles that have a weight."""
@@ -163,40 +149,39 @@ class ElboObjective(nn.Module):
         return scores
 
 
-class PriorMean:
-    """A model with a latent variable as a deterministic step model: the variable is its prior's mean.
+class PosteriorOutput(NamedTuple):
+    """A `StepOutput`, and the divergence of the posterior from the prior summed over everything."""
 
-    Args:
-        model: with a latent variable.
-    """
-
-    def __init__(self, model: LatentStepModel) -> None:
-        self.model = model
-
-    def prepare(self) -> Any:
-        """See `core.protocols.StepModel`."""
-        return self.model.prepare()
-
-    def step(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Any) -> StepOutput:
-        """See `core.protocols.StepModel`."""
-        mean, _ = self.model.prior(previous, state, forcing, prepared)
-        return self.model.decode(mean, previous, state, forcing, prepared)
+    state: Tensor
+    std: Tensor | None
+    kl: Tensor
 
 
 def _posterior_step(
     model: LatentStepModel,
     previous: Tensor,
     state: Tensor,
-    target: Tensor,
-    forcing: Tensor,
+    batch: Batch,
+    lead: int,
     prepared: Any,
+    *,
     with_kl: bool,
-) -> tuple[StepOutput, Tensor]:
-    """Decoded sample of the posterior, and the divergence from the prior summed over everything."""
-    mean, std = model.posterior(previous, state, target, forcing, prepared)
+) -> PosteriorOutput:
+    """Decoded sample of the posterior; without `with_kl` the divergence is left at zero."""
+    forcing = batch.forcing[:, lead]
+    mean, std = model.posterior(previous, state, batch.target[:, lead], forcing, prepared)
     output = model.decode(mean + std * torch.randn_like(mean), previous, state, forcing, prepared)
     if not with_kl:
-        return output, mean.new_zeros(())
+        return PosteriorOutput(*output, mean.new_zeros(()))
     prior_mean, prior_std = model.prior(previous, state, forcing, prepared)
     kl = kl_gauss(mean.float(), std.float(), prior_mean.float(), prior_std.float())
-    return output, kl.sum()
+    return PosteriorOutput(*output, kl.sum())
+
+
+def _prior_mean_step(
+    model: LatentStepModel, previous: Tensor, state: Tensor, batch: Batch, lead: int, prepared: Any
+) -> StepOutput:
+    """Decoded mean of the prior."""
+    forcing = batch.forcing[:, lead]
+    mean, _ = model.prior(previous, state, forcing, prepared)
+    return model.decode(mean, previous, state, forcing, prepared)

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from spacecast.core.errors import UserError
 from spacecast.core.protocols import Objective, StepModel
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch
-from spacecast.forecast.rollout import iterate
+from spacecast.forecast.rollout import iterate, repeat_members, split_members
 from spacecast.forecast.standardize import Standardizer
 from spacecast.training.schedule import Schedule
 from spacecast.training.validation import ValidationSums, summary
@@ -22,12 +23,11 @@ class ForecastModule(pl.LightningModule):
 
     Args:
         model: forecasts one step ahead.
-        objective: what is minimised.
+        objective: what is minimised, with the members of the validation ensembles if it draws any.
         schedule: what holds in which epoch.
         optimizer: builds the optimiser from parameters.
         spec: facts of the data.
         validation_steps: leads of the validation roll-out; the same in all epochs, so that epochs compare.
-        validation_members: members of the validation ensembles; 1 for a deterministic model.
     """
 
     def __init__(
@@ -39,7 +39,6 @@ class ForecastModule(pl.LightningModule):
         spec: DataSpec,
         *,
         validation_steps: int = 4,
-        validation_members: int = 1,
     ) -> None:
         super().__init__()
         self.model = model
@@ -47,7 +46,7 @@ class ForecastModule(pl.LightningModule):
         self.schedule = schedule
         self.make_optimizer = optimizer
         self.spec = spec
-        self.validation_steps, self.validation_members = validation_steps, validation_members
+        self.validation_steps, self.validation_members = validation_steps, members_of(objective)
         self.standardizer = Standardizer(spec)
         self.register_buffer("boundary", torch.as_tensor(spec.boundary), persistent=False)
         self.register_buffer("interior", torch.as_tensor(spec.interior.nonzero()[0]), persistent=False)
@@ -132,14 +131,14 @@ class ForecastModule(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the scores of a roll-out; ensembles are drawn alike in all epochs."""
         batch, members = self.standardized(batch), self.validation_members
-        many = Batch(*(field.repeat(members, *[1] * (field.ndim - 1)) for field in batch))
+        many = repeat_members(batch, members, axis=0)
         present = batch.initial[:, 1].index_select(1, self.interior)
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(batch_idx)
             for lead, output in enumerate(
                 iterate(self.step_model, many, self.validation_steps, boundary=self.boundary)
             ):
-                states = output.state.index_select(1, self.interior).unflatten(0, (members, -1))
+                states = split_members(output.state.index_select(1, self.interior), members, axis=0)
                 self._sums.add(lead, states, batch.target[:, lead].index_select(1, self.interior), present)
 
     def on_validation_epoch_end(self) -> None:
@@ -149,3 +148,16 @@ class ForecastModule(pl.LightningModule):
         scores = summary(means, self.spec.state, ensemble=self.validation_members > 1)
         self.log(self.monitor, scores.pop(self.monitor), prog_bar=True, sync_dist=False)
         self.log_dict(scores)
+
+
+def members_of(objective: object) -> int:
+    """Members of the validation ensembles, by the attribute `members` of an objective; 1 where it has none.
+
+    Raises:
+        UserError: the attribute is no positive whole number.
+
+    """
+    members = getattr(objective, "members", 1)
+    if not isinstance(members, int) or members < 1:
+        raise UserError(f"loss: {type(objective).__name__}.members is {members!r}; give a positive whole number")
+    return members
