@@ -89,10 +89,10 @@ def test_batch_shapes_and_rollout(data):
     assert batch.initial.shape == (3, 2, nodes, 12)
     assert batch.target.shape == (3, 2, nodes, 12)
     assert batch.forcing.shape == (3, 2, nodes, 0)
-    module.set_rollout(5)
+    module = WindowDataModule(data, 3, rollout_steps=5)
     assert next(iter(module.train_dataloader())).target.shape[1] == 5
     assert len(module.train_dataloader().dataset) == 2 * (21 - 6)
-    module.set_rollout(lambda epoch: 4 + epoch)
+    module = WindowDataModule(data, 3, rollout_steps=lambda epoch: 4 + epoch)
     assert next(iter(module.train_dataloader())).target.shape[1] == 4
 
 

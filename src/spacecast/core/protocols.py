@@ -18,10 +18,9 @@ class Datastore(Protocol):
     """Runs of a simulation, read window by window. Physical units, float32, nodes only.
 
     These members are all that training, evaluation and inspection need; `data/contract.py` holds a datastore against
-    them when it is opened. Three more are used where there are any: `split_range(run, split)`, the frames of the run
-    that a split is made of, so that windows are numbered by them; the split `all`, a whole run; and `forcing_past` and
-    `forcing_future`, the frames before the first and after the last one asked for that `read_forcing` reaches for. A
-    constructor that takes `progress` is given a function to call with (what, done, total).
+    them when it is opened, and says which few it may have besides, and what stands for those that it has not. A split
+    `all`, a whole run, may be one of them. A constructor that takes `progress` is given a function to call with (what,
+    done, total).
     """
 
     spec: DataSpec
@@ -39,6 +38,17 @@ class Datastore(Protocol):
 
     def times(self, run: str, split: str) -> np.ndarray:
         """Time stamps of a split, datetime64[ns], shape (frame,)."""
+
+
+@runtime_checkable
+class SharedDatastore(Datastore, Protocol):
+    """A datastore that keeps frames in memory, which the processes that read ahead share: they are forked from ours."""
+
+    def warm_up(self, split: str) -> None:
+        """Decode a split of the training runs, where it fits, before the processes are forked."""
+
+    def share_memory(self, workers: int) -> None:
+        """Called in each of so many processes: take a part of the memory that is left."""
 
 
 class GraphBuilder(Protocol):

@@ -92,6 +92,16 @@ class DataSpec:
         """True where the model forecasts and scores count, shape (node,)."""
         return ~self.boundary
 
+    @cached_property
+    def interior_nodes(self) -> np.ndarray:
+        """Numbers of the nodes where the model forecasts and scores count, int64, shape (interior,)."""
+        return np.flatnonzero(self.interior)
+
+    @property
+    def driven(self) -> np.ndarray | None:
+        """`boundary` where it holds a node; None: no true value drives the forecast."""
+        return self.boundary if self.boundary.any() else None
+
     @property
     def static_standardized(self) -> np.ndarray:
         """Static features on the nodes, standardised, shape (node, static), float32."""

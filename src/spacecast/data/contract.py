@@ -13,6 +13,24 @@ from spacecast.core.spec import DataSpec
 SPLITS = ("train", "val", "test")
 
 
+def forcing_reach(datastore: Datastore) -> tuple[int, int]:
+    """Frames before the first and after the last one asked for that `read_forcing` reaches for.
+
+    The members `forcing_past` and `forcing_future`; 0 where a datastore has none.
+    """
+    return getattr(datastore, "forcing_past", 0), getattr(datastore, "forcing_future", 0)
+
+
+def split_range(datastore: Datastore, run: str, split: str) -> tuple[int, int]:
+    """Frames [start, stop) of the run that a split is made of.
+
+    The member `split_range(run, split)`; where a datastore has none a split counts as a run of its own.
+    """
+    range_of = getattr(datastore, "split_range", None)
+    start, stop = (0, datastore.num_frames(run, split)) if range_of is None else range_of(run, split)
+    return start, stop
+
+
 def members() -> list[str]:
     """What a datastore must have."""
     methods = [name for name, value in vars(Datastore).items() if callable(value) and not name.startswith("_")]
@@ -51,8 +69,8 @@ def _faults(datastore: Datastore) -> Iterator[str]:
         yield f"num_frames gives {frames!r}, not a whole number"
     count, nodes = min(2, int(frames)), datastore.spec.num_nodes
     for method, size in (("read_state", len(datastore.spec.state)), ("read_forcing", len(datastore.spec.forcing))):
-        start = getattr(datastore, "forcing_past", 0) if method == "read_forcing" else 0
-        if start + count + getattr(datastore, "forcing_future", 0) > frames:
+        start, future = forcing_reach(datastore) if method == "read_forcing" else (0, 0)
+        if start + count + future > frames:
             continue
         values = getattr(datastore, method)(run, split, start, start + count)
         shape = (count, nodes, size)

@@ -9,9 +9,8 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler, get_worker_info
 
 from spacecast.core.errors import UserError
-from spacecast.core.protocols import Datastore
+from spacecast.core.protocols import Datastore, SharedDatastore
 from spacecast.core.types import Batch
-from spacecast.data.datastore import RunDatastore
 from spacecast.data.windows import WindowDataset
 
 Rollout = int | Callable[[int], int]
@@ -128,10 +127,6 @@ class WindowDataModule(pl.LightningDataModule):
         self._resume = {"epoch": -1, "consumed": 0}
         self._loaded_epoch = -1
 
-    def set_rollout(self, steps: Rollout) -> None:
-        """Set the roll-out of the loaders that are made from now on: a number or a function of the epoch."""
-        self.rollout_steps = steps
-
     def steps_at(self, epoch: int) -> int:
         """Roll-out steps of training windows in an epoch."""
         return self.rollout_steps(epoch) if callable(self.rollout_steps) else self.rollout_steps
@@ -189,7 +184,8 @@ class WindowDataModule(pl.LightningDataModule):
             sampler.load_state_dict({**self._resume, "consumed": self._resume["consumed"] // world})
         options = {"generator": torch.Generator().manual_seed(self.seed)}
         if self.workers:
-            self._warm_up(data)
+            if isinstance(self.datastore, SharedDatastore):
+                self.datastore.warm_up(data.split)
             options |= {"multiprocessing_context": "fork", "worker_init_fn": _share_memory}
         return DataLoader(
             data,
@@ -200,25 +196,11 @@ class WindowDataModule(pl.LightningDataModule):
             **options,
         )
 
-    def _warm_up(self, data: WindowDataset) -> None:
-        """Decode here what fits, so that forked workers share it instead of decoding their own copies."""
-        store = self.datastore
-        if not isinstance(store, RunDatastore):
-            return
-        sizes = {
-            run: 4 * store.num_frames(run, data.split) * store.grid.num_nodes * len(store.spec.state)
-            for run in store.train_runs
-        }
-        if sum(sizes.values()) <= store.cache.budget // 2:
-            for run in store.train_runs:
-                for start in range(0, store.num_frames(run, data.split), 8):
-                    store.read_state(run, data.split, start, min(start + 8, store.num_frames(run, data.split)))
-
 
 def _share_memory(_: int) -> None:
-    """Divide the memory budget for further frames among the workers."""
+    """Give each worker its part of the memory for frames."""
     worker = get_worker_info()
     if worker is not None and isinstance(worker.dataset, WindowDataset):
         store = worker.dataset.datastore
-        if isinstance(store, RunDatastore):
-            store.cache.budget = max(store.cache.used, store.cache.budget // worker.num_workers)
+        if isinstance(store, SharedDatastore):
+            store.share_memory(worker.num_workers)

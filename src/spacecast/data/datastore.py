@@ -131,6 +131,18 @@ class RunDatastore:
         window = np.stack([frames[shift : shift + stop - start] for shift in range(past + 1 + future)], axis=-1)
         return window.reshape(stop - start, self.grid.num_nodes, -1)
 
+    def warm_up(self, split: str) -> None:
+        """Decode a split of all training runs, where that takes half of the memory at most."""
+        frames = {run: self.num_frames(run, split) for run in self.train_runs}
+        if 4 * sum(frames.values()) * self.grid.num_nodes * len(self.spec.state) <= self.cache.budget // 2:
+            for run, count in frames.items():
+                for start in range(0, count, 8):
+                    self.read_state(run, split, start, min(start + 8, count))
+
+    def share_memory(self, workers: int) -> None:
+        """Divide the memory budget for further frames by the number of workers."""
+        self.cache.budget = max(self.cache.used, self.cache.budget // workers)
+
     def _offset(self, run: int | str, split: str, start: int, stop: int) -> int:
         """First frame of a split, once the requested frames are known to lie inside."""
         first, last = self.split_range(run, split)

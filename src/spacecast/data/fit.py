@@ -3,14 +3,15 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
+from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.core.units import factor
+from spacecast.data.contract import forcing_reach, split_range
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ OTHER_DATA = "give data like the model's own with datastore.root=DIR"
 
 
 class FittedDatastore:
-    """A data store in the variables, order and units of a model; what is not said here is that of the data store.
+    """A data store in the variables, order and units of a model.
 
     Args:
         datastore: the data.
@@ -32,10 +33,12 @@ class FittedDatastore:
 
     """
 
-    def __init__(self, datastore: Any, trained: DataSpec, *, convert_units: bool = False) -> None:
-        given: DataSpec = datastore.spec
+    def __init__(self, datastore: Datastore, trained: DataSpec, *, convert_units: bool = False) -> None:
+        given = datastore.spec
         check_fit(trained, given, convert_units=convert_units)
         self._datastore = datastore
+        self.train_runs, self.holdout_runs = datastore.train_runs, datastore.holdout_runs
+        self.forcing_past, self.forcing_future = forcing_reach(datastore)
         self._state = _Columns(trained.state, given.state)
         self._forcing = _Columns(trained.forcing, given.forcing)
         self.spec = replace(trained, boundary=given.boundary, data_hash=given.data_hash)
@@ -44,10 +47,17 @@ class FittedDatastore:
             text = "datastore.boundary: %d cells are driven with true values here or in training, but not in both"
             log.warning(text, unlike)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._datastore, name)
+    def num_frames(self, run: str, split: str) -> int:
+        """Frames of one run in a split."""
+        return self._datastore.num_frames(run, split)
+
+    def times(self, run: str, split: str) -> np.ndarray:
+        """Time stamps of a split, datetime64[ns], shape (frame,)."""
+        return self._datastore.times(run, split)
+
+    def split_range(self, run: str, split: str) -> tuple[int, int]:
+        """Frames [start, stop) of the run that a split is made of."""
+        return split_range(self._datastore, run, split)
 
     def read_state(self, run: str, split: str, start: int, stop: int) -> np.ndarray:
         """Frames [start, stop) of a split: (frame, node, state), in the model's order and units."""

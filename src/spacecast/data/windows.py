@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore
 from spacecast.core.types import Batch
+from spacecast.data.contract import forcing_reach, split_range
 
 
 def window_starts(num_frames: int, steps: int, past: int = 0, future: int = 0) -> range:
@@ -35,7 +36,7 @@ class WindowDataset(Dataset[Batch]):
 
     An item is a `Batch` without its batch axis, physical units, float32: initial (2, node, state), target
     (K, node, state), forcing (K, node, forcing), window (2,): number of the run, training runs before held-out ones,
-    and of the window's first frame in that run; in its split where the datastore does not say where that lies.
+    and of the window's first frame in that run (`contract.split_range`).
 
     Raises:
         UserError: when the split of a run is too short for one window.
@@ -50,7 +51,7 @@ class WindowDataset(Dataset[Batch]):
         if limit is not None and limit < 1:
             raise UserError(f"the number of windows must be at least 1 or null, found {limit}")
         self.datastore, self.split, self.steps = datastore, split, steps
-        past, future = (getattr(datastore, f"forcing_{side}", 0) for side in ("past", "future"))
+        past, future = forcing_reach(datastore)
         self._numbers = {run: number for number, run in enumerate((*datastore.train_runs, *datastore.holdout_runs))}
         self._index: list[tuple[str, int]] = []
         self.counts: list[int] = []  # windows of each run
@@ -75,7 +76,7 @@ class WindowDataset(Dataset[Batch]):
         data = self.datastore
         states = torch.from_numpy(data.read_state(run, self.split, start, start + 2 + self.steps))
         forcing = torch.from_numpy(data.read_forcing(run, self.split, start + 2, start + 2 + self.steps))
-        first = data.split_range(run, self.split)[0] if hasattr(data, "split_range") else 0
+        first, _ = split_range(data, run, self.split)
         return Batch(states[:2], states[2:], forcing, torch.tensor([self._numbers[run], first + start]))
 
     def run(self, item: int) -> str:

@@ -50,7 +50,7 @@ class Accumulator:
         if empty := [name for name in regions or () if name not in masks]:
             log.info("regions without a node of these data, left out of the scores: %s", ", ".join(empty))
         self.regions = list(masks)
-        self.scored = torch.as_tensor(np.flatnonzero(spec.interior))
+        self.scored = torch.as_tensor(spec.interior_nodes)
         self.sums = RegionSums(np.stack(list(masks.values()))[:, spec.interior], leads)
         centres = spec.grid.stencil[0]
         self.stencil_sums = RegionSums(np.stack(list(masks.values()))[:, centres], leads)

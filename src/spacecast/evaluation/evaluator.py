@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ def evaluate(
     """
     _check_positive(batch_size=batch_size, members=members, member_chunk=member_chunk)
     source = FittedDatastore(datastore, spec or datastore.spec, convert_units=convert_units)
-    data = WindowDataset(cast(Any, source), select_runs(source, runs), split, steps, limit=windows)
+    data = WindowDataset(source, select_runs(source, runs), split, steps, limit=windows)
     accumulator = Accumulator(source.spec, steps, members, regions, estimator, seed)
     place = torch.device(device or next((weight.device for weight in model.parameters()), "cpu"))
     forecaster = Forecaster(model.to(place).eval(), source.spec, place, members, member_chunk)
@@ -115,7 +115,7 @@ def _score(
             cast(ExampleWriter, writer).write(example, lead, forecast, truth[row].cpu().numpy())
 
 
-def select_runs(datastore: Datastore | FittedDatastore, runs: str | Sequence[str | int] | None) -> tuple[str, ...]:
+def select_runs(datastore: Datastore, runs: str | Sequence[str | int] | None) -> tuple[str, ...]:
     """Names of the runs that are meant: names, or `train`, `holdout` or `all` of them; None: the training runs."""
     groups = {
         "train": tuple(datastore.train_runs),

@@ -36,7 +36,7 @@ class Forecaster:
         self.model = cast(StepModel, model)
         self.device, self.members, self.chunk = device, members, member_chunk
         self.standardizer = Standardizer(spec).to(device)
-        self.boundary = torch.as_tensor(spec.boundary, device=device) if spec.boundary.any() else None
+        self.boundary = None if spec.driven is None else torch.as_tensor(spec.driven, device=device)
         with torch.inference_mode():
             self.prepared: Any = self.model.prepare()
 

@@ -30,7 +30,7 @@ class Errors(nn.Module):
     """
 
     interior: Tensor
-    boundary: Tensor
+    driven: Tensor | None
     scale: Tensor
 
     def __init__(
@@ -57,13 +57,9 @@ class Errors(nn.Module):
             weights[spec.state.index(name)] = weight
         diff_std = torch.as_tensor(spec.increment_statistics[1])
         self.register_buffer("scale", diff_std / weights.sqrt(), persistent=False)
-        self.register_buffer("interior", torch.as_tensor(spec.interior.nonzero()[0]), persistent=False)
-        self.register_buffer("boundary", torch.as_tensor(spec.boundary), persistent=False)
-
-    @property
-    def driven(self) -> Tensor | None:
-        """True on the nodes whose true values drive the forecast, or None if there are none."""
-        return self.boundary if self.interior.numel() < self.boundary.numel() else None
+        self.register_buffer("interior", torch.as_tensor(spec.interior_nodes), persistent=False)
+        driven = None if spec.driven is None else torch.as_tensor(spec.driven)
+        self.register_buffer("driven", driven, persistent=False)
 
     def inside(self, values: Tensor) -> Tensor:
         """Interior nodes of (..., node, variable)."""

@@ -49,7 +49,7 @@ class ForecastModule(pl.LightningModule):
         self.validation_steps, self.validation_members = validation_steps, members_of(objective)
         self.standardizer = Standardizer(spec)
         self.register_buffer("boundary", torch.as_tensor(spec.boundary), persistent=False)
-        self.register_buffer("interior", torch.as_tensor(spec.interior.nonzero()[0]), persistent=False)
+        self.register_buffer("interior", torch.as_tensor(spec.interior_nodes), persistent=False)
         self._sums = ValidationSums(validation_steps, len(spec.state))
         self._base_rates: list[float] = []
 
