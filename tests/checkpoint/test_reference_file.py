@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 
 import numpy as np
 import pytest
@@ -109,6 +109,7 @@ def archive(path, data, folder="last", compression=zipfile.ZIP_STORED, extra=())
     with zipfile.ZipFile(path, "w", compression) as file:
         file.writestr(f"{folder}/data.pkl" if folder else "data.pkl", data)
         file.writestr(f"{folder}/byteorder", "little")
+        file.writestr(f"{folder}/version", "3\n")
         for name, content in extra:
             file.writestr(name, content)
     return path
@@ -213,6 +214,23 @@ def test_hostile_and_damaged_pickles_are_refused(tmp_path, attack):
     marker = tmp_path / "executed"
     data = attack(marker)
     refused(archive(tmp_path / "last.ckpt", data, extra=[("last/data/0", bytes(16))]), marker)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"), [(Call(os.system, "true"), f"{os.system.__module__}.system"), (Call(eval, "1"), "builtins.eval")]
+)
+def test_what_a_hostile_file_would_call_is_said(tmp_path, call, name):
+    path = archive(tmp_path / "last.ckpt", wrapped(call))
+    with pytest.raises(UserError, match=rf"holds more than tensors and plain values \({name}\) and is refused"):
+        read_reference_checkpoint(path)
+
+
+def test_a_name_alone_does_no_harm(tmp_path, foreign):
+    """Nothing is made of it, neither here nor in the types of a container."""
+    named = {"loss": torch.nn.MSELoss, "counts": defaultdict(list, {"a": [1]}), "kinds": {"b", "a"}}
+    found = read_reference_checkpoint(write(tmp_path / "last.ckpt", foreign, **named))["arguments"]
+    assert (found["counts"], found["kinds"]) == ({"a": [1]}, {"a", "b"})
+    assert found["loss"] is not torch.nn.MSELoss
 
 
 def test_the_pickle_by_hand_is_sound_when_nothing_is_wrong(tmp_path):

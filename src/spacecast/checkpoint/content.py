@@ -1,8 +1,6 @@
 """Checkpoints that can be used without the data, hold plain types only and are written in one piece."""
 
 import platform
-import warnings
-import zipfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import numpy as np
 import torch
 
 import spacecast
+from spacecast.checkpoint.archive import read_archive
 from spacecast.checkpoint.reference_file import is_reference_checkpoint, read_reference_checkpoint
 from spacecast.core.errors import UserError
 from spacecast.core.graph import MeshGraph
@@ -19,7 +18,6 @@ from spacecast.core.spec import DataSpec
 FORMAT = 1
 KEY = "spacecast"
 PREFIX = "model."  # of the step model's weights
-DIRECTORY, FOREIGN = 0x10, 0x61  # bits of an entry of an archive: a folder; encrypted or a patch
 NAMES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "min_val_loss.ckpt", "last.ckpt")
 
 
@@ -59,33 +57,8 @@ def find_checkpoint(path: Path) -> Path:
     raise UserError(f"no checkpoint at {path}: give a .ckpt file or the folder of a run that has checkpoints/best.ckpt")
 
 
-def check_whole(path: Path) -> None:
-    """Hold every byte of a checkpoint against its check sums, which torch itself does not.
-
-    Raises:
-        UserError: when the file is damaged or no archive as `torch.save` writes it.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            odd = [entry.filename for entry in archive.infolist() if not _as_written(entry)]
-            damaged = odd[0] if odd else archive.testzip()
-    except Exception as error:  # there is hardly anything that zipfile does not raise over a damaged directory
-        raise UserError(f"checkpoint {path} cannot be read: {_first_line(error)}; use another one") from error
-    if damaged is not None:
-        raise UserError(f"checkpoint {path} cannot be read: {damaged!r} in it is damaged; use another one")
-
-
-def _as_written(entry: zipfile.ZipInfo) -> bool:
-    """Whether the archive's directory, which has no check sum, describes an entry in the way of `torch.save`.
-
-    Torch takes an entry for a folder by one bit, and then leaves the memory of its tensor as it is.
-    """
-    plain = entry.compress_type == zipfile.ZIP_STORED and entry.file_size == entry.compress_size
-    return plain and not entry.external_attr & DIRECTORY and not entry.flag_bits & FOREIGN
-
-
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint, ours or the published reference's, without executing anything in it, after `check_whole`.
+    """Read a checkpoint, ours or the published reference's, without executing anything in it.
 
     Returns:
         The Lightning checkpoint; its entry `spacecast` holds `config`, `data_spec`, `graph`, `versions` and `parent`,
@@ -95,17 +68,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         UserError: when the file is damaged, no checkpoint of these, or of a newer format.
     """
     path = find_checkpoint(path)
-    check_whole(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch thinks of the pickle
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"checkpoint {path} cannot be read: {_first_line(error)}; use another one") from error
-    except Exception as error:
-        if is_reference_checkpoint(path):
-            return from_reference(path)
-        raise UserError(f"checkpoint {path} holds more than tensors and plain values and is refused") from error
+    if is_reference_checkpoint(path):
+        return from_reference(path)
+    content = read_archive(path)
     own = content.get(KEY) if isinstance(content, dict) and isinstance(content.get("state_dict"), dict) else None
     if not isinstance(own, dict) or not {"format", "versions"} <= own.keys():
         raise UserError(f"{path} is not a checkpoint of spacecast; give a .ckpt file that a training wrote")
@@ -132,11 +97,6 @@ def from_reference(path: Path) -> dict[str, Any]:
         "state_dict": {f"{PREFIX}{name}": value for name, value in found["state_dict"].items()},
         KEY: describe({"model": model, "loss": found["loss"]}, None, None) | {"reference": facts},
     }
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of an error message."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def model_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:

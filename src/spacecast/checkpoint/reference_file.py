@@ -1,117 +1,24 @@
 """Reads Lightning checkpoints of the published reference implementation, without running or importing anything."""
 
-import math
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from spacecast.checkpoint.pickles import Name, Reader, Record, TensorRecipe, names
+from spacecast.checkpoint.archive import Record, foreign_names, read_archive
 from spacecast.checkpoint.reference import DEFAULTS, TARGETS, map_data, map_hyper_parameters, map_loss, map_state_dict
 from spacecast.core.errors import UserError
+from spacecast.core.names import within
 
-PACKAGE = "neural_lam"  # the reference's own
-LARGEST_PICKLE = 2**28
-DTYPES = {
-    "FloatStorage": torch.float32,
-    "DoubleStorage": torch.float64,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "BoolStorage": torch.bool,
-}
-
-
-NAMESPACE = Name("argparse", "Namespace")
-NUMPY = {Name(f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")} | {
-    Name("numpy", "dtype"),
-    Name("_codecs", "encode"),  # how Python 2's pickles hold the bytes of a number
-}
-
-
-def _inert(name: Name) -> bool:
-    """Classes whose objects are kept as records: the command line, the reference's configuration, numpy's numbers."""
-    return name == NAMESPACE or name in NUMPY or name.module.split(".")[0] == PACKAGE
-
-
-class Archive:
-    """The zip file that `torch.save` writes: `NAME/data.pkl` and `NAME/data/KEY`, none of them compressed.
-
-    Raises:
-        UserError: when the file is missing or is something else.
-
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.is_file():
-            raise UserError(f"there is no checkpoint {path}")
-        try:
-            self.zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
-            raise UserError(f"{path} is no checkpoint of torch.save ({error}); download it again") from error
-        self.entries = {entry.filename: entry for entry in self.zip.infolist()}
-        pickles = [name for name in self.entries if name.split("/")[-1] == "data.pkl"]
-        if len(self.entries) < len(self.zip.infolist()) or len(pickles) != 1 or pickles[0].count("/") != 1:
-            raise UserError(f"{path} is no checkpoint of torch.save: expected one NAME/data.pkl and each file once")
-        self.folder = pickles[0].split("/")[0]
-        if f"{self.folder}/constants.pkl" in self.entries:
-            raise UserError(f"{path} is a TorchScript program, not a checkpoint; it is not read")
-
-    def __enter__(self) -> "Archive":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.zip.close()
-
-    def read(self, name: str, limit: int) -> bytes:
-        """Bytes of one file."""
-        entry = self.entries.get(f"{self.folder}/{name}")
-        if entry is None:
-            raise UserError(f"{self.path} lacks {name}; download it again")
-        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > limit:
-            raise UserError(f"{self.path}: {name} is compressed or too large: torch.save does not write so")
-        try:
-            return self.zip.read(entry)
-        except (zipfile.BadZipFile, RuntimeError, OSError, NotImplementedError, EOFError) as error:
-            raise UserError(f"{self.path}: {name} is damaged ({error}); download it again") from error
-
-    def pickle(self) -> bytes:
-        """The pickle with everything but the numbers."""
-        return self.read("data.pkl", LARGEST_PICKLE)
-
-    def tensor(self, recipe: TensorRecipe) -> Tensor:
-        """Read the numbers of one tensor."""
-        kind, key, size = recipe.storage
-        if kind not in DTYPES:
-            raise UserError(f"{self.path} holds a tensor of {kind}, which is not read")
-        if f"{self.folder}/byteorder" in self.entries and self.read("byteorder", 16) != b"little":
-            raise UserError(f"{self.path} was written on a big-endian machine, which is not read")
-        dtype = DTYPES[kind]
-        data = bytearray(self.read(f"data/{key}", size * dtype.itemsize))
-        last = sum((extent - 1) * step for extent, step in zip(recipe.shape, recipe.stride, strict=True))
-        too_large = math.prod(recipe.shape) > size or (0 not in recipe.shape and recipe.offset + last >= size)
-        if len(data) != size * dtype.itemsize or too_large:
-            raise UserError(f"{self.path}: a tensor is larger than its data; download it again")
-        if 0 in recipe.shape:
-            return torch.zeros(recipe.shape, dtype=dtype)
-        flat = torch.frombuffer(data, dtype=dtype)
-        return flat.as_strided(recipe.shape, recipe.stride, recipe.offset).clone()
+PACKAGE, NAMESPACE = "neural_lam", "argparse.Namespace"  # of the reference: its own classes, its command line
+NUMBERS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
 
 
 def is_reference_checkpoint(path: str | Path) -> bool:
     """Whether a file is a checkpoint of the reference, by the classes that it names; nothing is executed."""
-    try:
-        with Archive(Path(path)) as archive:
-            found = names(archive.pickle())
-    except UserError:
-        return False
-    return any(name.module.split(".")[0] == PACKAGE or name == NAMESPACE for name in found)
+    return any(within(name, [PACKAGE, NAMESPACE]) for name in foreign_names(Path(path)))
 
 
 def read_reference_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -133,14 +40,12 @@ def read_reference_checkpoint(path: str | Path) -> dict[str, Any]:
         UserError: when the file is damaged, holds anything that would have to be executed, or is of an unknown model.
 
     """
-    with Archive(Path(path)) as archive:
-        content = Reader(_inert).read(archive.pickle())
-        arguments, config = _hyper_parameters(content, path)
-        recipes = content.get("state_dict")
-        if not isinstance(recipes, dict):
-            raise UserError(f"{path} holds no parameters; give a checkpoint of the reference's training")
-        tensors = {name: recipe for name, recipe in recipes.items() if isinstance(recipe, TensorRecipe)}
-        state_dict = {name: archive.tensor(recipe) for name, recipe in tensors.items()}
+    content = read_archive(Path(path), [PACKAGE, NAMESPACE, *NUMBERS])
+    arguments, config = _hyper_parameters(content, path)
+    saved = content.get("state_dict")
+    if not isinstance(saved, dict):
+        raise UserError(f"{path} holds no parameters; give a checkpoint of the reference's training")
+    state_dict = {name: value for name, value in saved.items() if isinstance(value, Tensor)}
     clamping = _attributes(config, "training", "output_clamping")
     limits = {side: _numbers(clamping.get(side), path) for side in ("lower", "upper")}
     weights = _numbers(_attributes(config, "training", "state_feature_weighting").get("weights"), path)
@@ -149,18 +54,20 @@ def read_reference_checkpoint(path: str | Path) -> dict[str, Any]:
             arguments, num_states=_num_states(state_dict, arguments), weights=weights, **limits
         )
         loss, datastore = map_loss(arguments, weights), map_data(arguments)
-    except (TypeError, ValueError) as error:
+        graph = str(arguments.get("graph", DEFAULTS["graph"]))
+        parameters = map_state_dict(model, state_dict)
+    except (TypeError, ValueError, IndexError, RecursionError) as error:
         raise error if isinstance(error, UserError) else UserError(f"{path}: {error}") from error
     epoch = content.get("epoch")
     return {
         "model": model,
         "target": TARGETS[model],
         "hyper_parameters": keywords,
-        "state_dict": map_state_dict(model, state_dict),
+        "state_dict": parameters,
         "variable_weights": weights,
         "loss": loss,
         "datastore": datastore,
-        "graph": str(arguments.get("graph", DEFAULTS["graph"])),
+        "graph": graph,
         "arguments": arguments,
         "epochs": epoch + 1 if isinstance(epoch, int) else None,
     }
