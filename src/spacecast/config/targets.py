@@ -25,10 +25,14 @@ MOVED = {
     "spacecast.launch.status": "spacecast.process.status",
     "spacecast.losses": "spacecast.formulas",
     "spacecast.metrics": "spacecast.evaluation.metrics",
+    "spacecast.training.callbacks.Lines": "spacecast.training.trainer.ProgressLines",
     "spacecast.training.checkpoint": "spacecast.checkpoint.content",
+    "spacecast.training.checkpoint.SelfDescription": "spacecast.training.checkpoint_io.SelfDescription",
     "spacecast.training.files": "spacecast.checkpoint.files",
+    "spacecast.training.files.WholeFiles": "spacecast.training.checkpoint_io.AtomicCheckpointIO",
     "spacecast.training.interruption": "spacecast.process.signals",
     "spacecast.training.keeper": "spacecast.training.checkpointing",
+    "spacecast.training.keeper.Keeper": "spacecast.training.checkpointing.CheckpointWriter",
 }
 """Modules, classes and functions by the names that they had when checkpoints, run folders and users' YAML were written.
 
