@@ -102,8 +102,8 @@ def hitting(hits: list[Any], tell: Callable[[str], None]) -> Callable[[str], Non
 
 def composed(words: tuple[str, ...]) -> dict[str, Any]:
     """The configuration that the words mean."""
-    from spacecast.app.cli import completed
     from spacecast.app.train import COMMAND
+    from spacecast.config.complete import completed
     from spacecast.config.compose import compose, conf_dir
 
     return completed(COMMAND, compose(COMMAND.config, words, conf_dir()))
@@ -116,8 +116,9 @@ def child(order: dict[str, Any], plain: dict[str, Any] | None, pipe: int, hits: 
     os.dup2(log, 2)
     code = 99
     try:
-        from spacecast.app.cli import interruptible, run_command
+        from spacecast.app.cli import run_command
         from spacecast.app.train import COMMAND
+        from spacecast.process.signals import interruptible
 
         spy(hitting(hits, lambda event: os.write(pipe, f"{event}\n".encode()) and None))
         if plain is None:

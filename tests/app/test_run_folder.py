@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 
+from spacecast.app import cli
+from spacecast.config import complete
 from spacecast.config.command import Command
 from spacecast.config.schema import Graph
+from spacecast.core.errors import UserError
 from spacecast.process.run_folder import discard_run
+from spacecast.process.status import read_status
 
 
 def test_a_run_that_never_began_leaves_the_current_folder(tmp_path, monkeypatch):
@@ -38,17 +42,60 @@ class Task:
     """Remembers what it was called with, and sends a signal to this process."""
 
     signal: int = 0
+    error: Exception | None = None
     seen: list[Any] = field(default_factory=list)
 
     def __call__(self, plain, *_):
         self.seen.append(plain)
         if self.signal:
             os.kill(os.getpid(), self.signal)
+        if self.error:
+            raise self.error
         return plain
 
 
 def command(task: Task, **more: Any) -> Command:
     return Command("try", "graph", Graph, task, "tries.", ["try"], {"picture": "a picture"}, {"try": "this"}, **more)
+
+
+ENDS = {
+    "finished": (Task(), "finished", 0, None),
+    "interrupted": (Task(signal.SIGTERM), "interrupted", 75, "ended by a signal, to be continued"),
+    "failed": (Task(error=ArithmeticError("no\nluck")), "failed", 1, "ArithmeticError: no luck"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_run_says_how_it_ended(run, workplace, end):
+    task, state, code, why = ENDS[end]
+    assert run(command(task), "paths.run_dir=here").code == code
+    status = read_status(workplace / "here")
+    assert (status["state"], status["exit_code"], status["starts"], status["pid"]) == (state, code, 1, os.getpid())
+    assert str(status.get("error")).startswith(str(why))
+    assert run(command(Task()), "paths.run_dir=here").code == 0
+    status = read_status(workplace / "here")
+    assert (status["state"], status["starts"], "error" in status) == ("finished", 2, False)
+
+
+def test_a_mistake_in_a_run_that_has_begun_is_in_its_status_and_its_log(run, workplace):
+    run(command(Task()), "paths.run_dir=here")
+    assert run(command(Task(error=UserError("not so"))), "paths.run_dir=here").line == "try: error: not so"
+    status = read_status(workplace / "here")
+    assert (status["state"], status["exit_code"], status["error"]) == ("failed", 2, "not so")
+    assert "not so" in (workplace / "here" / "graph.log").read_text()
+
+
+def test_a_configuration_is_composed_completed_and_checked_once(run, monkeypatch):
+    called = []
+
+    def counted(name: str, function: Any) -> Any:
+        return lambda *words, **more: (called.append(name), function(*words, **more))[1]
+
+    monkeypatch.setattr("spacecast.app.cli.compose", counted("compose", cli.compose))
+    monkeypatch.setattr("spacecast.config.complete.check_config", counted("check", complete.check_config))
+    once = command(Task(), complete=lambda plain, _: (called.append("complete"), plain)[1])
+    assert run(once, "paths.run_dir=here").code == 0
+    assert called == ["compose", "complete", "check"]
 
 
 HOLD = """

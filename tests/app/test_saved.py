@@ -208,8 +208,8 @@ def test_the_same_command_takes_what_it_has_recorded(run, workplace, marker, mon
     words = [*WORDS, "launcher.setup=[module load x]", "paths.run_dir=own", "model._target_=hostile_sweep.run"]
     started = []
     instead_of_starting(monkeypatch, lambda *words: started.append(words[-1]))
-    monkeypatch.setattr("spacecast.app.cli.absolute_paths", lambda plain, _: plain)
-    monkeypatch.setattr("spacecast.app.cli.check_config", lambda *_: None)
+    monkeypatch.setattr("spacecast.config.complete.absolute_paths", lambda plain, _: plain)
+    monkeypatch.setattr("spacecast.config.complete.check_config", lambda *_: None)
     for extra in ([], [], ["trust=other"]):
         result = run("spacecast-train", *words, *extra)
         assert (result.code, result.err) == (0, "")

@@ -16,6 +16,7 @@ import yaml
 from spacecast.app import sweep
 from spacecast.app.train import COMMAND as TRAIN
 from spacecast.config.command import Command
+from spacecast.config.complete import agree_on_devices
 from spacecast.config.compose import conf_dir
 from spacecast.config.schema import Graph
 from spacecast.core.errors import UserError
@@ -23,8 +24,8 @@ from spacecast.evaluation.scores import Row, Scores
 from spacecast.process.status import read_status, write_status
 from spacecast.sweep import multirun
 from spacecast.sweep.folder import Sweep, name_runs
-from spacecast.sweep.launching import align, read_config
 from spacecast.sweep.queue import cancel_jobs
+from spacecast.sweep.saved import read_config
 from spacecast.sweep.snapshot import snapshot
 
 
@@ -58,16 +59,16 @@ def request(launcher: dict, trainer: dict) -> dict:
 
 def test_the_trainer_follows_the_launcher():
     plain = request({"nodes": 2, "gpus_per_node": 4}, {})
-    align(plain, [])
+    agree_on_devices(plain, [])
     assert plain["trainer"] == {"num_nodes": 2, "devices": 4, "accelerator": "gpu"}
 
 
 def test_the_launcher_follows_the_trainer():
     plain = request({}, {"num_nodes": 3, "devices": 2, "accelerator": "gpu"})
-    align(plain, ["trainer.num_nodes=3"])
+    agree_on_devices(plain, ["trainer.num_nodes=3"])
     assert plain["launcher"] == {"nodes": 3, "gpus_per_node": 2}
     plain = request({}, {"num_nodes": 3, "devices": 2, "accelerator": "cpu"})
-    align(plain, [])
+    agree_on_devices(plain, [])
     assert plain["launcher"] == {"nodes": 3, "gpus_per_node": None}
 
 
@@ -83,7 +84,7 @@ CONTRADICTIONS = {
 def test_contradictions_are_refused(case):
     launcher, trainer, message = CONTRADICTIONS[case]
     with pytest.raises(UserError, match=message):
-        align(request(launcher, trainer), [f"trainer.{key}={value}" for key, value in trainer.items()])
+        agree_on_devices(request(launcher, trainer), [f"trainer.{key}={value}" for key, value in trainer.items()])
 
 
 REFUSED = {

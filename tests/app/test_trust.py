@@ -13,12 +13,12 @@ import yaml
 
 from spacecast.app import published
 from spacecast.app.assemble import build_model, open_data, open_graph
-from spacecast.app.cli import completed
 from spacecast.app.evaluate import complete
 from spacecast.app.resuming import Start, find_start, tracking_section
 from spacecast.app.train import COMMAND as TRAIN
 from spacecast.checkpoint.content import describe, load_checkpoint
 from spacecast.config.build import build
+from spacecast.config.complete import completed
 from spacecast.config.compose import compose, conf_dir, job_part, to_plain
 from spacecast.config.trust import Trust, plain_values, trusted_words
 from spacecast.core.errors import UserError

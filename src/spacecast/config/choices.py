@@ -3,14 +3,13 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from spacecast.config.command import Plain
-from spacecast.config.compose import NOTHING, config_folders, group_members, is_not_in_use
-from spacecast.config.schema import Section
+from spacecast.config.compose import NOTHING, config_folders
 from spacecast.core.errors import UnknownKeyError, UserError, nearest
 
 SKIPPED = ("simulation",)  # groups that Hydra leaves out without a word when there is no such member
@@ -41,26 +40,6 @@ def check_choice(word: str, groups: Mapping[str, Sequence[str]]) -> str:
         if group in SKIPPED and each.isidentifier() and each not in members:
             raise UserError(f"group {group!r} has no member {each!r}; {nearest(each, members)}")
     return f"{key}={','.join(chosen)}"
-
-
-def without_settings_of_nothing(plain: Plain, schema: type, typed: Sequence[str]) -> Plain:
-    """A configuration in which sections that no member was chosen for are null, whatever files set in them.
-
-    Raises:
-        UserError: a key of such a section was typed.
-
-    """
-    settled = dict(plain)
-    for name, annotation in get_type_hints(schema).items():
-        section = plain.get(name)
-        optional = get_args(annotation) and Section in get_args(annotation)
-        if not optional or not isinstance(section, Mapping) or "_target_" in section:
-            continue
-        keys = [word.lstrip("+~").partition("=")[0] for word in typed]
-        if key := next((key for key in keys if key.startswith(f"{name}.")), ""):
-            raise is_not_in_use(key, group_members(config_folders())[name])
-        settled[name] = None
-    return settled
 
 
 def explain_setting(error: UnknownKeyError, plain: Plain, typed: Sequence[str]) -> UserError:

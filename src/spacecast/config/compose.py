@@ -16,8 +16,9 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import spacecast
@@ -101,6 +102,14 @@ def make_importable(user_conf: Path) -> None:
     inherited = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
     added = [place for place in places if place not in inherited and os.pathsep not in place]
     os.environ["PYTHONPATH"] = os.pathsep.join([*inherited, *added])
+
+
+def start_logs(cfg: DictConfig, run_dir: Path | None = None) -> None:
+    """Log as `hydra.job_logging` of a composed configuration says, into a run folder where there is one."""
+    if run_dir is not None:
+        with read_write(cfg.hydra.runtime):
+            cfg.hydra.runtime.output_dir = str(run_dir)
+    configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
 
 
 def job_part(cfg: DictConfig) -> DictConfig:

@@ -90,10 +90,10 @@ def follow(value: Any, before: str, now: str) -> Any:
     return f"{now}{value[len(before) :]}" if inside else value
 
 
-def discard_run(run_dir: Path) -> None:
-    """Remove a run folder that holds nothing but its configuration and its log, and the empty folders above it."""
+def discard_run(run_dir: Path, *also: str) -> None:
+    """Remove a run folder that holds nothing but its configuration, its log and `also`, and the empty folders above."""
     files = list(run_dir.iterdir()) if run_dir.is_dir() else []
-    if any(file.name not in (CONFIG_FILE, LOCK_FILE) and file.suffix != ".log" for file in files):
+    if any(file.name not in (CONFIG_FILE, LOCK_FILE, *also) and file.suffix != ".log" for file in files):
         return
     close_logs(run_dir)
     for file in files:
