@@ -45,8 +45,8 @@ def completed(command: Command, cfg: DictConfig, run_dir: Path | None = None) ->
             "hydra.job.chdir=true: a run stays in the folder where it was started, and writes to paths.run_dir; "
             "leave hydra.job.chdir out"
         )
-    job = job_part(cfg)
     try:
+        job = job_part(cfg)
         if isinstance(job.get("paths"), DictConfig):
             with open_dict(job):
                 if command.has_run_folder:
