@@ -28,6 +28,7 @@ def spy(report: Callable[[str], None]) -> None:
     import spacecast.app.assemble as assemble
     import spacecast.app.report as scoring
     import spacecast.checkpoint.files as files
+    import spacecast.plots.pictures as pictures
     import spacecast.training.checkpoint_io as checkpoint_io
     from spacecast.training.checkpointing import CheckpointWriter
 
@@ -59,7 +60,7 @@ def spy(report: Callable[[str], None]) -> None:
     files.torch = HalfWritten(lambda: report("half"))
     before(assemble, "open_data", lambda *_: "data")
     before(scoring, "score", lambda *_: "score")
-    scoring.draw = lambda *_: []
+    pictures.draw_pictures = lambda *_: []
 
 
 class HalfWritten:

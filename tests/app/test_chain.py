@@ -32,7 +32,7 @@ def test_a_dry_run_predicts_and_leaves_nothing(run, workplace, small):
 
 
 def test_persistence_has_nothing_to_train_and_is_scored(run, workplace, small, monkeypatch):
-    monkeypatch.setattr("spacecast.app.report.draw", lambda *_: [])
+    monkeypatch.setattr("spacecast.plots.pictures.draw_pictures", lambda *_: [])
     words = ["model=persistence", *(word for word in small if not word.startswith("model."))]
     dry = run("spacecast-train", *words, "dry_run=true", "trainer.max_epochs=1")
     assert (dry.code, "in 1 epoch\n" in dry.out) == (0, True)
@@ -49,7 +49,7 @@ def test_persistence_has_nothing_to_train_and_is_scored(run, workplace, small, m
 @pytest.fixture
 def no_pictures(monkeypatch) -> None:
     """Pictures take longer than these forecasts."""
-    monkeypatch.setattr("spacecast.app.report.draw", lambda *_: [])
+    monkeypatch.setattr("spacecast.plots.pictures.draw_pictures", lambda *_: [])
 
 
 @pytest.fixture

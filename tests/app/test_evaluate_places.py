@@ -13,7 +13,7 @@ import xarray as xr
 @pytest.fixture
 def trained(run, workplace, small, monkeypatch) -> Path:
     """A run folder."""
-    monkeypatch.setattr("spacecast.app.report.draw", lambda *_: [])
+    monkeypatch.setattr("spacecast.plots.pictures.draw_pictures", lambda *_: [])
     assert run("spacecast-train", *small, "trainer.max_epochs=1", "paths.run_dir=trained").code == 0
     return workplace / "trained"
 
@@ -173,7 +173,7 @@ def test_a_relative_folder_is_the_one_of_the_training_wherever_it_is_evaluated(
     run, workplace, small, tiny_data, monkeypatch
 ):
     """Beside another folder of the same name."""
-    monkeypatch.setattr("spacecast.app.report.draw", lambda *_: [])
+    monkeypatch.setattr("spacecast.plots.pictures.draw_pictures", lambda *_: [])
     project, elsewhere = workplace / "project", workplace / "elsewhere"
     for folder in (project, elsewhere):
         folder.mkdir()

@@ -32,7 +32,7 @@ QUICK = ["evaluation.steps=4", "evaluation.windows=2", "evaluation.examples=0", 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch):
-    monkeypatch.setattr("spacecast.app.report.draw", lambda *_: [])
+    monkeypatch.setattr("spacecast.plots.pictures.draw_pictures", lambda *_: [])
 
 
 @pytest.fixture

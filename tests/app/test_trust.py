@@ -389,7 +389,7 @@ def test_a_model_of_ones_own_is_scored_when_its_module_is_trusted(run, workplace
     (workplace / "own" / "model").mkdir(parents=True)
     (workplace / "own" / "model" / "mine.yaml").write_text("_target_: my_models.Mine\n_partial_: true\ntrend: 0.0\n")
     monkeypatch.syspath_prepend(workplace)
-    monkeypatch.setattr("spacecast.app.report.draw", lambda *_: [])
+    monkeypatch.setattr("spacecast.plots.pictures.draw_pictures", lambda *_: [])
     monkeypatch.setenv("SPACECAST_SECRET", SECRET)
 
     def own(config: dict[str, Any]) -> None:

@@ -1,18 +1,53 @@
+"""What the pictures of scores and of forecasts show, read from their figures; some are rendered and looked at."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from figure_contents import assert_a_whole_picture, images, lines, panes, share_of
+from matplotlib.figure import Figure
 
-from spacecast.core.errors import UserError
+from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.evaluation.scores import Row, Scores
 from spacecast.forecast.writer import ExampleWriter
-from spacecast.plots import canvas, curves, examples, maps
+from spacecast.plots import canvas, curves, examples, maps, pictures, plane
+from spacecast.plots.canvas import ScoredRun
 
-PNG = b"\x89PNG"
-NAMES = ("Bx", "By", "Bz")
+NAMES = ("Bx", "By", "Bz", "rho", "T")
+UNITS = {"Bx": "nT", "By": "nT", "Bz": "nT", "rho": "1/cm3", "T": "MK"}
+TITLES = ["$B_x$ [nT]", "$B_y$ [nT]", "$B_z$ [nT]", r"$\rho$ [cm$^{-3}$]", "$T$ [MK]"]
+LEADS = (10.0, 20.0, 30.0)
+GREY, WHITE = (0x8D, 0x94, 0x9C), (255, 255, 255)
 
 
-@pytest.fixture(autouse=True)
-def _coarse(monkeypatch) -> None:
-    monkeypatch.setitem(canvas.STYLE, "savefig.dpi", 40)
+def value(metric: str, name: str, lead: float) -> float:
+    """A score that no other has."""
+    return len(metric) + NAMES.index(name) / 10 + lead / 1000 if name in NAMES else len(metric) / 100 + lead / 1000
+
+
+def make_scores(*, members: int = 1, div: bool = False) -> Scores:
+    """Scores of five variables at three leads."""
+    metrics = ["rmse", "persistence_rmse", *(["member_rmse", "spread"] if members > 1 else [])]
+    ratios = ["skill", *(["spread_skill_ratio"] if members > 1 else [])]
+    rows = []
+    for lead in LEADS:
+        rows += [
+            Row(each, name, UNITS[name], lead, "all", value(each, name, lead)) for each in metrics for name in NAMES
+        ]
+        rows += [
+            Row(each, name, "1", lead, "all", value(each, name, lead)) for each in ratios for name in (*NAMES, "mean")
+        ]
+        if div:
+            rows += [Row(each, "B", "nT/R_E", lead, "all", value(each, "B", lead)) for each in ("div_b", "div_b_truth")]
+    ranks = np.arange(len(LEADS) * len(NAMES) * (members + 1)).reshape(len(LEADS), len(NAMES), -1)
+    return Scores(tuple(rows), members=members, ranks=ranks if members > 1 else None)
+
+
+def curve(metric: str, name: str) -> list[float]:
+    """Values of one line."""
+    return [value(metric, name, lead) for lead in LEADS]
 
 
 @pytest.fixture(scope="module")
@@ -25,68 +60,265 @@ def frames(tiny_spec) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def scores(tiny_spec) -> Scores:
-    rows = []
-    for lead in (10.0, 20.0):
-        for name, units in zip(NAMES, tiny_spec.state.units, strict=False):
-            metrics = ("rmse", "persistence_rmse", "member_rmse", "spread")
-            rows += [Row(metric, name, units, lead, "all", lead) for metric in metrics]
-        for metric in ("skill", "spread_skill_ratio"):
-            rows += [Row(metric, name, "1", lead, "all", 0.6) for name in (*NAMES, "mean")]
-        rows += [Row(metric, "B", "nT/R_E", lead, "all", 0.1) for metric in ("div_b", "div_b_truth")]
-    return Scores(tuple(rows))
+def small_spec(tiny_spec) -> DataSpec:
+    """The magnetic field alone."""
+    kept = tiny_spec.state
+    state = FeatureSpec(kept.names[:3], kept.units[:3], kept.mean[:3], kept.std[:3])
+    return replace(tiny_spec, state=state, diff_mean=tiny_spec.diff_mean[:3], diff_std=tiny_spec.diff_std[:3])
 
 
-def check(path) -> None:
-    """A whole picture and nothing else."""
-    assert path.read_bytes().startswith(PNG)
-    assert path.stat().st_size > 1500
-    assert not [entry for entry in path.parent.iterdir() if entry.name.startswith(".")]
+@pytest.fixture
+def scored(tiny_spec) -> ScoredRun:
+    return ScoredRun(make_scores(members=4, div=True), tiny_spec)
 
 
-def test_maps_are_drawn(tiny_spec, frames, tmp_path) -> None:
-    few, many = {"variables": ["Bz"], "title": "a title"}, {"variables": ["Bx", "vx", "rho", "P", "T"]}
-    check(maps.draw_fields(tiny_spec, frames[0], tmp_path / "new" / "fields.png", variables=["Bz", "rho"]))
-    check(maps.draw_maps(tiny_spec, frames[0], frames[1], tmp_path / "maps.png", **many))
-    check(maps.draw_ensemble(tiny_spec, frames[0], frames[1:], tmp_path / "ensemble.png", **few))
+@pytest.fixture
+def coarse(monkeypatch) -> None:
+    """Pictures of few pixels."""
+    monkeypatch.setitem(canvas.STYLE, "savefig.dpi", 40)
 
 
-def test_a_perfect_forecast_and_a_constant_field_are_drawn(tiny_spec, frames, tmp_path) -> None:
-    constant = np.zeros_like(frames[0])
-    check(maps.draw_maps(tiny_spec, frames[0], frames[0], tmp_path / "perfect.png", variables=["rho"]))
-    check(maps.draw_maps(tiny_spec, constant, constant, tmp_path / "constant.png", variables=["By"]))
+def test_rmse_has_a_pane_per_variable_with_persistence(tiny_spec, tmp_path, drawn) -> None:
+    assert curves.draw_rmse(ScoredRun(make_scores(), tiny_spec), tmp_path / "rmse.png") == [tmp_path / "rmse.png"]
+    shown = panes(drawn[0])
+    assert [axes.get_title() for axes in shown] == TITLES
+    for name, axes in zip(NAMES, shown, strict=True):
+        assert lines(axes) == {"persistence": curve("persistence_rmse", name), "forecast": curve("rmse", name)}
+        assert [list(line.get_xdata()) for line in axes.lines] == [list(LEADS)] * 2
+        assert axes.get_ylim()[0] == 0
+    # four in a row: only what has no pane below it names the axis
+    assert [axes.get_xlabel() for axes in shown] == ["", *["lead time [s]"] * 4]
+    assert [axes.get_ylabel() for axes in shown] == ["RMSE", "", "", "", "RMSE"]
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["persistence", "forecast"]
 
 
-def test_curves_are_drawn(scores, tmp_path) -> None:
-    for draw in (curves.draw_curves, curves.draw_skill, curves.draw_spread_skill, curves.draw_divergence):
-        check(draw(scores, tmp_path / f"{draw.__name__}.png", title="a title"))
-    check(curves.draw_ranks(np.ones((2, 3, 5), dtype=int), scores, tmp_path / "ranks.png", lead=1))
+def test_rmse_of_an_ensemble_has_its_mean_members_and_spread(scored, tmp_path, drawn) -> None:
+    curves.draw_rmse(scored, tmp_path / "rmse.png")
+    for name, axes in zip(NAMES, panes(drawn[0]), strict=True):
+        metrics = ("persistence_rmse", "member_rmse", "rmse", "spread")
+        labels = ("persistence", "member", "ensemble mean", "spread")
+        assert lines(axes) == {text: curve(metric, name) for text, metric in zip(labels, metrics, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("draw", "metric", "label", "sign"),
+    [
+        (curves.draw_skill, "skill", "RMSE / persistence", -1),
+        (curves.draw_spread_skill, "spread_skill_ratio", "spread / skill", 1),
+    ],
+)
+def test_ratios_have_a_line_per_variable_their_mean_and_a_line_at_one(
+    draw, metric, label, sign, scored, tmp_path, drawn
+) -> None:
+    draw(scored, tmp_path / "ratio.png")
+    [axes] = panes(drawn[0])
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_ylim()[0]) == ("lead time [s]", label, 0)
+    shown = lines(axes)
+    reference = shown.pop(next(text for text in shown if text.startswith("_")))
+    assert reference == [1, 1]
+    expected = {canvas.label(name): name for name in NAMES} | {"mean": "mean"}
+    assert shown.keys() == expected.keys()
+    for text, name in expected.items():
+        values = np.array(curve(metric, name))
+        np.testing.assert_allclose(shown[text], values if sign > 0 else 1 - values)
+    assert len({line.get_color() for line in axes.lines}) == len(axes.lines)
+
+
+def test_divergence_stands_beside_that_of_the_truth(scored, tmp_path, drawn) -> None:
+    curves.draw_divergence(scored, tmp_path / "divergence.png")
+    [axes] = panes(drawn[0])
+    assert lines(axes) == {"truth": curve("div_b_truth", "B"), "forecast": curve("div_b", "B")}
+    assert axes.get_ylabel() == r"mean $|\nabla\cdot B|$ [nT/$R_E$]"
+    assert axes.get_ylim()[0] == 0
+
+
+def test_ranks_are_shares_of_the_last_lead_beside_what_is_reliable(scored, tmp_path, drawn) -> None:
+    curves.draw_ranks(scored, tmp_path / "ranks.png")
+    shown = panes(drawn[0])
+    assert [axes.get_title() for axes in shown] == [canvas.label(name) for name in NAMES]
+    assert shown[-1].get_xlabel() == "rank of the truth"
+    for counts, axes in zip(scored.scores.ranks[-1], shown, strict=True):
+        heights = [bar.get_height() for bar in axes.patches]
+        np.testing.assert_allclose(heights, counts / counts.sum() * 5)
+        assert np.mean(heights) == pytest.approx(1)
+        assert lines(axes) == {"reliable": [1, 1]}
+
+
+def test_maps_show_a_field_on_its_plane(tiny_spec, frames, tmp_path, drawn) -> None:
+    """Earth lies in the cells without plasma, the boundary under a veil; axes have names and units."""
+    state = frames[0].copy()
+    maps.draw_fields(tiny_spec, state, tmp_path / "fields.png", variables=["Bz", "rho"], title="run 1")
+    assert drawn[0].get_suptitle() == "run 1"
+    shown = panes(drawn[0])
+    assert [axes.get_title() for axes in shown] == ["$B_z$ [nT]", r"$\rho$ [cm$^{-3}$]"]
+    assert len(drawn[0].axes) == 4  # a colour bar for each
+    assert [axes.xaxis.get_visible() for axes in shown] == [True, True]
+    assert [axes.yaxis.get_visible() for axes in shown] == [True, False]
+    assert (shown[0].get_xlabel(), shown[0].get_ylabel()) == ("$x$ [$R_E$]", "$z$ [$R_E$]")
+    for name, axes in zip(("Bz", "rho"), shown, strict=True):
+        earth, field, veil = images(axes)
+        expected = tiny_spec.grid.to_field(state[:, tiny_spec.state.index(name)]).T
+        np.testing.assert_array_equal(np.ma.filled(field.get_array(), np.nan), expected)
+        np.testing.assert_array_equal(np.ma.getmaskarray(field.get_array()), ~tiny_spec.grid.valid.T)
+        np.testing.assert_array_equal(np.ma.getmaskarray(earth.get_array()), tiny_spec.grid.valid.T)
+        boundary = tiny_spec.grid.to_field(tiny_spec.boundary.astype(float), fill=0.0).T
+        np.testing.assert_array_equal(veil.get_alpha(), 0.5 * boundary)
+        assert {image.origin for image in axes.images} == {"lower"}
+        # the edges of the outermost cells, in R_E
+        assert {tuple(image.get_extent()) for image in axes.images} == {(-18, 18, -12, 12)}
+        assert (axes.get_xlim(), axes.get_ylim()) == ((-18, 18), (-12, 12))
+        day, night = [patch for patch in axes.patches if patch.r == 1.0]
+        assert (day.theta1, night.theta1) == (-90, 90)  # the Sun is at positive x
+        assert (day.get_facecolor()[:3], night.get_facecolor()[:3]) == ((1, 1, 1), (0, 0, 0))
+
+
+def test_truth_and_forecast_share_their_colours_and_the_error_has_its_own(tiny_spec, frames, tmp_path, drawn) -> None:
+    columns = {"truth": frames[0], "forecast": 3 * frames[1], "error": 3 * frames[1] - frames[0]}
+    maps.draw_comparison(tiny_spec, columns, tmp_path / "maps.png", variables=NAMES)
+    shown = panes(drawn[0])
+    headings = [(f"{canvas.label(name)}, truth", "forecast", f"error [{UNITS[name]}]") for name in NAMES]
+    headings[3] = (r"$\rho$, truth", "forecast", "error [cm$^{-3}$]")
+    assert [axes.get_title().strip() for axes in shown] == [text for three in headings for text in three]
+    assert len(drawn[0].axes) - len(shown) == 2 * len(NAMES)  # colour bars: one is shared
+    for number, name in enumerate(NAMES):
+        truth, forecast, error = (images(axes)[1] for axes in shown[3 * number : 3 * number + 3])
+        assert truth.get_clim() == forecast.get_clim()
+        assert truth.get_cmap() == forecast.get_cmap()
+        index = tiny_spec.state.index(name)
+        for image, field in zip((truth, forecast, error), columns.values(), strict=True):
+            found = tiny_spec.grid.to_nodes(np.ma.filled(image.get_array(), np.nan).T)
+            np.testing.assert_array_equal(found, field[:, index])
+        both = np.concatenate([columns["truth"][:, index], columns["forecast"][:, index]])
+        assert np.mean((both >= truth.get_clim()[0]) & (both <= truth.get_clim()[1])) > 0.98
+        low, high = error.get_clim()
+        assert low == -high
+        assert error.get_cmap().name == "RdBu_r"
+    assert len({images(axes)[1].get_clim() for axes in shown}) > len(NAMES)
+
+
+def test_a_spread_starts_from_zero(tiny_spec, frames, tmp_path, drawn) -> None:
+    columns = {"truth": frames[0], "ensemble mean": frames[1:].mean(axis=0), "spread": frames[1:].std(axis=0)}
+    maps.draw_comparison(tiny_spec, columns, tmp_path / "spread.png", variables=["Bz"])
+    spread = images(panes(drawn[0])[2])[1]
+    assert spread.get_clim()[0] == 0
+    assert 0 < spread.get_clim()[1] <= columns["spread"][:, 2].max()
+
+
+def test_without_a_boundary_there_is_no_veil(tiny_grid, tiny_spec, frames, tmp_path, drawn) -> None:
+    spec = replace(tiny_spec, boundary=np.zeros(tiny_grid.num_nodes, dtype=bool))
+    maps.draw_fields(spec, frames[0], tmp_path / "fields.png", variables=["Bz"])
+    assert len(images(panes(drawn[0])[0])) == 2
+
+
+def write_examples(folder: Path, spec: DataSpec, frames: np.ndarray, members: int, count: int = 2) -> Path:
+    """Examples of two leads; the second example and the second lead differ from the first by known factors."""
+    start = np.array(["2000-01-01T00:10:00", "2000-01-01T00:20:00"], dtype="datetime64[ns]")
+    with ExampleWriter(folder / "examples.zarr", spec, start[:count], 2, members) as writer:
+        for example in range(count):
+            for lead in range(2):
+                shown = (1 + example) * (1 + 2 * lead) * frames[..., : len(spec.state.names)]
+                writer.write(example, lead, shown[1 : 1 + members], shown[0])
+    return folder / "examples.zarr"
 
 
 @pytest.mark.parametrize("members", [1, 4])
-def test_examples_are_drawn(tiny_spec, frames, tmp_path, members: int) -> None:
-    start = np.array([np.datetime64("2000-01-01T00:10:00")])
-    with ExampleWriter(tmp_path / "examples.zarr", tiny_spec, start, 2, members) as writer:
-        for lead in range(2):
-            writer.write(0, lead, frames[1 : 1 + members], frames[0])
-    options = {"variables": ["Bz", "rho"]}
-    paths = examples.draw_examples(tmp_path / "examples.zarr", tiny_spec, tmp_path / "pictures", **options)
-    expected = ["example_0_lead_2.png", "example_0_lead_2_ensemble.png"][: 1 + (members > 1)]
-    assert [path.name for path in paths] == expected
-    for path in paths:
-        check(path)
-    with pytest.raises(UserError, match="leads 1 to 2"):
-        examples.draw_examples(tmp_path / "examples.zarr", tiny_spec, tmp_path, leads=[3])
+def test_examples_are_drawn_at_their_last_lead(members: int, small_spec, frames, tmp_path, drawn) -> None:
+    store = write_examples(tmp_path, small_spec, frames, members)
+    paths = examples.draw_examples(ScoredRun(make_scores(), small_spec, store), tmp_path / "figures" / "examples")
+    kinds = ["", "_ensemble"][: 1 + (members > 1)]
+    assert [path.name for path in paths] == [
+        f"example_{number}_lead_2{kind}.png" for number in (0, 1) for kind in kinds
+    ]
+    assert all(path.parent == tmp_path / "figures" and path.exists() for path in paths)
+    titles = [figure.get_suptitle() for figure in drawn]
+    assert titles == [f"2000-01-01 00:{clock}:00 + 20 s" for clock in (10, 20) for _ in kinds]
+    truth, ensemble = 6 * frames[0], 6 * frames[1 : 1 + members]  # of the second example, at the second lead
+    mean = ensemble.mean(axis=0)
+    expected = {"": (truth, mean, mean - truth), "_ensemble": (truth, mean, ensemble.std(axis=0, ddof=members > 1))}
+    for kind, figure in zip(kinds, drawn[-len(kinds) :], strict=True):
+        shown = panes(figure)
+        assert len(shown) == 9
+        for place, axes in enumerate(shown):
+            found = small_spec.grid.to_nodes(np.ma.filled(images(axes)[1].get_array(), np.nan).T)
+            np.testing.assert_allclose(found, expected[kind][place % 3][:, place // 3], rtol=1e-4, atol=1e-4)
+
+
+def test_every_picture_is_drawn_whole_and_the_same_again(small_spec, frames, tmp_path, coarse) -> None:
+    """All of a scored ensemble with examples."""
+    store = write_examples(tmp_path, small_spec, frames, 4, count=1)
+    run = ScoredRun(make_scores(members=4, div=True), small_spec, store)
+    first, again = (pictures.draw_pictures(run, tmp_path / name) for name in ("first", "again"))
+    names = {path.name for path in first}
+    assert names >= {name for name in pictures.PICTURES if name.endswith(".png")}
+    assert names >= {"example_0_lead_2.png", "example_0_lead_2_ensemble.png"}
+    assert {path.name for path in (tmp_path / "first").iterdir()} == names
+    for one, other in zip(first, again, strict=True):
+        assert_a_whole_picture(one)
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_pictures_without_something_to_draw_are_left_out(tiny_spec, tmp_path, drawn) -> None:
+    found = pictures.draw_pictures(ScoredRun(make_scores(), tiny_spec), tmp_path)
+    assert [path.name for path in found] == ["rmse.png", "skill.png"]
+    found = pictures.draw_pictures(ScoredRun(make_scores(div=True), tiny_spec), tmp_path)
+    assert [path.name for path in found] == ["rmse.png", "skill.png", "divergence.png"]
+
+
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, OSError])
+def test_a_picture_that_fails_costs_a_warning(error, scored, tmp_path, drawn, monkeypatch, caplog) -> None:
+    def fail(run: ScoredRun, path: Path) -> list[Path]:
+        raise error("no room")
+
+    monkeypatch.setitem(pictures.PICTURES, "skill.png", fail)
+    with caplog.at_level(logging.WARNING, logger="spacecast"):
+        found = pictures.draw_pictures(scored, tmp_path)
+    assert [path.name for path in found] == ["rmse.png", "divergence.png", "spread_skill.png", "ranks.png"]
+    assert caplog.messages == ["picture skill.png was not drawn: no room"]
+
+
+def test_what_is_no_number_is_white_and_earth_is_grey(tiny_spec, frames, tmp_path, coarse) -> None:
+    shares = []
+    for number, nodes in enumerate((0, tiny_spec.num_nodes // 2, tiny_spec.num_nodes)):
+        state = frames[0].copy()
+        state[:nodes] = np.nan
+        path = maps.draw_fields(tiny_spec, state, tmp_path / f"{number}.png", variables=["Bz"])
+        shares.append((share_of(path, WHITE), share_of(path, GREY)))
+    white, grey = np.array(shares).T
+    assert white[0] + 0.1 < white[1] < white[2] - 0.1
+    assert (grey > 0.01).all()
+    assert np.ptp(grey) < 0.01
+
+
+def test_a_forecast_without_numbers_is_drawn_beside_its_truth(tiny_spec, frames, tmp_path, drawn) -> None:
+    for broken in (np.full_like(frames[0], np.nan), np.where(frames[1] > 0, np.inf, frames[1])):
+        columns = {"truth": frames[0], "forecast": broken, "error": broken - frames[0]}
+        maps.draw_comparison(tiny_spec, columns, tmp_path / "maps.png", variables=["Bz"])
+        for axes in panes(drawn[-1]):
+            assert np.isfinite(images(axes)[1].get_clim()).all()
+
+
+def test_a_perfect_forecast_and_a_constant_field_have_colours(tiny_spec, frames, tmp_path, drawn) -> None:
+    zero = np.zeros_like(frames[0])
+    for columns in ({"t": frames[0], "f": frames[0], "e": zero}, {"t": zero, "f": zero, "e": zero}):
+        maps.draw_comparison(tiny_spec, columns, tmp_path / "maps.png", variables=["rho"])
+        for axes in panes(drawn[-1]):
+            low, high = images(axes)[1].get_clim()
+            assert low < high
 
 
 def test_signed_fields_diverge_about_zero_and_positive_ones_do_not() -> None:
-    signed = canvas.colours(np.array([-1.0, 2.0, 5.0]))
+    signed = canvas.colour_scale(np.array([-1.0, 2.0, 5.0]))
     assert (signed.cmap, signed.low) == ("RdBu_r", -signed.high)
-    positive = canvas.colours(np.array([1.0, 2.0, 5.0]), np.array([-0.1, 3.0]))
+    positive = canvas.colour_scale(np.array([1.0, 2.0, 5.0]), np.array([-0.1, 3.0]))
     assert positive.cmap == "viridis"
     assert positive.low < positive.high
-    assert canvas.colours(np.full(4, 3.0)).high > 3.0
-    assert canvas.colours(np.full(4, np.nan)).high == 1.0
+    assert canvas.colour_scale(np.full(4, 3.0)).high > 3.0
+    assert canvas.colour_scale(np.full(4, np.nan)).high == 1.0
+
+
+def test_the_strong_field_near_earth_does_not_drown_the_rest() -> None:
+    field = np.r_[np.linspace(-1, 1, 999), 1e4]
+    assert canvas.colour_scale(field).high <= 1.01
 
 
 def test_labels_are_those_of_a_paper() -> None:
@@ -96,11 +328,40 @@ def test_labels_are_those_of_a_paper() -> None:
     assert canvas.label("proton_flux", "nT/R_E") == "proton_flux [nT/$R_E$]"
 
 
-def test_pictures_leave_the_callers_style_alone(scores, tmp_path) -> None:
+def test_planes_lie_beside_each_other_in_true_proportion(tiny_grid) -> None:
+    with plane.new_planes(tiny_grid, 2, 3, [2], None) as planes:
+        boxes = {
+            (row, column): planes.plane(row, column, labelled=(True, True)).get_position()
+            for row in range(2)
+            for column in range(3)
+        }
+        across, up = planes.size
+    for box in boxes.values():
+        assert box.width * across / (box.height * up) == pytest.approx(plane.aspect(tiny_grid)) == pytest.approx(1.5)
+        assert 0 <= box.x0 < box.x1 <= 1
+        assert 0 <= box.y0 < box.y1 <= 1
+    assert boxes[0, 0].x1 < boxes[0, 1].x0
+    assert boxes[0, 0].y0 > boxes[1, 0].y1
+
+
+def test_pictures_leave_the_callers_style_alone(scored, tmp_path) -> None:
     import matplotlib as mpl
     from matplotlib import pyplot
 
     before = dict(mpl.rcParams)
-    curves.draw_divergence(scores, tmp_path / "divergence.pdf")
+    curves.draw_divergence(scored, tmp_path / "divergence.pdf")
+    assert (tmp_path / "divergence.pdf").read_bytes().startswith(b"%PDF")
     assert dict(mpl.rcParams) == before
     assert not pyplot.get_fignums()
+
+
+def test_a_picture_that_cannot_be_finished_leaves_nothing(scored, tmp_path, monkeypatch) -> None:
+    def break_off(figure: Figure, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    (tmp_path / "divergence.png").write_bytes(b"before")
+    monkeypatch.setattr(Figure, "savefig", break_off)
+    with pytest.raises(OSError, match="disk full"):
+        curves.draw_divergence(scored, tmp_path / "divergence.png")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"divergence.png": b"before"}

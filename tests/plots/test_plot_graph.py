@@ -1,7 +1,9 @@
-"""Pictures of graphs are written whole."""
+"""What pictures of graphs show."""
 
 import numpy as np
 import pytest
+from figure_contents import assert_a_whole_picture, images, panes, share_of
+from matplotlib.collections import LineCollection, PathCollection
 
 from spacecast.core.grid import Grid
 from spacecast.graphs.builders import MeshGraphBuilder
@@ -15,15 +17,39 @@ def grid() -> Grid:
 
 
 @pytest.mark.parametrize(("layout", "levels"), [("multiscale", 3), ("hierarchical", 3)])
-def test_picture_is_written(grid, tmp_path, layout, levels):
-    from matplotlib.image import imread
-
-    graph = MeshGraphBuilder(layout, levels=levels).build(grid)
+def test_the_picture_shows_every_edge_cell_and_degree(grid, tmp_path, layout, levels, drawn):
+    graph = MeshGraphBuilder(layout, levels=levels, mesh_spacing=2).build(grid)
     path = draw_graph(graph, grid, tmp_path / "pictures" / "graph.png")
     assert list(path.parent.iterdir()) == [path]
-    image = imread(path)
-    assert image.shape[1] > 1000
-    assert 0.3 < image[..., :3].mean() < 0.98  # neither black nor blank
+    [figure] = drawn
+    numbers = figure.get_suptitle()
+    assert numbers.startswith(f"{grid.num_nodes:,} cells, ")
+    for level in graph.levels:
+        assert f"{level.num_nodes:,}" in numbers
+    mesh, within, between, *pieces = panes(figure)
+    assert mesh.get_title() == "mesh"
+    drawn_edges = sum(len(lines.get_segments()) for lines in mesh.collections if isinstance(lines, LineCollection))
+    assert drawn_edges == sum(len(start) for start, _ in edge_classes(graph))
+    points = [len(dots.get_offsets()) for dots in mesh.collections if isinstance(dots, PathCollection)]
+    assert points == [level.num_nodes for level in graph.levels]
+    assert len(mesh.get_legend().get_texts()) == len(edge_classes(graph))
+    for axes, names in ((within, "m2m"), (between, "g2m m2g")):
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("in-degree", "share of nodes")
+        for container in axes.containers:
+            assert container.get_label()[:3] in names
+            assert sum(bar.get_height() for bar in container) == pytest.approx(1)
+    assert [axes.get_title().partition(",")[0] for axes in pieces] == ["grid to mesh", "mesh to grid"]
+    for axes in (mesh, *pieces):
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("x [$R_E$]", "z [$R_E$]")
+        [earth] = images(axes)
+        np.testing.assert_array_equal(np.ma.getmaskarray(earth.get_array()), grid.valid.T)
+        assert tuple(earth.get_extent()) == (-26, 16, -15, 15)
+
+
+def test_the_picture_is_written_whole(grid, tmp_path):
+    path = draw_graph(MeshGraphBuilder("simple").build(grid), grid, tmp_path / "graph.png")
+    assert_a_whole_picture(path)
+    assert share_of(path, (0x3F, 0x47, 0x52)) > 0.01  # Earth
 
 
 def test_edges_fall_into_classes_of_length(grid):
@@ -34,7 +60,17 @@ def test_edges_fall_into_classes_of_length(grid):
     assert sum(len(start) for start, _ in classes) == graph.levels[0].edges.num_edges // 2
 
 
-def test_plane_without_earth(tmp_path):
+def test_plane_without_earth(tmp_path, drawn):
     x, z = np.arange(20.0), np.arange(15.0)
     grid = Grid({"x": x, "z": z}, np.ones((20, 15), dtype=bool))
-    assert draw_graph(MeshGraphBuilder("simple").build(grid), grid, tmp_path / "graph.png").exists()
+    draw_graph(MeshGraphBuilder("simple").build(grid), grid, tmp_path / "graph.png")
+    [earth] = images(panes(drawn[0])[0])
+    assert np.ma.getmaskarray(earth.get_array()).all()
+
+
+def test_edges_too_many_to_see_are_named_and_not_drawn(grid, tmp_path, drawn, monkeypatch):
+    monkeypatch.setattr("spacecast.plots.graph.MOST_LINES", 10)
+    draw_graph(MeshGraphBuilder("simple").build(grid), grid, tmp_path / "graph.png")
+    mesh = panes(drawn[0])[0]
+    assert not [lines for lines in mesh.collections if isinstance(lines, LineCollection)]
+    assert "(not drawn)" in mesh.get_legend().get_texts()[0].get_text()

@@ -8,6 +8,7 @@ import numpy as np
 from spacecast.core.graph import EdgeSet, MeshGraph
 from spacecast.core.grid import Grid
 from spacecast.plots.canvas import save
+from spacecast.plots.plane import draw_earth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,6 @@ def draw_graph(graph: MeshGraph, grid: Grid, path: str | Path) -> Path:
     """
     from matplotlib.figure import Figure
 
-    path = Path(path)
     figure = Figure(figsize=(14, 8.2), dpi=130, layout="constrained")
     panes = figure.add_gridspec(1, 2, width_ratios=(2, 1))
     left = panes[0].subgridspec(2, 1, height_ratios=(1.7, 1))
@@ -148,13 +148,8 @@ def _draw_piece(axes: "Axes", graph: MeshGraph, grid: Grid, cells: np.ndarray, n
 
 
 def _draw_plane(axes: "Axes", grid: Grid) -> None:
-    """Frame, labels and the cells inside the inner boundary."""
-    from matplotlib.colors import ListedColormap
-
-    (dx, dz), x, z = grid.spacing, grid.coordinates["x"], grid.coordinates["z"]
-    extent = (x[0] - dx / 2, x[-1] + dx / 2, z[0] - dz / 2, z[-1] + dz / 2)
-    earth = np.ma.masked_where(grid.valid, np.ones(grid.shape)).T
-    axes.imshow(earth, extent=extent, origin="lower", cmap=ListedColormap([EARTH]), interpolation="nearest", zorder=0)
+    """Labels and Earth."""
+    draw_earth(axes, grid, EARTH)
     axes.set_xlabel("x [$R_E$]")
     axes.set_ylabel("z [$R_E$]")
     axes.set_aspect("equal")

@@ -1,12 +1,13 @@
-"""Maps on the x-z plane: one frame, forecast beside truth, ensembles."""
+"""Maps on the x-z plane: the variables of one frame, or three fields side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from spacecast.core.spec import DataSpec
-from spacecast.plots.canvas import Colours, colours, draw_plane, label, new_lattice, save
+from spacecast.plots.canvas import ColourScale, colour_scale, label, save
+from spacecast.plots.plane import draw_field, new_planes
 
 
 def draw_fields(
@@ -33,31 +34,29 @@ def draw_fields(
     names = list(spec.state.names if variables is None else variables)
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    with new_lattice(spec.grid, rows, columns, range(columns), title) as lattice:
+    with new_planes(spec.grid, rows, columns, range(columns), title) as planes:
         for number, name in enumerate(names):
             row, column = divmod(number, columns)
-            pane = lattice.plane(row, column, labelled=(number + columns >= len(names), column == 0))
+            pane = planes.plane(row, column, labelled=(number + columns >= len(names), column == 0))
             index = spec.state.index(name)
-            lattice.colourbar(draw_plane(pane, spec, state[:, index], colours(state[:, index])), row, column)
+            planes.colourbar(draw_field(pane, spec, state[:, index], colour_scale(state[:, index])), row, column)
             pane.set_title(label(name, spec.state.units[index]))
-        return save(lattice.figure, path)
+        return save(planes.figure, path)
 
 
-def draw_maps(
+def draw_comparison(
     spec: DataSpec,
-    truth: np.ndarray,
-    forecast: np.ndarray,
+    fields: Mapping[str, np.ndarray],
     path: str | Path,
     *,
     variables: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Path:
-    """Draw truth, forecast and error (forecast minus truth); truth and forecast share their colours.
+    """Draw three planes per variable: the first two share their colours; two variables in a row when there are many.
 
     Args:
         spec: names, units, grid and boundary.
-        truth: shape (node, state), physical units.
-        forecast: same shape.
+        fields: three by their heading, such as truth, forecast and error, each of shape (node, state), physical units.
         path: picture to write.
         variables: which to draw; None: all.
         title: above the picture.
@@ -66,66 +65,32 @@ def draw_maps(
         The path.
 
     """
-    columns = {"truth": truth, "forecast": forecast, "error": forecast - truth}
-    return _draw_columns(spec, columns, path, variables, title)
-
-
-def draw_ensemble(
-    spec: DataSpec,
-    truth: np.ndarray,
-    members: np.ndarray,
-    path: str | Path,
-    *,
-    variables: Sequence[str] | None = None,
-    title: str | None = None,
-) -> Path:
-    """Draw truth, ensemble mean and spread (standard deviation over members) of at least two members.
-
-    Args:
-        spec: names, units, grid and boundary.
-        truth: shape (node, state), physical units.
-        members: shape (member, node, state).
-        path: picture to write.
-        variables: which to draw; None: all.
-        title: above the picture.
-
-    Returns:
-        The path.
-
-    """
-    columns = {"truth": truth, "ensemble mean": members.mean(axis=0), "spread": members.std(axis=0, ddof=1)}
-    return _draw_columns(spec, columns, path, variables, title)
-
-
-def _draw_columns(
-    spec: DataSpec, columns: dict[str, np.ndarray], path: str | Path, variables: Sequence[str] | None, title: str | None
-) -> Path:
-    """Three planes per variable: the first two share their colours; two variables in a row when there are many."""
     names = list(spec.state.names if variables is None else variables)
     groups = 1 if len(names) <= 4 else 2
     rows = -(-len(names) // groups)
     bars = [column for column in range(3 * groups) if column % 3]
-    with new_lattice(spec.grid, rows, 3 * groups, bars, title) as lattice:
+    first, second, third = fields
+    with new_planes(spec.grid, rows, 3 * groups, bars, title) as planes:
         for number, name in enumerate(names):
             group, row = divmod(number, rows)
             lowest = row == rows - 1 or number == len(names) - 1
             index = spec.state.index(name)
-            fields = [field[:, index] for field in columns.values()]
-            shared, own = colours(fields[0], fields[1]), _own_colours(fields[2])
-            first, second, third = columns
+            shown = [field[:, index] for field in fields.values()]
+            shared, own = colour_scale(shown[0], shown[1]), _own_colours(shown[2])
             headings = (f"{label(name)}, {first}", second, third + label("", spec.state.units[index]))
-            for place, (field, heading) in enumerate(zip(fields, headings, strict=True)):
+            for place, (field, heading) in enumerate(zip(shown, headings, strict=True)):
                 column = 3 * group + place
-                pane = lattice.plane(row, column, labelled=(lowest, column == 0))
-                image = draw_plane(pane, spec, field, own if place == 2 else shared)
+                pane = planes.plane(row, column, labelled=(lowest, column == 0))
+                image = draw_field(pane, spec, field, own if place == 2 else shared)
                 pane.set_title(heading)
                 if place:
-                    lattice.colourbar(image, row, column)
-        return save(lattice.figure, path)
+                    planes.colourbar(image, row, column)
+        return save(planes.figure, path)
 
 
-def _own_colours(field: np.ndarray) -> Colours:
+def _own_colours(field: np.ndarray) -> ColourScale:
     """Colours of the third column: an error diverges about zero, a spread starts from it."""
-    if np.nanmin(field) < 0:
-        return colours(field)
-    return Colours("magma", 0.0, float(np.nanpercentile(field, 99)) or 1.0)
+    finite = field[np.isfinite(field)]
+    if not finite.size or finite.min() < 0:
+        return colour_scale(field)
+    return ColourScale("magma", 0.0, float(np.percentile(finite, 99)) or 1.0)

@@ -11,14 +11,14 @@ from spacecast.plots.canvas import new_figure, save
 WIDE_RANGE = 30.0  # numbers that span more than this, all positive, stand on a logarithmic axis
 
 
-class Axis(NamedTuple):
+class Coordinate(NamedTuple):
     """One upright axis: its name and the value of each run, words or numbers."""
 
     name: str
     values: Sequence[str] | Sequence[float]
 
 
-def draw_parallel(parameters: Sequence[Axis], scores: Sequence[Axis], path: Path) -> Path:
+def draw_parallel(parameters: Sequence[Coordinate], scores: Sequence[Coordinate], path: Path) -> Path:
     """One line for each set of parameters, coloured by the last score; runs of the same set are points and a bar.
 
     Args:
@@ -63,7 +63,7 @@ def draw_parallel(parameters: Sequence[Axis], scores: Sequence[Axis], path: Path
         return save(figure, path)
 
 
-def numbers(axis: Axis) -> np.ndarray | None:
+def numbers(axis: Coordinate) -> np.ndarray | None:
     """Values as numbers, shape (run,); None when one of them is a word."""
     try:
         return np.array([float(value) for value in axis.values])
@@ -71,7 +71,7 @@ def numbers(axis: Axis) -> np.ndarray | None:
         return None
 
 
-def heights(axis: Axis) -> np.ndarray:
+def heights(axis: Coordinate) -> np.ndarray:
     """Height of each run on an axis, shape (run,): 0 is the foot, 1 the top; NaN where a score is no finite number."""
     found = numbers(axis)
     if found is None:
@@ -86,7 +86,7 @@ def heights(axis: Axis) -> np.ndarray:
     return np.full(found.shape, 0.5) if low == high else np.asarray((found - low) / (high - low))
 
 
-def ticks(axis: Axis) -> list[tuple[float, str]]:
+def ticks(axis: Coordinate) -> list[tuple[float, str]]:
     """Heights and labels: every word, or at most six of the numbers, always with the least and the largest."""
     where = heights(axis)
     labels = {round(float(height), 6): value for height, value in zip(where, axis.values, strict=True)}

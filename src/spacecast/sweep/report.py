@@ -172,8 +172,8 @@ def _write_csv(path: Path, keys: Sequence[str], names: Sequence[str], runs: Sequ
 
 def _draw(path: Path, keys: Sequence[str], names: Sequence[str], rows: Sequence[Row]) -> None:
     """Parallel coordinates: one line a configuration, with the spread of its seeds at the scores."""
-    from spacecast.plots.parallel import Axis, draw_parallel
+    from spacecast.plots.parallel import Coordinate, draw_parallel
 
     kept = [index for index, key in enumerate(keys) if key != SEED]
-    parameters = [Axis(keys[index], [row.values[index] for row in rows]) for index in kept]
-    draw_parallel(parameters, [Axis(name, [row.scores[n] for row in rows]) for n, name in enumerate(names)], path)
+    parameters = [Coordinate(keys[index], [row.values[index] for row in rows]) for index in kept]
+    draw_parallel(parameters, [Coordinate(name, [row.scores[n] for row in rows]) for n, name in enumerate(names)], path)
