@@ -1,8 +1,14 @@
-"""One process at a time works in a run folder."""
+"""One process at a time works in a folder or on a file.
+
+Locks are record locks of POSIX. They go with the process however that ends, and belong to no child of it, such as the
+workers that read data; those of `flock`, which the package filelock uses, live on in every child that was forked.
+"""
 
 import fcntl
+import math
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,66 +19,82 @@ import psutil
 from spacecast.core.errors import UserError
 
 FILE = ".lock"
+POLL_SECONDS = 0.1
 
-_held: set[tuple[int, Path]] = set()  # process and folder
+_threads: dict[tuple[int, Path], threading.RLock] = {}  # by process and file: a process cannot lock itself out
+_held: set[tuple[int, Path]] = set()
 
 
 class InUseError(UserError):
-    """Another process is at work in a folder.
+    """Another process is at work where only one may be.
 
     Args:
-        folder: which one.
+        what: the place, for people.
         who: the process, for people.
 
     """
 
-    def __init__(self, folder: Path, who: str) -> None:
-        super().__init__(f"paths.run_dir={folder} is in use by {who}; wait or choose another folder")
+    def __init__(self, what: str, who: str) -> None:
+        super().__init__(f"{what} is in use by {who}; wait or choose another folder")
         self.who = who
 
 
 @contextmanager
 def locked(run_dir: Path, patience: float = 0.0) -> Iterator[None]:
-    """Keep other processes out of a run folder within the block; one inside of another does nothing.
+    """Keep other processes out of a run folder within the block; see `exclusive`."""
+    with exclusive(run_dir / FILE, f"paths.run_dir={run_dir}", patience):
+        yield
 
-    It is a record lock of POSIX: it goes with the process however that ends, and belongs to no child of it, such as the
-    workers that read data. Only the process that writes should ask for it. Where there are no such locks, go without.
+
+@contextmanager
+def exclusive(file: Path, what: str, patience: float = math.inf) -> Iterator[None]:
+    """Keep others out within the block by a lock on a file that is there meanwhile; one inside of another does nothing.
+
+    Only the process that writes should ask for it. Where there are no such locks, or the file cannot be made, go
+    without.
 
     Args:
-        run_dir: folder of the run.
-        patience: seconds to wait for whoever is in there.
+        file: says who is there; other threads of this process are kept out as well.
+        what: it stands for.
+        patience: seconds to wait for whoever is there.
 
     Raises:
-        InUseError: somebody is.
+        InUseError: somebody still is.
+        UserError: a folder is where the file goes.
 
     """
-    key = os.getpid(), run_dir.absolute()
-    if key in _held:  # a second lock would succeed, and its end would end the first
-        yield
-        return
-    path = run_dir / FILE
+    key = os.getpid(), file.absolute()
+    threads = _threads.setdefault(key, threading.RLock())
+    if not threads.acquire(timeout=min(patience, threading.TIMEOUT_MAX)):
+        raise InUseError(what, "this process")
     try:
-        descriptor = _wait(path, patience)
-    except OSError:
-        yield
-        return
-    _held.add(key)
-    try:
-        yield
+        if key in _held:  # a second lock would succeed, and its end would end the first
+            yield
+            return
+        try:
+            descriptor = _wait(file, what, patience)
+        except OSError:
+            yield
+            return
+        _held.add(key)
+        try:
+            yield
+        finally:
+            _held.discard(key)
+            if key[0] == os.getpid():  # no fork that leaves by the same door
+                with suppress(OSError):
+                    if _is_at(file, descriptor):
+                        file.unlink()
+            os.close(descriptor)
     finally:
-        _held.discard(key)
-        if key[0] == os.getpid():  # no fork that leaves by the same door
-            with suppress(OSError):
-                if _is_at(path, descriptor):
-                    path.unlink()
-        os.close(descriptor)
+        threads.release()
 
 
 def holder(run_dir: Path) -> str | None:
     """Whoever is at work in a folder, as its note says; None: nobody. To ask takes no lock and keeps nobody out."""
-    if (os.getpid(), run_dir.absolute()) in _held:  # to open and close the file would end the lock
-        return "this process"
     path = run_dir / FILE
+    if (os.getpid(), path.absolute()) in _held:  # to open and close the file would end the lock
+        return "this process"
     try:
         pid, host = path.read_text().split()
         here = host == socket.gethostname()
@@ -90,19 +112,23 @@ def alive(pid: int, since: float) -> bool:
         return False
 
 
-def _wait(path: Path, patience: float) -> int:
+def _wait(path: Path, what: str, patience: float) -> int:
     """The descriptor of the locked file.
 
     Raises:
         InUseError: another process has it.
+        UserError: it is a folder.
         OSError: the file cannot be made, or not locked here.
 
     """
     until = time.monotonic() + patience
-    while (descriptor := _try(path)) is None:
-        if time.monotonic() >= until:
-            raise InUseError(path.parent, _who(path))
-        time.sleep(min(1.0, patience))
+    try:
+        while (descriptor := _try(path)) is None:
+            if time.monotonic() >= until:
+                raise InUseError(what, _who(path))
+            time.sleep(min(POLL_SECONDS, patience))
+    except IsADirectoryError as error:
+        raise UserError(f"{path} is a folder where a lock file goes; remove it") from error
     with suppress(OSError):  # on a full disk it is locked without a name
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode())
