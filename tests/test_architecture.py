@@ -38,7 +38,6 @@ FOR_ALL = {"numpy", "torch"}
 FILES = {"storage", "data", "simulation", "forecast", "evaluation", "plots", "checkpoint"}
 OWNERS = {
     "alembic": {"tracking"},
-    "filelock": {"process", "tracking", "data", "storage", "graphs"},
     "hydra": {"config", "app", "sweep"},
     "loguru": {"data.prepare"},
     "matplotlib": {"plots"},

@@ -178,12 +178,12 @@ def test_two_processes_prepare_a_changed_run_once(raw_root, tmp_path, monkeypatc
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
     assert done.read_text() == "x"
-    assert not [path for path in raw_root.iterdir() if path.name.endswith((".tmp", ".old"))]
+    assert not [path for path in raw_root.iterdir() if ".partial-" in path.name]
 
 
 def test_what_is_up_to_date_is_left_alone_and_needs_no_lock(raw_root, never):
     before = contents(raw_root)
-    (raw_root / ".prepare.lock").unlink(missing_ok=True)
+    (raw_root / ".lock").unlink(missing_ok=True)
     prepare(raw_root)
-    assert not (raw_root / ".prepare.lock").exists()
+    assert not (raw_root / ".lock").exists()
     assert contents(raw_root) == before

@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from spacecast.core.errors import UserError
-from spacecast.process.lock import FILE, locked
+from spacecast.process.lock import FILE, InUseError, exclusive, locked
 
 HOLD = """
 import os, sys, time
@@ -103,3 +104,51 @@ def test_a_job_waits_for_the_one_before(holder, tmp_path, monkeypatch):
     monkeypatch.setattr("spacecast.process.lock.time.sleep", meanwhile)
     with locked(tmp_path, patience=600):
         assert len(waits) == 1
+
+
+def test_a_lock_on_a_file_of_any_name_says_what_it_is_for_and_who_has_it(tmp_path):
+    file = tmp_path / "mlflow.db.lock"
+    script = "import sys; from pathlib import Path; from spacecast.process.lock import exclusive\n"
+    script += "with exclusive(Path(sys.argv[1]), 'x'): print('here', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", script, str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "here\n"
+        wanted = rf"^MLflow store s is in use by process {process.pid}; try again later$"
+        with pytest.raises(InUseError, match=wanted):
+            exclusive(file, "MLflow store s", 0.2).__enter__()
+        process.stdin.close()
+    with exclusive(file, "MLflow store s", 0.0) as alone:
+        assert alone
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_threads_are_kept_out_as_well(tmp_path):
+    file, order = tmp_path / FILE, []
+
+    def second() -> None:
+        with exclusive(file, "x"):
+            order.append("second")
+
+    def refused() -> bool:
+        with pytest.raises(InUseError, match="in use by this process"):
+            exclusive(file, "x", 0.0).__enter__()
+        return True
+
+    with ThreadPoolExecutor(2) as threads:
+        with exclusive(file, "x"):
+            waiting = threads.submit(second)
+            assert threads.submit(refused).result()
+            order.append("first")
+        waiting.result()
+    assert order == ["first", "second"]
+
+
+def test_without_a_place_for_the_file_it_goes_without(tmp_path):
+    with exclusive(tmp_path / "absent" / FILE, "x") as alone:
+        assert not alone
+
+
+def test_a_folder_in_the_place_of_the_file_is_named(tmp_path):
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(UserError, match=r"\.lock is a folder where a lock file goes; remove it"):
+        locked(tmp_path).__enter__()

@@ -4,15 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from spacecast.core.errors import UserError
 from spacecast.tracking import journal as module
 from spacecast.tracking.journal import Journal, read_story, story_of
-from spacecast.tracking.places import exclusive, note_place, public, read_place
+from spacecast.tracking.places import note_place, one_at_a_time, public, read_place
 
 
 def records(path: Path) -> list[dict]:
@@ -186,7 +188,14 @@ def test_places_are_noted_for_each_store_without_passwords(tmp_path, caplog):
 
 def test_one_at_a_time_holds_the_lock_and_none_is_needed_where_it_cannot_be_made(tmp_path):
     path = tmp_path / "tracking.jsonl"
-    with exclusive(path, 1.0), pytest.raises(TimeoutError), exclusive(path, 0.1):
-        pass
-    with exclusive(path, 0.1), exclusive(tmp_path / "absent" / "tracking.jsonl", 0.1), exclusive(None, 0.1):
+
+    def refused() -> bool:
+        with pytest.raises(UserError, match=r"tracking\.jsonl is in use by this process; try again later"):
+            one_at_a_time(path, 0.1).__enter__()
+        return True
+
+    with one_at_a_time(path, 1.0), ThreadPoolExecutor(1) as another:
+        assert another.submit(refused).result()
+    places = path, tmp_path / "absent" / "tracking.jsonl", None
+    with one_at_a_time(places[0], 0.1), one_at_a_time(places[1], 0.1), one_at_a_time(places[2], 0.1):
         pass

@@ -52,7 +52,7 @@ def test_other_addresses_are_refused(uri):
 
 
 def test_a_fresh_store_is_complete_and_leaves_nothing_behind(fresh_store):
-    assert sorted(path.name for path in fresh_store.parent.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
+    assert sorted(path.name for path in fresh_store.parent.iterdir()) == ["mlflow.db"]
     experiment = _client(f"sqlite:///{fresh_store}").get_experiment("0")
     assert Path(experiment.artifact_location).is_relative_to(fresh_store.parent)
 

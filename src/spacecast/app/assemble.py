@@ -24,7 +24,7 @@ from spacecast.data.datastore import RunDatastore
 from spacecast.data.prepare import prepare
 from spacecast.graphs.cache import load_or_build
 from spacecast.graphs.validation import validate
-from spacecast.process.progress import Progress
+from spacecast.process.progress import ProgressBar, ProgressCallback
 
 if TYPE_CHECKING:
     from spacecast.data.datamodule import WindowDataModule
@@ -39,7 +39,7 @@ Plain = Mapping[str, Any]
 def make_data(plain: Plain, *, overwrite: bool = False) -> None:
     """Simulate the data where the configuration says how and they are not there yet, and prepare what is not."""
     if plain.get("simulation") is not None:
-        with Progress("simulating") as progress:
+        with ProgressBar("simulating") as progress:
             build(plain["simulation"])(progress=progress, overwrite=overwrite)
     prepare_data(plain, overwrite=overwrite)
 
@@ -51,7 +51,7 @@ def prepare_data(plain: Plain, *, overwrite: bool = False) -> None:
         return
     chosen = section.get("runs")
     runs = None if chosen is None else [*chosen, *(section.get("holdout") or ())]
-    with Progress("preparing") as progress:
+    with ProgressBar("preparing") as progress:
         trusted = trusted_words(plain.get("trust"))
         prepare(section["root"], runs, overwrite=overwrite, progress=progress, trusted=trusted)
 
@@ -62,7 +62,7 @@ def reads_runs(section: Plain) -> bool:
     return isinstance(target, type) and issubclass(target, RunDatastore)
 
 
-def open_prepared(section: Plain, progress: Progress | None = None) -> Datastore:
+def open_prepared(section: Plain, progress: ProgressCallback | None = None) -> Datastore:
     """The datastore of a section `datastore`, its data being there; told of the progress where it takes it.
 
     Raises:
@@ -80,7 +80,7 @@ def open_prepared(section: Plain, progress: Progress | None = None) -> Datastore
 def open_data(plain: Plain) -> Datastore:
     """The datastore, its data simulated and prepared first where they are not or have changed."""
     make_data(plain)
-    with Progress("reading") as progress:
+    with ProgressBar("reading") as progress:
         datastore = open_prepared(plain["datastore"], progress)
     spec = datastore.spec
     runs = ", ".join((*datastore.train_runs, *(f"{run} (held out)" for run in datastore.holdout_runs)))

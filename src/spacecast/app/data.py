@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 def simulate(plain: Plain) -> None:
     """Make raw runs of the simulated magnetosphere."""
     from spacecast.config.build import build
-    from spacecast.process.progress import Progress
+    from spacecast.process.progress import ProgressBar
 
     if plain.get("simulation") is None:
         raise UserError("these data are not simulated; choose datastore=magnetosphere")
-    with Progress("simulating") as progress:
+    with ProgressBar("simulating") as progress:
         paths = build(plain["simulation"])(progress=progress, overwrite=plain["overwrite"])
     log.info("%s in %s", several(len(paths), "raw run"), plain["datastore"]["root"])
 
@@ -34,10 +34,10 @@ def simulate(plain: Plain) -> None:
 def prepare(plain: Plain) -> None:
     """Turn raw runs into training-ready ones."""
     from spacecast.data.prepare import prepare as prepare_runs
-    from spacecast.process.progress import Progress
+    from spacecast.process.progress import ProgressBar
 
     root, runs = _folder(plain), plain["datastore"].get("runs")
-    with Progress("preparing") as progress:
+    with ProgressBar("preparing") as progress:
         trusted = trusted_words(plain.get("trust"))
         paths = prepare_runs(root, runs, plain["overwrite"], progress, trusted=trusted)
     log.info("%s in %s", several(len(paths), "prepared run"), root)
@@ -68,14 +68,14 @@ def inspect(plain: Plain) -> None:
     from spacecast.app.assemble import open_data, prepare_data, reads_runs
     from spacecast.data.inspection import inspect as look
     from spacecast.plots.canvas import require_picture
-    from spacecast.process.progress import Progress
+    from spacecast.process.progress import ProgressBar
 
     if plain["picture"] is not None:
         require_picture(Path(plain["picture"]))
     prepare_data(plain)
     section = plain["datastore"]
     source, runs = (section["root"], section.get("runs")) if reads_runs(section) else (open_data(plain), None)
-    with Progress("reading") as progress:
+    with ProgressBar("reading") as progress:
         report = look(source, runs, progress=progress)
     for line in report.lines:
         log.info("%s", line)

@@ -11,7 +11,7 @@ from spacecast.config.build import build
 from spacecast.config.command import Plain
 from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
-from spacecast.process.progress import Progress
+from spacecast.process.progress import ProgressBar
 from spacecast.tracking.logger import log_artifact, log_scores
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def score(plain: Plain, model: nn.Module, datastore: Datastore, spec: DataSpec, 
 
     run_dir = Path(plain["paths"]["run_dir"])
     split = plain["evaluation"]["split"]
-    with Progress("evaluating") as progress:
+    with ProgressBar("evaluating") as progress:
         scores: Scores = build(plain["evaluation"])(
             model,
             datastore,

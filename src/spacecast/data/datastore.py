@@ -12,8 +12,9 @@ from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.data.agreement import check_agreement
 from spacecast.data.cache import FrameCache
 from spacecast.data.configs import find_runs, prepared_path
-from spacecast.data.statistics import Progress, Statistics, cached, floor_std, stream
+from spacecast.data.statistics import Statistics, cached, floor_std, stream
 from spacecast.data.store import RunStore
+from spacecast.process.progress import ProgressCallback
 from spacecast.storage.chunks import require_folder
 from spacecast.storage.fingerprint import CACHE, KIND, combined
 
@@ -52,7 +53,7 @@ class RunDatastore:
         forcing_past: int = 0,
         forcing_future: int = 0,
         cache_gb: float = 4.0,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> None:
         if statistics not in ("pooled", "stored"):
             raise UserError(f"statistics {statistics!r} is unknown; {nearest(statistics, ('pooled', 'stored'))}")

@@ -13,9 +13,10 @@ from spacecast.data.configs import find_runs, prepared_path
 from spacecast.data.datastore import RunDatastore
 from spacecast.data.physics import divergence_ratio, electric_ratio, expected_units, pressure_ratio
 from spacecast.data.report import Finding, Report
-from spacecast.data.statistics import Moments, Progress, check_scales
+from spacecast.data.statistics import Moments, check_scales
 from spacecast.data.store import RunStore
 from spacecast.data.view import Inspected, RunView
+from spacecast.process.progress import ProgressCallback
 from spacecast.storage.chunks import require_folder
 
 
@@ -38,7 +39,7 @@ def inspect(
     runs: Sequence[int | str] | None = None,
     *,
     frames: int = 12,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Report:
     """Describe prepared runs and look for faults.
 
@@ -78,7 +79,7 @@ def inspect(
     return report
 
 
-def _sample(store: Inspected, frames: int, progress: Progress | None) -> _Sample:
+def _sample(store: Inspected, frames: int, progress: ProgressCallback | None) -> _Sample:
     """Read pairs of neighbouring frames."""
     sample, names = _Sample(), store.names["state"]
     pairs = max(1, min(frames // 2, store.num_frames // 2))

@@ -2,17 +2,14 @@
 
 import contextlib
 import importlib
-import json
 import logging
 import os
 import shlex
-import subprocess
-import sys
 import tempfile
-import time
+import threading
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,12 +29,15 @@ from spacecast.data.configs import (
 )
 from spacecast.data.marks import SourceMark
 from spacecast.data.raw import Loader, check_functions, check_input, missing_marks, open_raw, tell_left_out
-from spacecast.data.statistics import Progress
 from spacecast.data.store import RunStore
+from spacecast.process.files import atomic_write, leftovers
+from spacecast.process.progress import ProgressCallback
+from spacecast.process.workers import run_tasks
 from spacecast.storage.arrays import kind_of_file
-from spacecast.storage.chunks import atomic_folder, chunk_files, held, leftovers, require_folder, writable
+from spacecast.storage.chunks import STORES, chunk_files, only_writer, require_folder, writable
 
 logger = logging.getLogger(__name__)
+WATCH_SECONDS = 0.5
 SMALL = 2e9  # bytes of raw data up to which processes of their own cost more than they save (seconds to start)
 
 
@@ -45,7 +45,7 @@ def prepare(
     root: str | Path,
     runs: Sequence[int | str] | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     *,
     processes: int | None = None,
     trusted: Sequence[str] = (),
@@ -79,8 +79,8 @@ def prepare(
         raise UserError(
             f"{root} holds no run to prepare; run spacecast-data simulate or download, or choose another folder"
         )
-    if overwrite or leftovers(root) or any(_outdated(root, name, trusted) for name in names):
-        with held(root):
+    if overwrite or leftovers(root, STORES) or any(_outdated(root, name, trusted) for name in names):
+        with only_writer(root):
             stale = [name for name in names if stale_config(root, name)]
             if stale:
                 write_configs(root, stale)
@@ -168,71 +168,57 @@ def _checked(job: dict[str, Any]) -> dict[str, Any]:
     return {**job, "frames": seen["frames"], "bytes": size}
 
 
-def _carry_out(work: list[dict[str, Any]], processes: int | None, progress: Progress | None) -> None:
+def _carry_out(work: list[dict[str, Any]], processes: int | None, progress: ProgressCallback | None) -> None:
     """Prepare the runs here, or several at a time in processes of their own."""
     if processes is None:
         small = sum(job["bytes"] for job in work) < SMALL
         processes = 1 if small else min(len(work), len(os.sched_getaffinity(0)))
-    if processes <= 1:
-        for job in work:
-            with atomic_folder(job["target"]) as folder:
-                _report(progress, job, 0)
-                run_mdp(job["config"], folder, job["mark"].attributes(), job["name"])
-                _report(progress, job, job["frames"])
-        return
-    waiting, running = list(work), list[tuple[dict[str, Any], subprocess.Popen[str], contextlib.ExitStack, Path]]()
-    try:
-        while waiting or running:
-            while waiting and len(running) < processes:
-                running.append(_start(waiting.pop(0)))
-            time.sleep(0.1)
-            for entry in list(running):
-                job, process, stack, folder = entry
-                _report(progress, job, _frames_written(folder))
-                if process.poll() is None:
-                    continue
-                running.remove(entry)
-                error = process.communicate()[1].strip().splitlines()
-                if process.returncode:
-                    failure = UserError(
-                        error[-1]
-                        if error
-                        else f"run {job['name']}: the preparation ended with code {process.returncode}"
-                    )
-                    stack.__exit__(UserError, failure, None)
-                    raise failure
-                stack.close()
-                _report(progress, job, job["frames"])
-    finally:
-        for _, process, stack, _ in running:
-            process.kill()
-            process.wait()
-            with contextlib.suppress(InterruptedError):
-                stack.__exit__(InterruptedError, InterruptedError(), None)
+    tasks = {
+        f"run {job['name']}": (job["config"], str(job["target"]), job["mark"].attributes(), job["name"], job["frames"])
+        for job in work
+    }
+    run_tasks(prepare_run, tasks, processes, progress)
 
 
-def _start(job: dict[str, Any]) -> tuple[dict[str, Any], "subprocess.Popen[str]", contextlib.ExitStack, Path]:
-    """Start one run in a process of its own."""
-    stack = contextlib.ExitStack()
-    folder = stack.enter_context(atomic_folder(job["target"]))
-    request = json.dumps([job["config"], str(folder), job["mark"].attributes(), job["name"]])
-    command = "import json, sys; from spacecast.data.prepare import main; main(*json.load(sys.stdin))"
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", command], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None
-    process.stdin.write(request)
-    process.stdin.close()
-    process.stdin = None
-    return job, process, stack, folder
+def prepare_run(
+    config: dict[str, Any],
+    target: str,
+    marks: dict[str, Any],
+    name: str,
+    frames: int,
+    report: Callable[[int, int], None],
+) -> None:
+    """Put a prepared run in its place once it is complete.
 
+    Args:
+        config: configuration as plain values, with absolute paths.
+        target: its zarr store.
+        marks: attributes to store in it.
+        name: of the run.
+        frames: of the run.
+        report: called with the frames written and all frames.
 
-def main(config: dict[str, Any], folder: str, marks: dict[str, Any], name: str) -> None:
-    """Prepare one run in a child process; an error of the user goes to standard error as one line."""
-    try:
-        run_mdp(config, Path(folder), marks, name)
-    except UserError as error:
-        sys.exit(str(error))
+    """
+    done = threading.Event()
+    with atomic_write(Path(target)) as folder:
+
+        def watch() -> None:
+            told = 0
+            while not done.wait(WATCH_SECONDS):
+                written = _frames_written(folder)
+                if told < written < frames:
+                    report(written, frames)
+                    told = written
+
+        report(0, frames)
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            run_mdp(config, folder, marks, name)
+        finally:
+            done.set()
+            watcher.join()
+    report(frames, frames)
 
 
 def run_mdp(config: dict[str, Any], folder: Path, marks: dict[str, Any], name: str) -> None:
@@ -290,8 +276,3 @@ def _frames_written(folder: Path) -> int:
     """Frames of the state on disk so far, one chunk each."""
     chunks = folder / "state" / "c" / "0"
     return sum(1 for _ in chunks.iterdir()) if chunks.is_dir() else 0
-
-
-def _report(progress: Progress | None, job: dict[str, Any], frames: int) -> None:
-    if progress is not None:
-        progress(f"run {job['name']}", min(frames, job["frames"]), job["frames"])

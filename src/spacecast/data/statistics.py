@@ -10,10 +10,10 @@ import numpy as np
 
 from spacecast.core.errors import UserError
 from spacecast.process.files import atomic_write
+from spacecast.process.progress import ProgressCallback
 from spacecast.storage.chunks import writable
 
 logger = logging.getLogger(__name__)
-Progress = Callable[[str, int, int], None]
 VERSION = 2  # of the numbers in the cache
 BLOCK = 8192  # rows that stay in the processor's cache
 
@@ -70,7 +70,10 @@ class Statistics:
 
 
 def stream(
-    frames: Mapping[str, Iterable[np.ndarray]], names: Sequence[str], total: int, progress: Progress | None = None
+    frames: Mapping[str, Iterable[np.ndarray]],
+    names: Sequence[str],
+    total: int,
+    progress: ProgressCallback | None = None,
 ) -> Statistics:
     """Pooled statistics of several runs; increments are taken within each run.
 

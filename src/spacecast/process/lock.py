@@ -5,6 +5,7 @@ workers that read data; those of `flock`, which the package filelock uses, live 
 """
 
 import fcntl
+import logging
 import math
 import os
 import socket
@@ -18,8 +19,10 @@ import psutil
 
 from spacecast.core.errors import UserError
 
+log = logging.getLogger(__name__)
+
 FILE = ".lock"
-POLL_SECONDS = 0.1
+POLL_SECONDS, TOLD_SECONDS = 0.1, 2.0
 
 _threads: dict[tuple[int, Path], threading.RLock] = {}  # by process and file: a process cannot lock itself out
 _held: set[tuple[int, Path]] = set()
@@ -31,23 +34,24 @@ class InUseError(UserError):
     Args:
         what: the place, for people.
         who: the process, for people.
+        advice: what to do.
 
     """
 
-    def __init__(self, what: str, who: str) -> None:
-        super().__init__(f"{what} is in use by {who}; wait or choose another folder")
+    def __init__(self, what: str, who: str, advice: str) -> None:
+        super().__init__(f"{what} is in use by {who}; {advice}")
         self.who = who
 
 
 @contextmanager
 def locked(run_dir: Path, patience: float = 0.0) -> Iterator[None]:
     """Keep other processes out of a run folder within the block; see `exclusive`."""
-    with exclusive(run_dir / FILE, f"paths.run_dir={run_dir}", patience):
+    with exclusive(run_dir / FILE, f"paths.run_dir={run_dir}", patience, "wait or choose another folder"):
         yield
 
 
 @contextmanager
-def exclusive(file: Path, what: str, patience: float = math.inf) -> Iterator[None]:
+def exclusive(file: Path, what: str, patience: float = math.inf, advice: str = "try again later") -> Iterator[bool]:
     """Keep others out within the block by a lock on a file that is there meanwhile; one inside of another does nothing.
 
     Only the process that writes should ask for it. Where there are no such locks, or the file cannot be made, go
@@ -57,6 +61,10 @@ def exclusive(file: Path, what: str, patience: float = math.inf) -> Iterator[Non
         file: says who is there; other threads of this process are kept out as well.
         what: it stands for.
         patience: seconds to wait for whoever is there.
+        advice: for the message.
+
+    Yields:
+        whether others are kept out.
 
     Raises:
         InUseError: somebody still is.
@@ -66,19 +74,19 @@ def exclusive(file: Path, what: str, patience: float = math.inf) -> Iterator[Non
     key = os.getpid(), file.absolute()
     threads = _threads.setdefault(key, threading.RLock())
     if not threads.acquire(timeout=min(patience, threading.TIMEOUT_MAX)):
-        raise InUseError(what, "this process")
+        raise InUseError(what, "this process", advice)
     try:
         if key in _held:  # a second lock would succeed, and its end would end the first
-            yield
+            yield True
             return
         try:
-            descriptor = _wait(file, what, patience)
+            descriptor = _wait(file, what, patience, advice)
         except OSError:
-            yield
+            yield False
             return
         _held.add(key)
         try:
-            yield
+            yield True
         finally:
             _held.discard(key)
             if key[0] == os.getpid():  # no fork that leaves by the same door
@@ -112,7 +120,7 @@ def alive(pid: int, since: float) -> bool:
         return False
 
 
-def _wait(path: Path, what: str, patience: float) -> int:
+def _wait(path: Path, what: str, patience: float, advice: str) -> int:
     """The descriptor of the locked file.
 
     Raises:
@@ -121,11 +129,15 @@ def _wait(path: Path, what: str, patience: float) -> int:
         OSError: the file cannot be made, or not locked here.
 
     """
-    until = time.monotonic() + patience
+    since, told = time.monotonic(), False
     try:
         while (descriptor := _try(path)) is None:
-            if time.monotonic() >= until:
-                raise InUseError(what, _who(path))
+            waited = time.monotonic() - since
+            if waited >= patience:
+                raise InUseError(what, _who(path), advice)
+            if waited > TOLD_SECONDS and not told:
+                log.info("waiting for %s, by which %s is in use", _who(path), what)
+                told = True
             time.sleep(min(POLL_SECONDS, patience))
     except IsADirectoryError as error:
         raise UserError(f"{path} is a folder where a lock file goes; remove it") from error

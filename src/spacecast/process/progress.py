@@ -3,16 +3,19 @@
 import logging
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 log = logging.getLogger(__name__)
 
+ProgressCallback = Callable[[str, int, int], None]  # what, done, total
+
 STEPS = 4  # lines per task where there is no terminal
 PATIENCE = 2.0  # seconds that a task may take without a line
 
 
-class Progress:
+class ProgressBar:
     """Call it as progress(what, done, total), from one thread; tasks may run side by side.
 
     Args:
@@ -48,10 +51,10 @@ class Progress:
     def _draw(self, what: str, done: int, total: int) -> None:
         """Draw the bars."""
         if self._bar is None:
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bars
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            self._bar = Bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+            self._bar = Progress(*columns)
             self._bar.start()
         if what not in self._tasks:
             self._tasks[what] = self._bar.add_task(f"{self.verb} {what}", total=total)

@@ -1,30 +1,25 @@
 """Generates the data set of the simulated magnetosphere: several runs that differ in the density of the solar wind."""
 
-import json
 import logging
 import os
-import queue
 import shutil
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from spacecast.core.errors import UserError
+from spacecast.process.progress import ProgressCallback
+from spacecast.process.workers import run_tasks
 from spacecast.simulation.magnetosphere import VARIABLES
 from spacecast.simulation.parameters import Parameters, get_parameters
-from spacecast.simulation.storage import install, stored_hash, write_run, write_static
+from spacecast.simulation.storage import simulate_run, stored_hash, write_static
+from spacecast.storage.chunks import only_writer
 
 logger = logging.getLogger(__name__)
 
 DENSITIES = (0.5, 1.0, 1.5, 2.0)
 """Solar wind densities of the four runs [1/cm3]."""
-
-Progress = Callable[[str, int, int], None]
 
 
 def generate(
@@ -33,7 +28,7 @@ def generate(
     densities: Sequence[float] = DENSITIES,
     seed: int = 10,
     processes: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     overwrite: bool = False,
     **overrides: Any,
 ) -> list[Path]:
@@ -65,8 +60,8 @@ def generate(
     base, runs = plan_runs(preset, densities, seed, **overrides)
     paths = [root / f"{name}.zarr" for name in runs]
     if _missing(root, base, runs, overwrite):
-        with _locked(root) as lock:
-            _write(root, base, _missing(root, base, runs, overwrite), processes or _cores(), progress, lock)
+        with _made(root), only_writer(root):
+            _write(root, base, _missing(root, base, runs, overwrite), processes or _cores(), progress)
     return paths
 
 
@@ -114,8 +109,8 @@ def _cores() -> int:
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[int | None]:
-    """Make the folder and hold a lock on it, that workers inherit and that ends with the last process that holds it."""
+def _made(root: Path) -> Iterator[None]:
+    """Make the folder, and remove it again if nothing came into it."""
     created = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -124,35 +119,12 @@ def _locked(root: Path) -> Iterator[int | None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"cannot write simulated data to {root}: {reason}; choose another data folder") from None
-    descriptor = _lock(root)
     try:
-        yield descriptor
+        yield
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
         if created:
             with suppress(OSError):
                 root.rmdir()
-
-
-def _lock(root: Path) -> int | None:
-    """Lock a folder; None on systems and file systems without such locks."""
-    try:
-        import fcntl
-
-        descriptor = os.open(root, os.O_RDONLY)
-    except (ImportError, OSError):
-        return None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("waiting for another process that simulates into %s", root)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _write(
@@ -160,31 +132,15 @@ def _write(
     base: Parameters,
     missing: dict[str, Parameters | None],
     processes: int,
-    progress: Progress | None,
-    lock: int | None,
+    progress: ProgressCallback | None,
 ) -> None:
-    """Write the missing stores to temporary ones and move each to its place."""
-    if lock is not None:
-        for stale in root.glob(".*.zarr.partial-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-    partial = {name: root / f".{name}.zarr.partial-{os.getpid()}" for name in missing}
+    """Write the missing stores, each as a whole."""
     runs = {name: parameters for name, parameters in missing.items() if parameters is not None}
     _check_space(root, list(runs.values()))
-    try:
-        if "static" in missing:
-            write_static(partial["static"], base)
-            install(partial["static"], root / "static.zarr")
-        processes = min(processes, len(runs))
-        if processes > 1:
-            finished = _in_processes(runs, partial, processes, progress, lock)
-        else:
-            finished = _in_turn(runs, partial, progress)
-        with closing(finished):
-            for name in finished:
-                install(partial[name], root / f"{name}.zarr")
-    finally:
-        for path in partial.values():
-            shutil.rmtree(path, ignore_errors=True)
+    if "static" in missing:
+        write_static(root / "static.zarr", base)
+    tasks = {name: (str(root / f"{name}.zarr"), parameters.to_dict()) for name, parameters in runs.items()}
+    run_tasks(simulate_run, tasks, min(processes, len(runs)), progress)
 
 
 def _check_space(root: Path, runs: list[Parameters]) -> None:
@@ -196,89 +152,3 @@ def _check_space(root: Path, runs: list[Parameters]) -> None:
             f"simulated data need about {needed / 1e9:.2g} GB, {root} has {free / 1e9:.2g} GB free: "
             "free some space or choose another data folder"
         )
-
-
-def _in_turn(runs: dict[str, Parameters], partial: dict[str, Path], progress: Progress | None) -> Generator[str]:
-    """Simulate in this process; yields the names of finished runs."""
-    for name, parameters in runs.items():
-
-        def report(done: int, total: int, name: str = name) -> None:
-            if progress:
-                progress(name, done, total)
-
-        write_run(partial[name], parameters, report)
-        yield name
-
-
-def _in_processes(
-    runs: dict[str, Parameters], partial: dict[str, Path], processes: int, progress: Progress | None, lock: int | None
-) -> Generator[str]:
-    """Simulate in several processes; yields the names of finished runs."""
-    waiting, messages = list(runs), queue.SimpleQueue[tuple[str, Any]]()
-    working: dict[str, subprocess.Popen[str]] = {}
-    try:
-        while waiting or working:
-            while waiting and len(working) < processes:
-                name = waiting.pop(0)
-                working[name] = _start_worker(name, partial[name], runs[name], messages, lock)
-            name, message = messages.get()
-            if isinstance(message, tuple):
-                if progress:
-                    progress(name, *message)
-                continue
-            working.pop(name)
-            if message:
-                raise message
-            yield name
-    finally:
-        for process in working.values():
-            process.kill()
-        for process in working.values():
-            process.wait()
-
-
-def _start_worker(
-    name: str, path: Path, parameters: Parameters, messages: "queue.SimpleQueue[tuple[str, Any]]", lock: int | None
-) -> "subprocess.Popen[str]":
-    """Start the process of a run; a thread forwards (name, (done, total)) and finally (name, error or None)."""
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-    }
-    errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115  closed by the thread
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "spacecast.simulation.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-        env=environment,
-        pass_fds=() if lock is None else (lock,),
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    lines = process.stdout
-    with suppress(BrokenPipeError):
-        process.stdin.write(json.dumps({"path": str(path), "parameters": parameters.to_dict()}) + "\n")
-        process.stdin.close()
-
-    def forward() -> None:
-        with lines:
-            for line in lines:
-                done, total = line.split()
-                messages.put((name, (int(done), int(total))))
-        code = process.wait()
-        errors.seek(0)
-        last = (errors.read().strip().splitlines() or ["no message"])[-1]
-        errors.close()
-        failure: Exception | None = None
-        if code == 2:
-            failure = UserError(last)
-        elif code:
-            failure = RuntimeError(f"the simulation of {name} ended with code {code}: {last}")
-        messages.put((name, failure))
-
-    threading.Thread(target=forward, daemon=True).start()
-    return process

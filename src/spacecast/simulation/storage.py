@@ -1,7 +1,6 @@
 """Writes simulated runs in the layout of raw runs: one zarr store per run, one for the static fields."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 
 from spacecast import __version__
 from spacecast.core.errors import UserError
+from spacecast.process.files import atomic_write
 from spacecast.simulation.magnetosphere import VARIABLES, cell_centres, frames, space_mask
 from spacecast.simulation.parameters import Parameters
 
@@ -78,12 +78,23 @@ def write_static(path: Path, parameters: Parameters) -> None:
     attributes = {"title": "Static fields of the simulated magnetosphere", "source": ORIGIN}
     attributes["parameters_hash"] = parameters.grid_hash
     try:
-        group = _create(path, attributes, parameters)
-        for name, (values, units, text) in features.items():
-            _add(group, name, ("x", "z"), values.astype(np.float32), {"units": units, "long_name": text})
-        _finish(path)
+        with atomic_write(path) as partial:
+            group = _create(partial, attributes, parameters)
+            for name, (values, units, text) in features.items():
+                _add(group, name, ("x", "z"), values.astype(np.float32), {"units": units, "long_name": text})
+            _finish(partial)
     except OSError as error:
         raise _unwritable(path, error) from None
+
+
+def simulate_run(path: str, parameters: dict[str, Any], report: Callable[[int, int], None]) -> None:
+    """Put the store of a run in its place once it is complete; for `process.workers`, hence plain values."""
+    place = Path(path)
+    try:
+        with atomic_write(place) as partial:
+            write_run(partial, Parameters(**parameters), report)
+    except OSError as error:
+        raise _unwritable(place, error) from None
 
 
 def stored_hash(path: Path) -> str | None:
@@ -95,18 +106,6 @@ def stored_hash(path: Path) -> str | None:
         return str(attributes["parameters_hash"]) if attributes["source"] == ORIGIN else ""
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-def install(partial: Path, target: Path) -> None:
-    """Move a complete store to its place; what was there is removed afterwards."""
-    try:
-        old = partial.with_name(partial.name + "-old")
-        if target.exists():
-            target.rename(old)
-        partial.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise _unwritable(target, error) from None
 
 
 def _run_attributes(parameters: Parameters) -> dict[str, Any]:

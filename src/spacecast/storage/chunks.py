@@ -1,9 +1,7 @@
-"""What lies on disk: axis names of zarr arrays (formats 2 and 3), folders, temporary names."""
+"""What lies on disk: axis names of zarr arrays (formats 2 and 3), folders and their lock."""
 
-import fcntl
 import itertools
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,12 @@ import zarr
 from numcodecs import registry
 
 from spacecast.core.errors import UserError
+from spacecast.process import files
+from spacecast.process.files import remove_leftovers
+from spacecast.process.lock import FILE as LOCK
+from spacecast.process.lock import exclusive
+
+STORES = "*.zarr"
 
 # A store names its codecs, and this one would run whatever the chunks say.
 registry.codec_registry.pop("pickle", None)
@@ -58,49 +62,26 @@ def require_folder(root: Path, *, write: bool) -> None:
 
 
 @contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary sibling to write to; it replaces `target` on success and vanishes on failure."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        yield temporary
-        old = target.with_name(f".{target.name}.{os.getpid()}.old")
-        if target.exists():
-            target.rename(old)
-        temporary.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def leftovers(root: Path) -> list[Path]:
-    """What processes that are at work within `atomic_folder`, or were killed there, have in a folder."""
-    return [path for pattern in (".*.zarr.*.tmp", ".*.zarr.*.old") for path in root.glob(pattern)]
-
-
-@contextmanager
-def held(root: Path) -> Iterator[None]:
-    """Hold the folder against other processes and remove what killed ones left; none for a folder that is read-only."""
+def only_writer(root: Path) -> Iterator[None]:
+    """Let one process at a time change a data folder, without what killed ones left; for a folder that is read-only, go
+    without.
+    """
     if not writable(root):
         yield
         return
-    file = root / ".prepare.lock"
-    if file.is_dir():
-        raise UserError(f"{file} is a folder where a lock file goes; remove it")
-    with file.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        for path in leftovers(root):
-            shutil.rmtree(path, ignore_errors=True)
-        yield
+    with exclusive(root / LOCK, f"data folder {root}") as alone:
+        try:
+            if alone:
+                remove_leftovers(root, STORES)
+            yield
+        finally:
+            if alone:
+                remove_leftovers(root, STORES)
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old or the new one, never half of it."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    """Write a text file of a data folder as a whole, or raise a UserError."""
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
+        files.write_text(target, text)
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,10 +1,9 @@
 """What a job of a scheduler runs, in each of its processes and after each restart."""
 
-import importlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from spacecast.process.lock import locked
 from spacecast.process.status import FAILED, FINISHED, RUNNING, here, read_status, write_status
+from spacecast.process.workers import import_by_name
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Attempt:
             began = {"state": RUNNING, "error": None, "exit_code": None, **here()}
             write_status(folder, job=environment.job_id, restarts=restarts, **began)
         try:
-            locate(self.work)(self.command, self.run_dir, *self.trusted)
+            import_by_name(self.work)(self.command, self.run_dir, *self.trusted)
         except SystemExit as leaving:
             wanted = getattr(leaving, "name", "SIGUSR2") == "SIGUSR2"  # other signals come from whoever ends the sweep
             if environment.cluster == "local" and leaving.code == EXIT_CODE and wanted:
@@ -83,13 +83,6 @@ class Attempt:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
-
-
-def locate(place: str) -> Callable[..., Any]:
-    """Import `module:name`."""
-    module, _, name = place.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found
 
 
 def _restarts(before: Mapping[str, Any], job: str) -> int:

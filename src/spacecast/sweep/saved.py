@@ -12,6 +12,7 @@ from spacecast.config.compose import conf_dir
 from spacecast.config.trust import Trust, check_simulation, plain_sections, shown
 from spacecast.core.errors import UserError
 from spacecast.process.run_folder import CONFIG_FILE, follow
+from spacecast.process.workers import import_by_name
 
 if TYPE_CHECKING:
     from spacecast.sweep.folder import Run, Sweep
@@ -71,9 +72,7 @@ def command_of(path: str) -> Command:
     """
     if path not in COMMANDS:
         raise UserError(f"{shown(repr(path))} is no command of spacecast; this sweep is not run")
-    from spacecast.sweep.attempt import locate
-
-    found = locate(path)
+    found = import_by_name(path)
     assert isinstance(found, Command)
     return found
 

@@ -22,7 +22,7 @@ from spacecast.tracking.delivery import Delivery
 from spacecast.tracking.journal import Journal, Story, story_of
 from spacecast.tracking.machine import PREFIX, MachineMonitor
 from spacecast.tracking.names import MAX_VALUE, Point, Score, choose_params, clean, score_points
-from spacecast.tracking.places import exclusive
+from spacecast.tracking.places import one_at_a_time
 from spacecast.tracking.store import StoreUri, check_uri
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ class RunLogger(Logger):
 
     def _open_run(self, uri: str, story: Story, hint: str, *, anew: bool) -> Delivery:
         """Find or make the run in the store, one process at a time."""
-        with exclusive(self.path, LOCK_SECONDS):
+        with one_at_a_time(self.path, LOCK_SECONDS):
             folder = self.path.parent if self.path else None
             return Delivery(uri, story, (hint, self._run_id or ""), folder, anew=anew)
 

@@ -1,13 +1,11 @@
 """Beside a journal: where its run is in each store, how much of it is there, and a lock."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from spacecast.process.files import read_json, write_json
+from spacecast.process.lock import exclusive
 
 log = logging.getLogger(__name__)
 
@@ -36,24 +34,8 @@ def public(store: str) -> str:
     return f"{head}{slashes}{host.rpartition('@')[2]}{slash}{path}"
 
 
-@contextmanager
-def exclusive(path: Path | None, seconds: float) -> Iterator[None]:
-    """Let one process at a time find or make the run of a journal. Where locks do not work, go without.
-
-    Raises:
-        Timeout: another one holds on to it; an OSError.
-
-    """
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=seconds) if path else None
-    try:
-        if lock is not None:
-            lock.acquire()
-    except Timeout:
-        raise
-    except (OSError, NotImplementedError) as error:
-        log.info("tracking: %s", error)
-    try:
-        yield
-    finally:
-        if lock is not None:
-            lock.release()
+def one_at_a_time(path: Path | None, seconds: float) -> AbstractContextManager[object]:
+    """Let one process at a time find or make the run of a journal; see `process.lock.exclusive`."""
+    if path is None:
+        return nullcontext()
+    return exclusive(path.with_name(f".{path.name}.lock"), f"journal {path}", seconds)

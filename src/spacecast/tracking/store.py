@@ -9,11 +9,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
-from filelock import FileLock
-
 from spacecast.core.errors import UserError
 from spacecast.core.text import as_typed
 from spacecast.process.files import atomic_write, remove_leftovers
+from spacecast.process.lock import exclusive
 from spacecast.tracking.artifacts import FOLDER, artifact_folder, follow_store, location_of
 
 log = logging.getLogger(__name__)
@@ -113,7 +112,7 @@ def ensure_store(uri: str) -> str:
     if path is None:
         return uri
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
+    with exclusive(path.with_name(f"{path.name}.lock"), f"MLflow store {path}", LOCK_SECONDS):
         load_mlflow()
         from mlflow.store.db.utils import _get_latest_schema_revision
 

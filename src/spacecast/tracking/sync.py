@@ -7,7 +7,7 @@ from pathlib import Path
 from spacecast.core.errors import UserError
 from spacecast.tracking.delivery import DeletedError, Delivery, reason
 from spacecast.tracking.journal import Journal, Story, story_of
-from spacecast.tracking.places import exclusive, note_place, public, read_place
+from spacecast.tracking.places import note_place, one_at_a_time, public, read_place
 from spacecast.tracking.store import check_uri, sqlite_path
 
 LOCK_SECONDS = 600.0
@@ -60,7 +60,7 @@ def sync(path: Path, store: str | None = None, *, alive: bool = False) -> Outcom
         OSError, MlflowException: the store or the journal failed on the way.
 
     """
-    with exclusive(path, LOCK_SECONDS), Journal(path, writing=False) as journal:
+    with one_at_a_time(path, LOCK_SECONDS), Journal(path, writing=False) as journal:
         story = story_of(journal)
         if not story.run:
             raise ValueError(f"{path} does not say whose run it is")
