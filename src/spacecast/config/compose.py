@@ -4,9 +4,9 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from hydra import compose as hydra_compose
@@ -207,13 +207,13 @@ def _known_names(config_name: str, overrides: Sequence[str], conf: Path, user_co
     except UserError:
         cfg = compose(config_name, [], conf, user_conf)
     groups = [str(group) for group in cfg.hydra.runtime.choices if "/" not in str(group)]
-    return list(dict.fromkeys([*flat_keys(job_part(cfg)), *groups]))
+    unresolved = cast(dict[str, Any], OmegaConf.to_container(job_part(cfg)))
+    return list(dict.fromkeys([*flat_keys(unresolved), *groups]))
 
 
-def flat_keys(cfg: DictConfig, prefix: str = "") -> Iterator[str]:
+def flat_keys(section: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """All keys of a configuration with dots, sections included."""
-    for key in map(str, cfg):
+    for key, value in section.items():
         yield f"{prefix}{key}"
-        node = cfg._get_node(key)
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-            yield from flat_keys(node, f"{prefix}{key}.")
+        if isinstance(value, Mapping):
+            yield from flat_keys(value, f"{prefix}{key}.")

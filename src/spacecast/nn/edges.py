@@ -153,11 +153,6 @@ class GraphEdges(nn.Module):
         for number, level in enumerate(graph.levels):
             self.register_buffer(f"level_{number}", level.features, persistent=False)
 
-    @property
-    def num_levels(self) -> int:
-        """Number of mesh levels."""
-        return len(self.levels)
-
     def node_features(self, level: int) -> Tensor:
         """Static features of the mesh nodes of a level, shape (mesh, 2)."""
         return self.get_buffer(f"level_{level}")

@@ -83,7 +83,7 @@ class ForecastModule(pl.LightningModule):
             return
         limit = float(gradient_clip_val)
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+        if scaler is not None and optimizer.defaults.get("fused"):
             limit *= scaler.get_scale()
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         by_value = gradient_clip_algorithm == "value"
