@@ -107,7 +107,7 @@ def composed(words: tuple[str, ...]) -> dict[str, Any]:
     from spacecast.config.complete import completed
     from spacecast.config.compose import compose, conf_dir
 
-    return completed(COMMAND, compose(COMMAND.config, words, conf_dir()))
+    return completed(COMMAND, compose(COMMAND.config, words, conf_dir()), {})
 
 
 def child(order: dict[str, Any], plain: dict[str, Any] | None, pipe: int, hits: list[Any]) -> None:
@@ -119,6 +119,7 @@ def child(order: dict[str, Any], plain: dict[str, Any] | None, pipe: int, hits: 
     try:
         from spacecast.app.cli import run_command
         from spacecast.app.train import COMMAND
+        from spacecast.config.command import Inputs
         from spacecast.process.signals import interruptible
 
         spy(hitting(hits, lambda event: os.write(pipe, f"{event}\n".encode()) and None))
@@ -128,7 +129,7 @@ def child(order: dict[str, Any], plain: dict[str, Any] | None, pipe: int, hits: 
         folder = Path(plain["paths"]["run_dir"])
         folder.mkdir(exist_ok=True)
         with interruptible(folder):
-            COMMAND.task(plain)
+            COMMAND.task(Inputs.of(plain, COMMAND.schema))
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1

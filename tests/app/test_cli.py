@@ -32,10 +32,10 @@ class Task:
     def __post_init__(self):
         self.seen = []
 
-    def __call__(self, plain):
-        self.seen.append(plain)
+    def __call__(self, inputs):
+        self.seen.append(inputs.plain)
         if self.leaves:
-            (Path(plain["paths"]["run_dir"]) / self.leaves).write_text("x")
+            (inputs.config.paths.run_dir / self.leaves).write_text("x")
         if self.error:
             raise self.error
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from spacecast.app.evaluate import rewrite as rewrite_words
+
 
 @pytest.fixture
 def trained(run, workplace, small, monkeypatch) -> Path:
@@ -217,3 +219,10 @@ def test_data_that_have_moved_are_known_by_their_content(run, workplace, tiny_da
         assert run("spacecast-evaluate", *words, "paths.run_dir=d", f"paths.data_dir={hidden}").code == 0
     finally:
         hidden.rename(tiny_data)
+
+
+def test_stored_keys_pass_hydra_whatever_its_defaults_are():
+    words = ["checkpoint=a", "model.width=3", "evaluation.steps=4", "+model.new=1", "datastore=vlasiator", "~data.x"]
+    assert rewrite_words(words) == [
+        "checkpoint=a", "++model.width=3", "++evaluation.steps=4", "+model.new=1", "datastore=vlasiator", "~data.x",
+    ]  # fmt: skip

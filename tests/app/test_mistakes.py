@@ -105,7 +105,7 @@ FAST = {  # refused before anything of the data is touched
 
 @pytest.mark.parametrize("mistake", FAST)
 def test_fast_mistakes(run, workplace, mistake, monkeypatch):
-    monkeypatch.setattr("spacecast.app.assemble.make_data", lambda plain: pytest.fail("the data were touched"))
+    monkeypatch.setattr("spacecast.app.assemble.make_data", lambda config: pytest.fail("the data were touched"))
     words, message = FAST[mistake]
     result = run("spacecast-train", *words)
     assert result.code == 2, result

@@ -26,7 +26,8 @@ class Recorder:
 
     def __init__(self, original):
         self.seen = []
-        self.command = replace(original, task=self.seen.append, check_folder=lambda plain: None)
+        task = lambda inputs: self.seen.append(inputs.plain)  # noqa: E731
+        self.command = replace(original, task=task, check_folder=lambda inputs: None)
 
     @property
     def last(self):

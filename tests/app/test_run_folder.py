@@ -45,13 +45,13 @@ class Task:
     error: Exception | None = None
     seen: list[Any] = field(default_factory=list)
 
-    def __call__(self, plain, *_):
-        self.seen.append(plain)
+    def __call__(self, given, *_):
+        self.seen.append(given)
         if self.signal:
             os.kill(os.getpid(), self.signal)
         if self.error:
             raise self.error
-        return plain
+        return given
 
 
 def command(task: Task, **more: Any) -> Command:
@@ -93,7 +93,7 @@ def test_a_configuration_is_composed_completed_and_checked_once(run, monkeypatch
 
     monkeypatch.setattr("spacecast.app.cli.compose", counted("compose", cli.compose))
     monkeypatch.setattr("spacecast.config.complete.check_config", counted("check", complete.check_config))
-    once = command(Task(), complete=lambda plain, _: (called.append("complete"), plain)[1])
+    once = command(Task(), complete=lambda plain, *_: (called.append("complete"), plain)[1])
     assert run(once, "paths.run_dir=here").code == 0
     assert called == ["compose", "complete", "check"]
 

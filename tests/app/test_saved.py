@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from spacecast.app import sweep
 from spacecast.app.cli import run_command
 from spacecast.app.train import COMMAND as TRAIN
+from spacecast.config.schema import Paths, Section
 from spacecast.core.errors import UserError
 from spacecast.process.run_folder import write_config
 from spacecast.process.status import read_status, write_status
@@ -251,13 +253,20 @@ def test_what_python_compiled_elsewhere_is_removed(tmp_path):
 
 def test_a_job_calls_what_its_own_command_allows(tmp_path, marker, monkeypatch):
     """The words travel in the command of the job; the folder's text does not count."""
-    plain = {"paths": {"run_dir": str(tmp_path / "run")}, "model": {"_target_": f"{HERE}.run"}, "trust": [HERE]}
+    places = {"project_dir": "/p", "data_dir": "/d", "run_dir": str(tmp_path / "run")}
+    plain = {"paths": places, "model": {"_target_": f"{HERE}.run"}, "trust": [HERE]}
     (tmp_path / "run").mkdir()
     write_config(plain, tmp_path / "run")
     seen = []
 
+    @dataclass
+    class Schema:
+        paths: Paths
+        model: Section
+        trust: list[str]
+
     class Command:
-        config, task = "train", seen.append
+        config, schema, task = "train", Schema, seen.append
 
     monkeypatch.setattr(launching, "command_of", lambda _: Command)
     monkeypatch.setattr(launching, "start_logs", lambda *_: None)
@@ -265,7 +274,7 @@ def test_a_job_calls_what_its_own_command_allows(tmp_path, marker, monkeypatch):
         launching.work("x", str(tmp_path / "run"))
     assert read_status(tmp_path / "run")["state"] == "failed"
     launching.work("x", str(tmp_path / "run"), f"{HERE}.run")
-    assert seen == [{**plain, "trust": [f"{HERE}.run"]}]
+    assert [inputs.plain for inputs in seen] == [{**plain, "trust": [f"{HERE}.run"]}]
     assert not marker.exists()
     assert Attempt("work", "command", "folder", 3).trusted == ()
 

@@ -37,8 +37,8 @@ class Task:
     stops: set[str] = field(default_factory=set)
     seen: list[str] = field(default_factory=list)
 
-    def __call__(self, plain):
-        number = Path(plain["paths"]["run_dir"]).name
+    def __call__(self, inputs):
+        number = inputs.config.paths.run_dir.name
         self.seen.append(number)
         if number in self.stops:
             os.kill(os.getpid(), signal.SIGTERM)

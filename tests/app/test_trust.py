@@ -5,21 +5,24 @@ import pickle
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import yaml
 
-from spacecast.app import published
 from spacecast.app.assemble import build_model, open_data, open_graph
 from spacecast.app.evaluate import complete
-from spacecast.app.resuming import Start, find_start, tracking_section
+from spacecast.app.import_checkpoint import complete_import
+from spacecast.app.run_records import tracking_id
+from spacecast.app.start import find_start
 from spacecast.app.train import COMMAND as TRAIN
 from spacecast.checkpoint.content import describe, load_checkpoint
 from spacecast.config.build import build
 from spacecast.config.complete import completed
 from spacecast.config.compose import compose, conf_dir, job_part, to_plain
+from spacecast.config.schema import LoggerSection, Paths, Train, typed
 from spacecast.config.trust import Trust, plain_values, trusted_words
 from spacecast.core.errors import UserError
 from spacecast.process.run_folder import write_config
@@ -62,10 +65,11 @@ def content(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         f"paths.data_dir={tiny_data}", f"paths.run_dir={tmp_path_factory.mktemp('run')}",
         "model=persistence", "trainer=cpu", "data.val_steps=2", "evaluation.steps=2", "evaluation.examples=0",
     ]  # fmt: skip
-    plain = completed(TRAIN, compose("train", words, conf_dir())) | {"simulation": None}
-    datastore = open_data(plain)
-    graph = open_graph(plain, datastore.spec)
-    model = build_model(plain, datastore.spec, graph)
+    plain = completed(TRAIN, compose("train", words, conf_dir()), {}) | {"simulation": None}
+    config = typed(plain, Train)
+    datastore = open_data(config)
+    graph = open_graph(config.graph, datastore.spec.grid, config.paths.data_dir)
+    model = build_model(config.model, config.seed, datastore.spec, graph)
     weights = {f"model.{name}": value for name, value in model.state_dict().items()}
     return {"state_dict": weights, "spacecast": describe(plain, datastore.spec, graph)}
 
@@ -164,10 +168,10 @@ def test_nothing_in_a_checkpoint_is_called_or_imported(case, stored, composed, m
     monkeypatch.chdir(marker.parent)
     path = stored(HOSTILE[case])
     if case == "only these":
-        assert complete({**composed, "checkpoint": str(path)}, [])["model"] == composed["model"]
+        assert complete({**composed, "checkpoint": str(path)}, [], {})["model"] == composed["model"]
         return
     with pytest.raises(UserError) as error:
-        complete({**composed, "checkpoint": str(path)}, [])
+        complete({**composed, "checkpoint": str(path)}, [], {})
     line = str(error.value)
     assert line.startswith(f"checkpoint {path}: ")
     assert line.isprintable()
@@ -180,7 +184,7 @@ def test_nothing_in_a_checkpoint_is_called_or_imported(case, stored, composed, m
 def test_the_line_says_where_it_stands_and_what_to_type(stored, composed, marker):
     path = stored(put("evaluation.regions.inner", {"_args_": [{"_target_": f"{HERE}.run"}]}))
     with pytest.raises(UserError) as error:
-        complete({**composed, "checkpoint": str(path)}, [])
+        complete({**composed, "checkpoint": str(path)}, [], {})
     assert str(error.value) == (
         f"checkpoint {path}: evaluation.regions.inner._args_[0]._target_='hostile_module.run' is not called, for no "
         "configuration group names it for 'evaluation'; if you know and trust that code, add trust=hostile_module"
@@ -195,7 +199,7 @@ def test_a_file_that_claims_to_be_one_of_the_reference_brings_no_target(stored, 
     path = stored(lambda config: config.pop("datastore"), claim)
     for words in (["datastore=vlasiator", "graph=simple"], ["datastore.root=x"], []):
         with pytest.raises(UserError):
-            complete({**composed, "simulation": None, "checkpoint": str(path)}, words)
+            complete({**composed, "simulation": None, "checkpoint": str(path)}, words, {})
     assert not marker.exists()
 
 
@@ -206,7 +210,7 @@ def test_import_of_such_a_file_calls_nothing_either(stored, composed, marker, tm
     path = stored(put("model", dict(CALL)), claim)
     plain = {**composed, "checkpoint": str(path), "output": str(tmp_path / "new.ckpt"), "overwrite": False}
     with pytest.raises(UserError, match="trust=hostile_module"):
-        published.complete_import(plain, ["datastore=vlasiator", "graph=stored"])
+        complete_import(plain, ["datastore=vlasiator", "graph=stored"], {})
     assert not marker.exists()
 
 
@@ -216,7 +220,7 @@ def nothing(_: dict[str, Any]) -> None:
 
 def test_what_spacecast_writes_needs_no_trust(stored, composed):
     for change in (nothing, put("optimizer._target_", "torch.optim.SGD"), put("model._target_", MODEL)):
-        merged = complete({**composed, "checkpoint": str(stored(change))}, [])
+        merged = complete({**composed, "checkpoint": str(stored(change))}, [], {})
         assert merged["model"]["_target_"] == MODEL
 
 
@@ -246,10 +250,10 @@ def test_the_name_of_a_section_is_no_pattern_of_paths(section, tmp_path):
 def test_only_what_is_used_is_looked_at(stored, composed, marker):
     """The logger and the trainer of somebody else's training are not those of the evaluation."""
     path = stored(lambda config: (put("logger", CALL)(config), put("trainer", CALL)(config)))
-    merged = complete({**composed, "checkpoint": str(path)}, [])
+    merged = complete({**composed, "checkpoint": str(path)}, [], {})
     assert merged["logger"]["_target_"] == composed["logger"]["_target_"]
     path = stored(put("model", {**CALL, "hidden_dim": 3}))
-    merged = complete({**composed, "checkpoint": str(path)}, ["model=persistence"])
+    merged = complete({**composed, "checkpoint": str(path)}, ["model=persistence"], {})
     assert merged["model"] == composed["model"]
     assert not marker.exists()
 
@@ -257,9 +261,9 @@ def test_only_what_is_used_is_looked_at(stored, composed, marker):
 def test_a_typed_target_needs_no_trust(stored, composed):
     path = stored(put("model._target_", "elsewhere.Model"))
     typed = {**composed, "checkpoint": str(path), "model": {**composed["model"], "_target_": "mine.Model"}}
-    assert complete(typed, ["++model._target_=mine.Model"])["model"]["_target_"] == "mine.Model"
+    assert complete(typed, ["++model._target_=mine.Model"], {})["model"]["_target_"] == "mine.Model"
     with pytest.raises(UserError, match=r"model\._target_='elsewhere\.Model' is not called"):
-        complete(typed, ["model.trend=1"])
+        complete(typed, ["model.trend=1"], {})
 
 
 ALLOWED = {"module": "hostile_module", "list": ["other", "hostile_module"], "function": "hostile_module.run"}
@@ -301,7 +305,7 @@ def test_trust_names_modules(word):
 def test_trust_in_a_file_counts_for_nothing(stored, composed, marker):
     path = stored(lambda config: (put("trust", [HERE])(config), put("model", dict(CALL))(config)))
     with pytest.raises(UserError, match="is not called"):
-        complete({**composed, "checkpoint": str(path)}, [])
+        complete({**composed, "checkpoint": str(path)}, [], {})
 
 
 def test_text_of_a_file_is_text(monkeypatch, tmp_path):
@@ -339,17 +343,21 @@ def test_sections_are_built_as_hydra_does():
 
 def test_an_identifier_out_of_a_file_builds_nothing(tmp_path, marker):
     (tmp_path / "run.json").write_text('{"mlflow_run_id": {"_target_": "hostile_module.run"}}')
-    plain = {"paths": {"run_dir": str(tmp_path)}, "logger": {"_target_": "x", "tracking_uri": "sqlite:///a.db"}}
-    assert "run_id" not in tracking_section(plain, Start())
+    logger = LoggerSection(content={"_target_": "x"}, tracking_uri="sqlite:///a.db")
+    config = SimpleNamespace(paths=Paths(tmp_path, tmp_path, tmp_path), logger=logger)
+    assert tracking_id(config, None) == {}
     (tmp_path / "run.json").unlink()
-    assert "run_id" not in tracking_section(plain, Start(own=True, parent={"_target_": "hostile_module.run"}))
+    assert tracking_id(config, {"_target_": "hostile_module.run"}) == {}
+    assert tracking_id(config, "known") == {"run_id": "known"}
 
 
 def test_to_go_on_from_a_checkpoint_calls_nothing_that_it_names(stored, tmp_path, marker):
     path = stored(put("graph", dict(CALL)))
     for key in ("resume", "init_from"):
-        plain = {"paths": {"run_dir": str(tmp_path / "new")}, "resume": None, "init_from": None, key: str(path)}
-        assert path in (find_start(plain).checkpoint, find_start(plain).weights)
+        places = Paths(tmp_path, tmp_path, tmp_path / "new")
+        config = SimpleNamespace(**{"paths": places, "resume": None, "init_from": None, key: path})
+        start = find_start(config, {})
+        assert path in (start.checkpoint, start.weights)
     assert not marker.exists()
 
 
@@ -375,10 +383,10 @@ def test_a_stored_simulation_writes_where_data_are_kept(case, stored, composed, 
     paths = {**composed["paths"], "data_dir": str(tmp_path / "data")}
     plain = {**composed, "checkpoint": str(stored(simulate)), "paths": paths}
     with pytest.raises(UserError, match=r"its simulation would write into .*, outside of paths\.data_dir"):
-        complete(plain, [])
+        complete(plain, [], {})
     kept = {"simulation.root": str(tmp_path / "data" / "set"), "datastore.root": str(tmp_path / "data" / "set")}
     inside = stored(lambda config: (simulate(config), *(put(key, value)(config) for key, value in kept.items())))
-    assert complete({**plain, "checkpoint": str(inside)}, [])["simulation"]["root"] == kept["simulation.root"]
+    assert complete({**plain, "checkpoint": str(inside)}, [], {})["simulation"]["root"] == kept["simulation.root"]
 
 
 MINE = "from spacecast.models.persistence import Persistence\n\nclass Mine(Persistence):\n    '''My own.'''\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spacecast.app.resuming import first_difference
+from spacecast.app.run_records import first_difference
 from spacecast.config.compose import compose, conf_dir, job_part, to_plain
 from spacecast.config.targets import MOVED, current_name, locate, with_current_names
 from spacecast.config.trust import Trust, plain_sections

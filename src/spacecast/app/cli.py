@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -21,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import spacecast
 from spacecast.config.check import check_folder
-from spacecast.config.command import Command, Plain
+from spacecast.config.command import Command, Inputs, Opened
 from spacecast.config.complete import checked
 from spacecast.config.compose import VERSION_BASE, compose, explain, start_logs
 from spacecast.config.help import help_text
@@ -80,29 +79,32 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
         run_many(command, flags, conf_of(flags), user_conf_of(flags), checked)
         return
     cfg = compose(flags.config_name or command.config, flags.overrides, conf_of(flags), user_conf_of(flags))
-    plain = checked(command, cfg)
+    opened: Opened = {}
+    plain = checked(command, cfg, opened)
     if plain.get("launcher"):
         run_many(command, flags, conf_of(flags), user_conf_of(flags), checked)
-    elif command.has_run_folder:
-        check_folder(Path(plain["paths"]["run_dir"]), "paths.run_dir")
-        command.check_folder(plain)
-        _run(command, cfg, plain)
+        return
+    inputs: Inputs[Any] = Inputs.of(plain, command.schema, opened)
+    if command.has_run_folder:
+        check_folder(inputs.config.paths.run_dir, "paths.run_dir")
+        command.check_folder(inputs)
+        _run(command, cfg, inputs)
     else:
-        run_task(command, lambda: plain, partial(start_logs, cfg))
+        run_task(command, lambda: inputs, partial(start_logs, cfg))
 
 
-def _run(command: Command, cfg: DictConfig, plain: Plain) -> Any:
+def _run(command: Command, cfg: DictConfig, inputs: Inputs[Any]) -> Any:
     """One run in its folder; that of a run that never began is removed, one in use left alone."""
-    run_dir, dry = Path(plain["paths"]["run_dir"]), bool(plain.get("dry_run"))
+    run_dir, dry = inputs.config.paths.run_dir, bool(inputs.plain.get("dry_run"))
     run_dir.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(run_dir, cfg.hydra.job.name, again=run_dir, status=not dry)
     with locked(run_dir) if first_process() else nullcontext():
         begun = (run_dir / CONFIG_FILE).is_file()  # by a run before, whose records stay
         records = first_process() and not (dry and read_facts(run_dir))
         if records:
-            write_config(plain, run_dir)
+            write_config(inputs.plain, run_dir)
         try:
-            return run_task(command, lambda: plain, partial(start_logs, cfg, run_dir), folder)
+            return run_task(command, lambda: inputs, partial(start_logs, cfg, run_dir), folder)
         except UserError:
             if records and not begun:
                 discard_run(run_dir, STATUS_FILE)

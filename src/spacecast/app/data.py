@@ -8,42 +8,37 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 
 from spacecast.app.cli import run_command
-from spacecast.app.published import complete_import, import_checkpoint
+from spacecast.app.import_checkpoint import complete_import, import_checkpoint
 from spacecast.config.check import untracked
-from spacecast.config.command import Command, Plain
-from spacecast.config.schema import Data
-from spacecast.config.trust import trusted_words
+from spacecast.config.command import Command, Inputs, Opened, Plain
+from spacecast.config.schema import Data, DatastoreSection
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.text import several
 
 log = logging.getLogger(__name__)
 
 
-def simulate(plain: Plain) -> None:
+def simulate(inputs: Inputs[Data]) -> None:
     """Make raw runs of the simulated magnetosphere."""
-    from spacecast.config.build import build
-    from spacecast.process.progress import ProgressBar
+    from spacecast.app.assemble import simulate_data
 
-    if plain.get("simulation") is None:
+    config = inputs.config
+    if config.simulation is None:
         raise UserError("these data are not simulated; choose datastore=magnetosphere")
-    with ProgressBar("simulating") as progress:
-        paths = build(plain["simulation"])(progress=progress, overwrite=plain["overwrite"])
-    log.info("%s in %s", several(len(paths), "raw run"), plain["datastore"]["root"])
+    paths = simulate_data(config.simulation, overwrite=config.overwrite)
+    log.info("%s in %s", several(len(paths), "raw run"), config.datastore.root)
 
 
-def prepare(plain: Plain) -> None:
+def prepare(inputs: Inputs[Data]) -> None:
     """Turn raw runs into training-ready ones."""
-    from spacecast.data.prepare import prepare as prepare_runs
-    from spacecast.process.progress import ProgressBar
+    from spacecast.app.assemble import prepare_data
 
-    root, runs = _folder(plain), plain["datastore"].get("runs")
-    with ProgressBar("preparing") as progress:
-        trusted = trusted_words(plain.get("trust"))
-        paths = prepare_runs(root, runs, plain["overwrite"], progress, trusted=trusted)
+    root = _folder(inputs.config.datastore)
+    paths = prepare_data(inputs.config, overwrite=inputs.config.overwrite)
     log.info("%s in %s", several(len(paths), "prepared run"), root)
 
 
-def _folder(plain: Plain) -> str:
+def _folder(section: DatastoreSection) -> str:
     """The folder of raw and prepared runs.
 
     Raises:
@@ -52,13 +47,12 @@ def _folder(plain: Plain) -> str:
     """
     from spacecast.app.assemble import reads_runs
 
-    section = plain["datastore"]
     if not reads_runs(section):
-        raise UserError(f"{section['_target_']} reads no folder of runs; choose datastore=magnetosphere or vlasiator")
-    return str(section["root"])
+        raise UserError(f"{section.target} reads no folder of runs; choose datastore=magnetosphere or vlasiator")
+    return str(section.root)
 
 
-def inspect(plain: Plain) -> None:
+def inspect(inputs: Inputs[Data]) -> None:
     """Print and draw what is there, prepared first where it is not or has changed.
 
     Raises:
@@ -70,11 +64,12 @@ def inspect(plain: Plain) -> None:
     from spacecast.plots.canvas import require_picture
     from spacecast.process.progress import ProgressBar
 
-    if plain["picture"] is not None:
-        require_picture(Path(plain["picture"]))
-    prepare_data(plain)
-    section = plain["datastore"]
-    source, runs = (section["root"], section.get("runs")) if reads_runs(section) else (open_data(plain), None)
+    config = inputs.config
+    if config.picture is not None:
+        require_picture(config.picture)
+    prepare_data(config)
+    section = config.datastore
+    source, runs = (_folder(section), section.runs) if reads_runs(section) else (open_data(config), None)
     with ProgressBar("reading") as progress:
         report = look(source, runs, progress=progress)
     for line in report.lines:
@@ -82,33 +77,33 @@ def inspect(plain: Plain) -> None:
     for finding in report.findings:
         log.info("%s: %s", finding.severity, finding.text)
     report.raise_errors()
-    if plain["picture"] is not None:
-        log.info("picture: %s", _draw_frame(plain, Path(plain["picture"])))
+    if config.picture is not None:
+        log.info("picture: %s", _draw_frame(section, config.picture))
 
 
-def _draw_frame(plain: Plain, picture: Path) -> Path:
+def _draw_frame(section: DatastoreSection, picture: Path) -> Path:
     """Draw all variables at the middle of the training split of the first run."""
     from spacecast.app.assemble import open_prepared
     from spacecast.plots.maps import draw_fields
 
-    datastore = open_prepared(plain["datastore"])
+    datastore = open_prepared(section)
     run, split = datastore.train_runs[0], "train"
     frame = datastore.num_frames(run, split) // 2
     state = datastore.read_state(run, split, frame, frame + 1)[0]
     return draw_fields(datastore.spec, state, picture, title=f"run {run}, {datastore.times(run, split)[frame]}")
 
 
-def download(plain: Plain) -> None:
+def download(inputs: Inputs[Data]) -> None:
     """Say how to get the published data.
 
     Raises:
         UserError: these data are simulated, or it is not known where they are published.
 
     """
-    if plain.get("simulation") is not None:
+    if inputs.config.simulation is not None:
         raise UserError("these data are simulated (spacecast-data simulate); datastore=vlasiator names published ones")
     member = HydraConfig.get().runtime.choices["datastore"]
-    repository, folder = plain["datastore"].get("repository"), shlex.quote(_folder(plain))
+    repository, folder = inputs.config.datastore.repository, shlex.quote(_folder(inputs.config.datastore))
     if not repository:
         raise UserError(
             f"datastore={member} does not say where it is published; give +datastore.repository=OWNER/NAME, a data set "
@@ -120,7 +115,7 @@ def download(plain: Plain) -> None:
     log.info("  spacecast-data inspect datastore=%s datastore.root=%s", member, folder)
 
 
-ACTIONS: dict[str, Callable[[Plain], None]] = {
+ACTIONS: dict[str, Callable[[Inputs[Data]], None]] = {
     "simulate": simulate,
     "prepare": prepare,
     "inspect": inspect,
@@ -129,12 +124,12 @@ ACTIONS: dict[str, Callable[[Plain], None]] = {
 }
 
 
-def run(plain: Plain) -> None:
+def run(inputs: Inputs[Data]) -> None:
     """Do what the first word says."""
     from spacecast.process.logs import quiet
 
     quiet()
-    ACTIONS[plain["command"]](plain)
+    ACTIONS[inputs.config.command](inputs)
 
 
 def rewrite(words: Sequence[str]) -> list[str]:
@@ -152,10 +147,10 @@ def rewrite(words: Sequence[str]) -> list[str]:
     return rest
 
 
-def complete(plain: Plain, typed: Sequence[str]) -> Plain:
+def complete(plain: Plain, typed: Sequence[str], opened: Opened) -> Plain:
     """Nothing is tracked here; `import-checkpoint` knows more from the checkpoint."""
-    plain = untracked(Data)(plain, typed)
-    return complete_import(plain, typed) if plain["command"] == "import-checkpoint" else plain
+    plain = untracked(Data)(plain, typed, opened)
+    return complete_import(plain, typed, opened) if plain.get("command") == "import-checkpoint" else plain
 
 
 COMMAND = Command(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch.utils.data import default_collate
 from spacecast.app.assemble import Parts, device_of
 from spacecast.app.datacheck import epochs_of
 from spacecast.config.build import build
+from spacecast.config.schema import Train
 from spacecast.core.protocols import LatentStepModel
 from spacecast.core.text import several
 from spacecast.core.types import Batch, Stage
@@ -62,30 +63,30 @@ class Always:
         return self.stage
 
 
-def dry_run(plain: Mapping[str, Any], parts: Parts) -> None:
+def dry_run(config: Train, parts: Parts) -> None:
     """Take and measure steps; log parameters, schedule, memory, seconds per step and the predicted time of the run.
 
     The steps are those of a training, by the same trainer, and change the weights of `parts`; no file is written.
     """
-    epochs = epochs_of(plain)
-    device = device_of(plain)
+    epochs = epochs_of(config)
+    device = device_of(config)
     before = _memory(device)
     training: dict[Terms, dict[int, float]] = {}
     forward = 0.0
     for stage in _measured(parts.schedule, epochs):
-        clock = _rehearsed(plain, parts, stage)
+        clock = _rehearsed(config, parts, stage)
         training.setdefault(_terms(stage), {})[stage.rollout_steps] = min(clock.training[1:], default=0.0)
         forward = max(forward, *clock.validation)
     memory = _memory(device)
     cost = Cost(training, forward)
-    steps = [_steps_of_epoch(plain, parts, epoch) for epoch in range(epochs)]
-    total = _total_seconds(plain, parts, cost, steps)
+    steps = [_steps_of_epoch(config, parts, epoch) for epoch in range(epochs)]
+    total = _total_seconds(config, parts, cost, steps)
     weights = sum(weight.numel() for weight in parts.model.parameters())
     (short, least), (longest, most) = cost.extremes
     longer = f", {most:.3f} with one of {longest}" if longest > short else ""
     log.info("schedule\n%s", "\n".join(schedule_table(parts.schedule, epochs)))
     log.info("parameters            %s", f"{weights:,}")
-    log.info("device                %s, precision %s", device, plain["trainer"].get("precision"))
+    log.info("device                %s, precision %s", device, config.trainer.precision)
     log.info("peak memory           %.2f GB (%.2f GB before the step)", memory, before)
     log.info("seconds per step      %.3f with a roll-out of %d%s", least, short, longer)
     log.info("optimiser steps       %d in %s", sum(steps), several(epochs, "epoch"))
@@ -135,25 +136,25 @@ def _key(stage: Stage) -> tuple[float, ...]:
     return stage.rollout_steps, stage.kl, stage.crps, stage.div
 
 
-def _batch(plain: Mapping[str, Any], parts: Parts, split: str, rollout: int) -> Batch:
+def _batch(parts: Parts, split: str, rollout: int) -> Batch:
     """The first windows of a split as a batch."""
     windows = parts.data.dataset(split, rollout)
-    size = min(plain["data"]["batch_size"], len(windows))
+    size = min(parts.data.batch_size, len(windows))
     batch: Batch = default_collate([windows[number] for number in range(size)])
     return batch
 
 
-def _rehearsed(plain: Mapping[str, Any], parts: Parts, stage: Stage) -> Clock:
+def _rehearsed(config: Train, parts: Parts, stage: Stage) -> Clock:
     """What some steps in a stage and a validation batch take, on the first windows of each split."""
     clock = Clock(PATIENCE)
-    batch = _batch(plain, parts, "train", stage.rollout_steps)
-    keywords = rehearsal_keywords(lightning_keywords(plain["trainer"]), REPEATS)
+    batch = _batch(parts, "train", stage.rollout_steps)
+    keywords = rehearsal_keywords(lightning_keywords(dict(config.trainer.content)), REPEATS)
     some_unused = isinstance(parts.model, LatentStepModel)
     parts.module.schedule = Always(stage)
     try:
         with TemporaryDirectory() as folder:
             trainer = make_trainer(build(keywords), Path(folder), None, [clock], some_unused=some_unused)
-            validation = _batch(plain, parts, "val", parts.module.validation_steps)
+            validation = _batch(parts, "val", parts.module.validation_steps)
             rehearse(trainer, parts.module, [batch] * REPEATS, [validation])
     finally:
         parts.module.schedule = parts.schedule
@@ -167,25 +168,26 @@ def _memory(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def _steps_of_epoch(plain: Mapping[str, Any], parts: Parts, epoch: int) -> int:
+def _steps_of_epoch(config: Train, parts: Parts, epoch: int) -> int:
     """Batches of an epoch on each device."""
-    windows = len(parts.data.dataset("train", parts.data.steps_at(epoch)))
-    windows = min(windows, plain["data"].get("limit_windows") or windows)
-    devices = plain["trainer"].get("devices", 1)
-    processes = (devices if isinstance(devices, int) and devices > 0 else 1) * plain["trainer"].get("num_nodes", 1)
-    batches = -(-windows // (plain["data"]["batch_size"] * processes))
-    limit = plain["trainer"].get("limit_train_batches")
+    trainer, windows = config.trainer.content, len(parts.data.dataset("train", parts.data.steps_at(epoch)))
+    windows = min(windows, parts.data.limit_windows or windows)
+    devices = trainer.get("devices", 1)
+    processes = (devices if isinstance(devices, int) and devices > 0 else 1) * trainer.get("num_nodes", 1)
+    batches = -(-windows // (parts.data.batch_size * processes))
+    limit = trainer.get("limit_train_batches")
     return min(batches, limit) if isinstance(limit, int) else batches
 
 
-def _total_seconds(plain: Mapping[str, Any], parts: Parts, cost: Cost, steps: list[int]) -> float:
+def _total_seconds(config: Train, parts: Parts, cost: Cost, steps: list[int]) -> float:
     """Training and validation of all epochs, cut at `max_steps`."""
-    windows = len(parts.data.dataset("val", parts.module.validation_steps, plain["data"].get("limit_val_windows")))
-    batches = -(-windows // plain["data"]["batch_size"])
-    limit = plain["trainer"].get("limit_val_batches")
+    trainer = config.trainer.content
+    windows = len(parts.data.dataset("val", parts.module.validation_steps, parts.data.limit_val_windows))
+    batches = -(-windows // parts.data.batch_size)
+    limit = trainer.get("limit_val_batches")
     validation = cost.forward * (min(batches, limit) if isinstance(limit, int) else batches)
-    left = plain["trainer"].get("max_steps", -1)
-    left = sum(steps) if left is None or left < 0 else left * plain["trainer"].get("accumulate_grad_batches", 1)
+    left = config.trainer.max_steps
+    left = sum(steps) if left is None or left < 0 else left * trainer.get("accumulate_grad_batches", 1)
     total = 0.0
     for epoch, number in enumerate(steps):
         done = min(number, left)

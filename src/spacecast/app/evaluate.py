@@ -1,40 +1,31 @@
 """`spacecast-evaluate`: scores of a checkpoint. What shaped the model is taken from it, except for what is typed."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spacecast.app.cli import run_command
-from spacecast.app.published import (
-    imply_data,
-    imply_evaluation,
-    stored_config,
-    trained_spec,
-    warn_of_another_graph,
-)
-from spacecast.app.stored import anchored, check_data_place, check_evaluation_folder, check_same_data, chosen_evaluation
-from spacecast.config.command import Command, Plain
+from spacecast.app.run_records import check_evaluation_folder, first_difference
+from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.paths import absolute_path
 from spacecast.config.schema import Evaluate
+from spacecast.config.stored import TAKEN, merged, stored_config, typed_keys
 from spacecast.config.trust import Trust, check_simulation
 from spacecast.core.errors import UserError
-from spacecast.process.run_folder import follow, of_its_own
+from spacecast.process.run_folder import of_its_own
 
 if TYPE_CHECKING:
     from spacecast.evaluation.scores import Scores
 
 log = logging.getLogger(__name__)
 
-STORED = ("datastore", "simulation", "graph", "model", "loss", "schedule", "optimizer", "data", "evaluation", "seed")
 
-
-def evaluate(plain: Plain) -> "Scores":
+def evaluate(inputs: Inputs[Evaluate]) -> "Scores":
     """Score a checkpoint on a split of its data, or of other data of the same variables and grid.
 
     Args:
-        plain: the configuration of `evaluate.yaml`, completed by `complete`, in plain types.
+        inputs: the configuration of `evaluate.yaml`, completed by `complete`.
 
     Raises:
         UserError: the checkpoint does not fit the data or the graph.
@@ -44,7 +35,7 @@ def evaluate(plain: Plain) -> "Scores":
     from spacecast.app.datacheck import check_evaluation, check_members
     from spacecast.app.report import score
     from spacecast.checkpoint.content import load_checkpoint, model_weights
-    from spacecast.config.build import build
+    from spacecast.checkpoint.weights import load_weights, trained_spec, warn_of_another_graph
     from spacecast.data.fit import check_fit
     from spacecast.process.logs import quiet
     from spacecast.process.memory import keep_memory
@@ -53,155 +44,102 @@ def evaluate(plain: Plain) -> "Scores":
 
     quiet()
     keep_memory()
-    checkpoint = load_checkpoint(Path(plain["checkpoint"]))
-    trained, datastore = checkpoint["spacecast"], open_data(plain)
-    spec = trained_spec(trained, datastore.spec)
-    check_same_data(plain, trained, datastore.spec.data_hash)
-    check_fit(spec, datastore.spec, convert_units=plain["evaluation"].get("convert_units", False))
-    check_evaluation(plain, datastore)
-    graph = open_graph(plain, spec)
-    warn_of_another_graph(trained, graph)
-    model = build_model(plain, spec, graph)
-    check_members(plain, model)
-    load_weights(model, model_weights(checkpoint), plain["checkpoint"])
-    logger = build(of_its_own(plain["logger"]))
+    config = inputs.config
+    checkpoint = inputs.opened.get(config.checkpoint) or load_checkpoint(config.checkpoint)
+    facts, datastore = checkpoint["spacecast"], open_data(config)
+    spec = trained_spec(facts, datastore.spec)
+    check_same_data(config, facts, datastore.spec.data_hash)
+    check_fit(spec, datastore.spec, convert_units=config.evaluation.convert_units)
+    check_evaluation(config, datastore)
+    graph = open_graph(config.graph, spec.grid, config.paths.data_dir)
+    warn_of_another_graph(facts, graph)
+    model = build_model(config.model, config.seed, spec, graph)
+    check_members(config, model)
+    load_weights(model, model_weights(checkpoint), str(config.checkpoint))
+    logger = config.logger.build(**of_its_own(config.logger.content))
     with tracked(logger):
-        log_params(logger, plain)
-        log_tags(logger, {**provenance(spec.data_hash, graph.content_hash), "checkpoint": plain["checkpoint"]})
-        log_artifact(logger, Path(plain["paths"]["run_dir"]) / "config.yaml", "config")
-        return score(plain, model, datastore, spec, logger)
+        log_params(logger, inputs.plain)
+        log_tags(logger, {**provenance(spec.data_hash, graph.content_hash), "checkpoint": str(config.checkpoint)})
+        log_artifact(logger, config.paths.run_dir / "config.yaml", "config")
+        return score(config, model, datastore, spec, logger)
 
 
-def load_weights(model: Any, weights: Mapping[str, Any], source: str) -> None:
-    """Load the weights of a step model.
+def check_same_data(config: Evaluate, facts: Plain, data_hash: str) -> None:
+    """With `same_data`, refuse other data than those of the training.
+
+    Args:
+        config: of the evaluation.
+        facts: the entry `spacecast` of the checkpoint.
+        data_hash: of the data at hand.
 
     Raises:
-        UserError: they belong to another model.
+        UserError: they are others.
 
     """
-    fault = _misfit(model.state_dict(), weights)
-    if fault:
-        raise UserError(f"weights of {source} do not fit: {fault}; leave data, model and graph as in training")
-    model.load_state_dict(weights)
+    from spacecast.storage.fingerprint import same_kind
 
-
-def _misfit(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """The first weights by which a model and a file differ; empty when there are none."""
-    for names, fault in (
-        ([name for name in ours if name not in theirs], "lack {}, which this model has"),
-        ([name for name in theirs if name not in ours], "have {}, which this model lacks"),
-    ):
-        if names:
-            return fault.format(names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else ""))
-    for name, value in ours.items():
-        before, now = tuple(theirs[name].shape), tuple(value.shape)
-        if before != now:
-            of_data = (
-                before[-1] != now[-1]
-                if name.startswith("grid_")
-                else name.startswith(("output.", "decoder.output.")) and before[0] != now[0]
-            )
-            hint = " (other variables or static features)" if of_data else ""
-            return f"{name} has shape {before}, here {now}{hint}"
-    return ""
+    before = str((facts.get("data_spec") or {}).get("data_hash") or "")
+    if config.same_data and same_kind(before, data_hash) and before != data_hash:
+        root = config.datastore.root
+        raise UserError(
+            f"the data in {root} are not those of the training, which are no longer where they were: give "
+            f"datastore.root=DIR where they are, or datastore.root={root} to score these all the same"
+        )
 
 
 def rewrite(words: Sequence[str]) -> list[str]:
     """Let overrides of stored sections through Hydra, whose defaults may be those of another model."""
-    sections = tuple(f"{name}." for name in STORED)
+    sections = tuple(f"{name}." for name in TAKEN)
     return [f"++{word}" if word.startswith(sections) else word for word in words]
 
 
-def complete(plain: Plain, typed: Sequence[str]) -> Plain:
+def complete(composed: Plain, words: Sequence[str], opened: Opened) -> Plain:
     """The configuration in the checkpoint, overridden by what was typed.
 
     Args:
-        plain: composed from the defaults and what was typed.
-        typed: the overrides.
+        composed: from the defaults and what was typed.
+        words: the overrides.
+        opened: receives the content of the checkpoint.
 
     Raises:
         UserError: the checkpoint is none, or would call or write what its user has not allowed.
 
     """
-    source = Path(absolute_path(plain["checkpoint"], "checkpoint"))  # a run folder may be called by a number
-    trust = Trust.of(plain)
-    file, stored = _stored_config(source, source.stat().st_mtime_ns if source.exists() else 0)
-    keys = [word.lstrip("+~").partition("=")[0] for word in typed]
-    plain = imply_evaluation(imply_data(plain, stored, keys), stored, keys)
-    merged = {**plain, "checkpoint": str(file)}
-    stored = anchored(stored, keys, f"checkpoint {file}")
-    trained_on, stored = stored, _relocated(stored, plain["paths"], moved="paths.data_dir" in keys)
-    if not {"same_data", "paths.data_dir", "datastore", "datastore.root"} & set(keys):
-        merged["same_data"] = trained_on.get("datastore") != stored.get("datastore")
-    for name in STORED:
-        if name in stored and name not in keys and name != "simulation":
-            merged[name] = stored[name]
-    if "evaluation" in keys and "evaluation" in stored:
-        merged["evaluation"] = chosen_evaluation(plain["evaluation"], stored["evaluation"])
-    if "datastore" in stored and not {"datastore", "simulation"} & set(keys):
-        merged["simulation"] = stored.get("simulation")  # absent where the data were not simulated
-    if "datastore.root" in keys and not any(key.split(".")[0] == "simulation" for key in keys):
-        merged["simulation"] = None  # data that are named are there
-    for key in keys:
-        section, *rest = key.split(".")
-        if section in STORED and (section not in keys or section == "evaluation") and rest:
-            merged[section] = _replaced(merged[section], rest, plain[section])
-    trust.check({name: merged.get(name) for name in STORED}, f"checkpoint {file}")
+    from spacecast.checkpoint.content import find_checkpoint, load_checkpoint
+
+    trust = Trust.of(composed)
+    file = find_checkpoint(Path(absolute_path(composed["checkpoint"], "checkpoint"))).absolute()
+    if file not in opened:
+        opened[file] = load_checkpoint(file)
+    source, keys = f"checkpoint {file}", typed_keys(words)
+    result = merged(composed, stored_config(opened[file], source), words, source) | {"checkpoint": str(file)}
+    trust.check({name: result.get(name) for name in TAKEN}, source)
     if "simulation" not in keys:
-        check_simulation(merged, keys, f"checkpoint {file}")
-    if "run_name" in (plain.get("logger") or {}) and "logger.run_name" not in keys:
-        merged["logger"] = {**plain["logger"], "run_name": f"{_tracked_name(stored)}-evaluate"}
-    return merged
+        check_simulation(result, keys, source)
+    return result
 
 
-def check_places(plain: Plain) -> None:
+def check_places(inputs: Inputs[Evaluate]) -> None:
     """Hold the run folder against what is in it, and the data against where the training had them.
 
     Raises:
-        UserError: files would be overwritten, or data be simulated anew in another place.
+        UserError: files would be overwritten, or the data of a training be simulated anew in another place, where a run
+            folder was copied without them.
 
     """
-    check_evaluation_folder(plain)
-    source = Path(plain["checkpoint"])
-    check_data_place(plain, _stored_config(source, source.stat().st_mtime_ns)[1])
+    from spacecast.data.configs import find_raw_runs, find_runs
 
-
-def _tracked_name(stored: Plain) -> str:
-    """How the training was called in the tracking store, or else its kind of model."""
-    logger = stored.get("logger")
-    name = logger.get("run_name") if isinstance(logger, Mapping) else None
-    return name or str((stored.get("model") or {}).get("_target_")).rpartition(".")[2]
-
-
-@lru_cache(maxsize=4)
-def _stored_config(source: Path, modified: int) -> tuple[Path, Plain]:  # noqa: ARG001 - part of the key of the cache
-    """Checkpoint file and the configuration in it; see `published.stored_config` for that of the reference."""
-    from spacecast.checkpoint.content import find_checkpoint, load_checkpoint
-
-    file = find_checkpoint(source).absolute()
-    return file, stored_config(load_checkpoint(file), f"checkpoint {file}")
-
-
-def _relocated(stored: Plain, paths: Mapping[str, str], *, moved: bool) -> Plain:
-    """Let paths below the data folder of the training follow that folder when it was moved."""
-    before, now = (stored.get("paths") or {}).get("data_dir"), paths["data_dir"]
-    if not isinstance(before, str) or not before or before == now or (Path(before).exists() and not moved):
-        return stored
-    followed: Plain = follow(dict(stored), before, now)
-    return followed
-
-
-def _replaced(section: Any, keys: Sequence[str], source: Any) -> Any:
-    """A copy of a nested section with the value at `keys` taken from another one."""
-    if not keys:
-        return source
-    first, *rest = keys
-    copy = dict(section) if isinstance(section, Mapping) else {}
-    if isinstance(source, Mapping) and first in source:
-        copy[first] = _replaced(copy.get(first), rest, source[first])
-    else:
-        copy.pop(first, None)
-    return copy
+    check_evaluation_folder(inputs)
+    stored = stored_config(inputs.opened[inputs.config.checkpoint], "checkpoint")
+    now, before = inputs.plain.get("simulation"), stored.get("simulation")
+    if not now or not before or now.get("root") == before.get("root") or first_difference(before, now, ["root"]):
+        return  # they are made where they were, or others are asked for
+    root = Path(str(now.get("root")))
+    if not find_runs(root) and not find_raw_runs(root):
+        raise UserError(
+            f"the data of this training are neither in {before.get('root')}, where they were made, nor in {root}; give "
+            "datastore.root=DIR, the folder with its runs, or paths.data_dir=DIR, the folder above"
+        )
 
 
 COMMAND = Command(

@@ -3,11 +3,10 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from spacecast.config.schema import Train
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
 from spacecast.core.regions import boundary_nodes
@@ -44,27 +43,27 @@ class Foreseen:
         return self.frames[split]
 
 
-def foresee(plain: Mapping[str, Any]) -> Foreseen | None:
+def foresee(config: Train) -> Foreseen | None:
     """The data that a configuration is going to simulate; None where data are there or are not simulated.
 
     Raises:
         UserError: the configuration of simulation or datastore does not fit them.
 
     """
-    simulation, datastore = plain.get("simulation"), plain["datastore"]
-    if simulation is None or find_runs(Path(datastore["root"])):
+    simulation, datastore = config.simulation, config.datastore
+    if simulation is None or datastore.root is None or find_runs(datastore.root):
         return None
     ours = inspect.signature(generate).parameters.keys() - inspect.signature(plan_runs).parameters.keys()
-    planned = {name: value for name, value in simulation.items() if name not in ours and not name.startswith("_")}
+    given = simulation.content.items()
+    planned = {name: value for name, value in given if name not in ours and not name.startswith("_")}
     base, parameters = plan_runs(**planned)
     names = [name.removeprefix("run_") for name in parameters]
-    chosen, held = datastore.get("runs"), datastore.get("holdout") or ()
-    train, holdout = choose_runs(names, chosen, held, Path(datastore["root"]))
+    train, holdout = choose_runs(names, datastore.runs, datastore.holdout or (), datastore.root)
     for name in (*train, *holdout):
         if name not in names:
             raise UserError(f"datastore: run {name} will not be simulated; {nearest(name, names)}")
     frames = {split: stop - start for split, (start, stop) in split_frames(base.frames).items()}
-    return Foreseen(_spec(base, datastore.get("boundary")), train, holdout, {**frames, "all": base.frames})
+    return Foreseen(_spec(base, datastore.boundary), train, holdout, {**frames, "all": base.frames})
 
 
 def _spec(base: Parameters, boundary: Mapping[str, float] | Sequence[Mapping[str, float]] | None) -> DataSpec:

@@ -1,17 +1,16 @@
 """`spacecast-graph`: builds, checks, caches and draws a mesh graph."""
 
 import logging
-from pathlib import Path
 
 from spacecast.app.cli import run_command
 from spacecast.config.check import untracked
-from spacecast.config.command import Command, Plain
+from spacecast.config.command import Command, Inputs
 from spacecast.config.schema import Graph
 
 log = logging.getLogger(__name__)
 
 
-def graph(plain: Plain) -> None:
+def graph(inputs: Inputs[Graph]) -> None:
     """Build a graph for the grid of the data, print its counts and draw it."""
     from spacecast.app.assemble import open_data, open_graph
     from spacecast.graphs.summary import format_summary
@@ -20,13 +19,14 @@ def graph(plain: Plain) -> None:
     from spacecast.process.logs import quiet
 
     quiet()
-    if plain["picture"] is not None:
-        require_picture(Path(plain["picture"]))
-    spec = open_data(plain).spec
-    mesh = open_graph(plain, spec)
+    config = inputs.config
+    if config.picture is not None:
+        require_picture(config.picture)
+    grid = open_data(config).spec.grid
+    mesh = open_graph(config.graph, grid, config.paths.data_dir)
     log.info("%s", format_summary(mesh))
-    if plain["picture"] is not None:
-        log.info("picture: %s", draw_graph(mesh, spec.grid, Path(plain["picture"])))
+    if config.picture is not None:
+        log.info("picture: %s", draw_graph(mesh, grid, config.picture))
 
 
 COMMAND = Command(

@@ -1,14 +1,12 @@
 """From a model to its scores: the table on the terminal, files in the run folder, records in the tracking store."""
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from spacecast.app.assemble import device_of
-from spacecast.config.build import build
-from spacecast.config.command import Plain
+from spacecast.config.schema import Train
 from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
 from spacecast.process.progress import ProgressBar
@@ -20,11 +18,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def score(plain: Plain, model: nn.Module, datastore: Datastore, spec: DataSpec, logger: Any) -> "Scores":
+def score(config: Train, model: nn.Module, datastore: Datastore, spec: DataSpec, logger: Any) -> "Scores":
     """Evaluate a model as `evaluation` says; print, write and record the scores.
 
     Args:
-        plain: configuration of the run.
+        config: of the training or the evaluation.
         model: with its weights.
         datastore: what to forecast.
         spec: what the model was trained on.
@@ -34,14 +32,13 @@ def score(plain: Plain, model: nn.Module, datastore: Datastore, spec: DataSpec, 
     from spacecast.plots.canvas import ScoredRun
     from spacecast.plots.pictures import draw_pictures
 
-    run_dir = Path(plain["paths"]["run_dir"])
-    split = plain["evaluation"]["split"]
+    run_dir, split = config.paths.run_dir, config.evaluation.split
     with ProgressBar("evaluating") as progress:
-        scores: Scores = build(plain["evaluation"])(
+        scores: Scores = config.evaluation.build()(
             model,
             datastore,
             spec=spec,
-            device=device_of(plain),
+            device=device_of(config),
             out_dir=run_dir,
             progress=lambda done, total: progress(f"split {split}", done, total),
         )

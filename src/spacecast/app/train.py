@@ -3,24 +3,20 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spacecast.app.cli import run_command
-from spacecast.app.resuming import (
-    Start,
-    check_run_folder,
-    check_start,
-    find_start,
+from spacecast.app.run_records import (
+    check_training_folder,
     is_finished,
     is_scored,
     remember_scores,
     remember_tracking,
-    take_weights,
-    tracking_section,
+    tracking_id,
 )
+from spacecast.app.start import Start, check_start, find_start, take_weights
 from spacecast.config.binding import without_foreign
-from spacecast.config.command import Command, Plain
+from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.schema import Train
 from spacecast.process.run_folder import add_facts, discard_run, first_process
 from spacecast.process.signals import Interrupted, current
@@ -32,11 +28,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def train(plain: Plain) -> "Scores | None":
+def train(inputs: Inputs[Train]) -> "Scores | None":
     """Train as a checked configuration says and score the best checkpoint.
 
     Args:
-        plain: the resolved configuration of `train.yaml` in plain types.
+        inputs: the configuration of `train.yaml`.
 
     Returns:
         Scores on the split of the evaluation; None after a dry run, and in all processes but the first.
@@ -53,62 +49,62 @@ def train(plain: Plain) -> "Scores | None":
 
     quiet()
     keep_memory()
-    if is_finished(plain) and not plain["dry_run"]:
-        log.info("this run is finished: %s", Path(plain["paths"]["run_dir"]) / "scores.csv")
+    config = inputs.config
+    if is_finished(config) and not config.dry_run:
+        log.info("this run is finished: %s", config.paths.run_dir / "scores.csv")
         return None
-    start = find_start(plain)
-    check_without_data(plain)
-    check_foreseen(plain)
-    datastore = open_data(plain)
-    check_evaluation(plain, datastore)
-    parts = assemble(plain, datastore)
-    check_training(plain, parts)
+    start = find_start(config, inputs.opened)
+    check_without_data(config)
+    check_foreseen(config)
+    datastore = open_data(config)
+    check_evaluation(config, datastore)
+    parts = assemble(config, datastore, config.paths.data_dir)
+    check_training(config, parts)
     check_start(start, parts)
-    take_weights(start, parts)
-    if plain["dry_run"]:
+    take_weights(start, parts, inputs.opened)
+    if config.dry_run:
         if first_process():
-            dry_run(plain, parts)
-        discard_run(Path(plain["paths"]["run_dir"]))
+            dry_run(config, parts)
+        discard_run(config.paths.run_dir)
         return None
-    return fit_and_score(plain, parts, start)
+    return fit_and_score(inputs, parts, start)
 
 
-def fit_and_score(plain: Plain, parts: "Parts", start: Start) -> "Scores | None":
+def fit_and_score(inputs: Inputs[Train], parts: "Parts", start: Start) -> "Scores | None":
     """Train, then evaluate the best checkpoint, all in one tracked run, which a run that goes on keeps."""
     from spacecast.app.assemble import build_model
     from spacecast.app.report import score
     from spacecast.checkpoint.content import load_checkpoint, model_weights
-    from spacecast.config.build import build
     from spacecast.process.logs import hushed
     from spacecast.tracking.logger import log_artifact, log_params, log_tags, tracked
     from spacecast.tracking.provenance import provenance
 
-    run_dir = Path(plain["paths"]["run_dir"])
-    logger, model = None if is_scored(plain) else build(tracking_section(plain, start)), parts.model
+    config, model = inputs.config, parts.model
+    run_dir, kept = config.paths.run_dir, tracking_id(config, start.parent if start.own else None)
+    logger = None if is_scored(config) else config.logger.build(**kept)
     with tracked(logger), marked(logger):
-        remember_tracking(plain, logger)
-        log_params(logger, plain)
+        remember_tracking(config, logger)
+        log_params(logger, inputs.plain)
         log_tags(logger, provenance(parts.spec.data_hash, parts.graph.content_hash))
         log_artifact(logger, run_dir / "config.yaml", "config")
         if any(weight.requires_grad for weight in parts.model.parameters()):
-            first = fit(plain, parts, start, logger)
-            remember_tracking(plain, logger)
+            first = fit(inputs, parts, start, logger)
+            remember_tracking(config, logger)
             if not first:
                 return None
             with hushed():  # the one that was trained may be of another precision
-                model = build_model(plain, parts.spec, parts.graph)
+                model = build_model(config.model, config.seed, parts.spec, parts.graph)
             model.load_state_dict(model_weights(load_checkpoint(run_dir)))
         else:
             log.info("this model has nothing to train")
-        scores = score(plain, model, parts.datastore, parts.spec, logger)
-    remember_scores(plain)
+        scores = score(config, model, parts.datastore, parts.spec, logger)
+    remember_scores(config)
     return scores
 
 
-def fit(plain: Plain, parts: "Parts", start: Start, logger: Any) -> bool:
+def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> bool:
     """Train from where the run starts; True in the process that writes."""
     from spacecast.config.build import build
-    from spacecast.config.schema import own_part
     from spacecast.core.protocols import LatentStepModel
     from spacecast.process.files import remove_leftovers
     from spacecast.training.checkpoint_io import SelfDescription
@@ -116,22 +112,26 @@ def fit(plain: Plain, parts: "Parts", start: Start, logger: Any) -> bool:
     from spacecast.training.divergence import DivergenceError, DivergenceWatch
     from spacecast.training.trainer import lightning_keywords, make_trainer, progress_callbacks
 
-    run_dir, section = Path(plain["paths"]["run_dir"]), plain["trainer"]
-    own, interruption = own_part(section, "trainer"), current()
-    limits = {"minutes": own["checkpoint_minutes"], "max_steps": section.get("max_steps", -1)}
-    source = None if start.own else start.checkpoint
-    writer = CheckpointWriter(run_dir / "checkpoints", parts.module.monitor, interruption, **limits, source=source)
-    described = SelfDescription(plain, parts.spec, parts.graph, start.parent)
+    section, run_dir, interruption = inputs.config.trainer, inputs.config.paths.run_dir, current()
+    writer = CheckpointWriter(
+        run_dir / "checkpoints",
+        parts.module.monitor,
+        interruption,
+        minutes=section.checkpoint_minutes,
+        max_steps=section.max_steps,
+        source=None if start.own else start.checkpoint,
+    )
+    described = SelfDescription(inputs.plain, parts.spec, parts.graph, start.parent)
     trainer = make_trainer(
-        build(lightning_keywords(section)),
+        build(lightning_keywords(dict(section.content))),
         run_dir,
         logger,
-        [described, DivergenceWatch(own["max_nonfinite_steps"], writer.folder), writer, *progress_callbacks()],
+        [described, DivergenceWatch(section.max_nonfinite_steps, writer.folder), writer, *progress_callbacks()],
         batch_size=parts.data.batch_size,
-        global_batch=own["global_batch"],
+        global_batch=section.global_batch,
         some_unused=isinstance(parts.model, LatentStepModel),
     )
-    parts.data.global_batch = own["global_batch"]
+    parts.data.global_batch = section.global_batch
     if first_process():
         remove_leftovers(run_dir / "checkpoints", "*.ckpt")
     if start.checkpoint is not None:
@@ -161,11 +161,10 @@ def marked(logger: object) -> Iterator[None]:
         raise
 
 
-def complete(plain: Plain, typed: Sequence[str]) -> Plain:
+def complete(plain: Plain, words: Sequence[str], _: Opened) -> Plain:
     """Leave AdamW's keys out where another optimiser is typed as `optimizer._target_`."""
-    if not isinstance(plain.get("optimizer"), dict):
-        return plain
-    return {**plain, "optimizer": without_foreign(plain["optimizer"], "optimizer", typed)}
+    section = plain.get("optimizer")
+    return {**plain, "optimizer": without_foreign(section, "optimizer", words)} if isinstance(section, dict) else plain
 
 
 COMMAND = Command(
@@ -173,7 +172,7 @@ COMMAND = Command(
     config="train",
     schema=Train,
     task=train,
-    check_folder=check_run_folder,
+    check_folder=check_training_folder,
     complete=complete,
     summary="trains an emulator of the magnetosphere and scores it; without arguments on simulated data, made first.",
     usage=[

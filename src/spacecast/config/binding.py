@@ -105,6 +105,12 @@ def takes(function: Callable[..., Any], name: str) -> bool:
     return name in _named(_parameters(function))
 
 
+def defaults_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Defaults of the keywords of a function or of a constructor."""
+    named = _named(_parameters(function)).items()
+    return {name: parameter.default for name, parameter in named if parameter.default is not parameter.empty}
+
+
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """Parameters of a function or of a constructor, without self."""
     try:

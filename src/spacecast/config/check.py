@@ -2,14 +2,13 @@
 
 import dataclasses
 import os
-import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from spacecast.config.binding import check_target, check_value
-from spacecast.config.command import Plain
-from spacecast.config.schema import GIVEN, OWN_KEYS, Evaluate, Section, own_part
+from spacecast.config.command import Opened, Plain
+from spacecast.config.schema import GIVEN, Evaluate, section_kind
 from spacecast.core.errors import UnknownKeyError, UserError
 
 
@@ -28,12 +27,13 @@ def check_config(plain: Mapping[str, Any], schema: type) -> None:
     """
     check_section(plain, schema, "")
     for name, annotation in get_type_hints(schema).items():
-        if _is_section(annotation) and plain.get(name) is not None:
-            own = own_part(plain[name], name)
-            if own:
-                check_section(own, OWN_KEYS[name], name)
-            section = {key: value for key, value in plain[name].items() if key not in own}
-            check_target(section, name, list(own), GIVEN.get(name, ()))
+        kind = section_kind(annotation)
+        if kind is not None and plain.get(name) is not None:
+            hints, section = get_type_hints(kind, include_extras=True), dict(plain[name])
+            for key in kind.own:
+                if key in section:
+                    check_value(section.pop(key), hints[key], f"{name}.{key}")
+            check_target(section, name, kind.own, GIVEN.get(name, ()))
 
 
 def check_section(values: Mapping[str, Any], schema: type, where: str) -> None:
@@ -49,31 +49,25 @@ def check_section(values: Mapping[str, Any], schema: type, where: str) -> None:
         if name not in values:
             if field.default is dataclasses.MISSING:
                 raise UserError(f"{key} is missing from the configuration")
+        elif section_kind(hints[name]):
+            _check_presence(values[name], hints[name], key)
         elif dataclasses.is_dataclass(hints[name]):
             if not isinstance(values[name], Mapping):
                 raise UserError(f"{key}: expected a section, found {values[name]!r}")
             check_section(values[name], hints[name], key)
-        elif _is_section(hints[name]):
-            _check_presence(values[name], hints[name], key)
         else:
             check_value(values[name], hints[name], key)
 
 
-def _is_section(annotation: Any) -> bool:
-    """Whether a key holds a section with `_target_`."""
-    optional = get_origin(annotation) in (Union, types.UnionType) and Section in get_args(annotation)
-    return optional or annotation == Section
-
-
 def _check_presence(value: Any, annotation: Any, key: str) -> None:
     """A section is a mapping, or null where that is allowed."""
-    if value is None and annotation != Section:
+    if value is None and type(None) in get_args(annotation):
         return
     if not isinstance(value, Mapping):
         raise UserError(f"{key}: expected a member of the group {key}, found {value!r}; choose one with {key}=NAME")
 
 
-def untracked(schema: type) -> Callable[[Plain, Sequence[str]], Plain]:
+def untracked(schema: type) -> Callable[[Plain, Sequence[str], Opened], Plain]:
     """`Command.complete` of a command that trains and tracks nothing.
 
     Settings of one machine (`conf/local/default.yaml`) hold for all commands, so sections of a training that they bring
@@ -86,7 +80,7 @@ def untracked(schema: type) -> Callable[[Plain, Sequence[str]], Plain]:
     own = {field.name for field in dataclasses.fields(schema)}
     training = {field.name for field in dataclasses.fields(Evaluate)} - own
 
-    def complete(plain: Plain, typed: Sequence[str]) -> Plain:
+    def complete(plain: Plain, typed: Sequence[str], _: Opened) -> Plain:
         words = [word.lstrip("+~") for word in typed]
         wrong = [word for word in words if word.startswith("logger=") and word not in ("logger=none", "logger=null")]
         if wrong:

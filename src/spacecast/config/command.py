@@ -1,10 +1,35 @@
 """What makes a console script."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic
 
-Plain = dict[str, Any]
+from spacecast.config.schema import Schema, typed
+
+Plain = dict[str, Any]  # a whole configuration as config.yaml and checkpoints hold it
+Opened = dict[Path, Any]  # what has been read of files, each once
+
+
+@dataclass(frozen=True)
+class Inputs(Generic[Schema]):
+    """What a command works with.
+
+    Args:
+        config: the checked configuration, typed.
+        plain: the same as it is recorded.
+        opened: files that were read to complete the configuration.
+
+    """
+
+    config: Schema
+    plain: Plain
+    opened: Opened = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, plain: Plain, schema: type[Schema], opened: Opened | None = None) -> "Inputs[Schema]":
+        """From a checked configuration in plain types and the dataclass that it fits."""
+        return Inputs(typed(plain, schema), plain, {} if opened is None else opened)
 
 
 def _same_words(words: Sequence[str]) -> list[str]:
@@ -12,12 +37,12 @@ def _same_words(words: Sequence[str]) -> list[str]:
     return list(words)
 
 
-def _same_config(plain: Plain, typed: Sequence[str]) -> Plain:  # noqa: ARG001 - the signature of Command.complete
+def _same_config(plain: Plain, words: Sequence[str], opened: Opened) -> Plain:  # noqa: ARG001 - see Command.complete
     """Leave the configuration as it is."""
     return plain
 
 
-def _any_folder(plain: Plain) -> None:
+def _any_folder(inputs: Inputs[Any]) -> None:
     """Let a run into any folder."""
 
 
@@ -29,10 +54,11 @@ class Command:
         name: as typed, for example `spacecast-train`.
         config: root file in conf/.
         schema: dataclass that the configuration must fit.
-        task: does the work for a checked configuration in plain types.
+        task: does the work.
         summary, usage, keys, examples: for `--help`.
         rewrite: turns the words typed by the user into Hydra's.
-        complete: fills the composed configuration; receives the overrides typed by the user.
+        complete: fills the composed configuration; receives the overrides typed by the user, and notes what it reads of
+            files for the work that follows.
         has_run_folder: whether the command keeps a record in `paths.run_dir`.
         check_folder: holds the configuration against what is in that folder, before anything is written; raises
             UserError.
@@ -42,15 +68,15 @@ class Command:
     name: str
     config: str
     schema: type
-    task: Callable[[Plain], Any]
+    task: Callable[[Inputs[Any]], Any]
     summary: str
     usage: Sequence[str]
     keys: Mapping[str, str]
     examples: Mapping[str, str]
     rewrite: Callable[[Sequence[str]], list[str]] = _same_words
-    complete: Callable[[Plain, Sequence[str]], Plain] = _same_config
+    complete: Callable[[Plain, Sequence[str], Opened], Plain] = _same_config
     has_run_folder: bool = True
-    check_folder: Callable[[Plain], None] = _any_folder
+    check_folder: Callable[[Inputs[Any]], None] = _any_folder
 
     @property
     def path(self) -> str:

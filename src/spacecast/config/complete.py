@@ -10,26 +10,27 @@ from omegaconf.errors import OmegaConfBaseException
 
 from spacecast.config.check import check_config
 from spacecast.config.choices import explain_setting
-from spacecast.config.command import Command, Plain
+from spacecast.config.command import Command, Opened, Plain
 from spacecast.config.compose import config_folders, explain, group_members, is_not_in_use, job_part, to_plain
 from spacecast.config.paths import absolute_path, absolute_paths
-from spacecast.config.schema import Section
+from spacecast.config.schema import section_kind
 from spacecast.core.errors import UnknownKeyError, UserError
 
 
-def checked(command: Command, cfg: DictConfig, run_dir: Path | None = None) -> Plain:
+def checked(command: Command, cfg: DictConfig, opened: Opened, run_dir: Path | None = None) -> Plain:
     """The configuration of a run as it is recorded.
 
     Args:
         command: whose run.
         cfg: what `compose` has composed last.
+        opened: receives what is read of files.
         run_dir: folder of the run; None: as the configuration says.
 
     Raises:
         UserError: a mistake in it.
 
     """
-    plain, typed = completed(command, cfg, run_dir), list(cfg.hydra.overrides.task)
+    plain, typed = completed(command, cfg, opened, run_dir), list(cfg.hydra.overrides.task)
     plain = without_settings_of_nothing(plain, command.schema, typed)
     try:
         check_config(plain, command.schema)
@@ -38,7 +39,7 @@ def checked(command: Command, cfg: DictConfig, run_dir: Path | None = None) -> P
     return absolute_paths(plain, command.schema)
 
 
-def completed(command: Command, cfg: DictConfig, run_dir: Path | None = None) -> Plain:
+def completed(command: Command, cfg: DictConfig, opened: Opened, run_dir: Path | None = None) -> Plain:
     """The whole configuration of a run in plain types, its run folder where `hydra.run.dir` says or as given."""
     if cfg.hydra.job.chdir:
         raise UserError(
@@ -59,7 +60,7 @@ def completed(command: Command, cfg: DictConfig, run_dir: Path | None = None) ->
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise explain(error, list) from error
     typed = list(cfg.hydra.overrides.task)
-    plain = command.complete(to_plain(job), typed)
+    plain = command.complete(to_plain(job), typed, opened)
     agree_on_devices(plain, typed)
     return plain
 
@@ -74,7 +75,7 @@ def without_settings_of_nothing(plain: Plain, schema: type, typed: Sequence[str]
     settled = dict(plain)
     for name, annotation in get_type_hints(schema).items():
         section = plain.get(name)
-        optional = get_args(annotation) and Section in get_args(annotation)
+        optional = section_kind(annotation) and type(None) in get_args(annotation)
         if not optional or not isinstance(section, Mapping) or "_target_" in section:
             continue
         keys = [word.lstrip("+~").partition("=")[0] for word in typed]

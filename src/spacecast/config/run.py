@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spacecast.config.command import Command, Plain
+from spacecast.config.command import Command, Inputs
 from spacecast.core.errors import UserError
 from spacecast.process.lock import locked
 from spacecast.process.run_folder import close_logs, first_process, read_facts
@@ -37,7 +37,7 @@ class RunFolder:
 
 def run_task(
     command: Command,
-    configuration: Callable[[], Plain],
+    inputs: Callable[[], Inputs[Any]],
     start_logs: Callable[[], object],
     folder: RunFolder | None = None,
 ) -> Any:
@@ -45,7 +45,7 @@ def run_task(
 
     Args:
         command: whose work.
-        configuration: gives what has been checked; a mistake in it counts as one of the run.
+        inputs: gives what has been checked; a mistake in it counts as one of the run.
         start_logs: sets up what is said on the terminal and in the log file.
         folder: of the run; None: it keeps no records.
 
@@ -61,16 +61,16 @@ def run_task(
         recorded = _recorded(folder.path) if folder and writes and folder.status else nullcontext()
         try:
             with recorded, interruptible(folder.again if folder else None):
-                return _worked(command, configuration, folder)
+                return _worked(command, inputs, folder)
         finally:
             if folder:
                 close_logs(folder.path)
 
 
-def _worked(command: Command, configuration: Callable[[], Plain], folder: RunFolder | None) -> Any:
+def _worked(command: Command, inputs: Callable[[], Inputs[Any]], folder: RunFolder | None) -> Any:
     """What the work returns; what it raises is in the log as well."""
     try:
-        return command.task(configuration())
+        return command.task(inputs())
     except UserError as error:
         log.error("%s", error, extra={"told_at_end": True})
         raise

@@ -1,19 +1,103 @@
-"""Sections of the configuration that no constructor stands behind: names, types and ranges of their keys.
+"""The configuration of each command: names, types and ranges of its keys, and the typed object that commands work with.
 
-What is annotated as a `Path` is text here as well, and made absolute by `config/paths.py`.
+What is annotated as a `Path` is text in plain types, and made absolute by `config/paths.py`. A `Section` is built by
+its `_target_`, whose signature says what it takes; the sections below name what commands read of one as well.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
 
-from spacecast.config.binding import Range
+from spacecast.config.binding import Range, defaults_of
+from spacecast.config.build import build
+from spacecast.config.targets import locate
+from spacecast.core.errors import UserError
 
-Section = Mapping[str, Any]  # built by its `_target_`, whose signature says what it takes
+Schema = TypeVar("Schema")
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A section that is built by its `_target_`.
+
+    A field of a subclass has the value of the configuration; where that has none, the default of the constructor; what
+    the constructor of a user's own does not take, the default here.
+
+    Args:
+        content: the section in plain types.
+
+    """
+
+    own: ClassVar[tuple[str, ...]] = ()  # fields that are not the constructor's
+    content: Mapping[str, Any]
+
+    @property
+    def target(self) -> str:
+        """What builds it, as a dotted name."""
+        return str(self.content["_target_"])
+
+    def build(self, **more: Any) -> Any:
+        """What the section describes, see `config.build`; `more` replaces keys of it."""
+        return build({name: value for name, value in self.content.items() if name not in self.own} | more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSection(Section):
+    """Section `trainer`: Lightning's keywords, and how this project counts and saves steps."""
+
+    own = ("checkpoint_minutes", "global_batch", "max_nonfinite_steps")
+    checkpoint_minutes: Annotated[float, Range(0)] | None = 15.0
+    global_batch: Annotated[int, Range(1)] | None = None
+    max_nonfinite_steps: Annotated[int, Range(1)] | None = 3
+    accelerator: str = "auto"
+    precision: str | int | None = None
+    max_epochs: int | None = None
+    max_steps: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatastoreSection(Section):
+    """Section `datastore`; one of a user's own may have no folder."""
+
+    own = ("repository",)
+    repository: str | None = None
+    root: Path | None = None
+    runs: Sequence[int | str] | None = None
+    holdout: Sequence[int | str] | None = None
+    boundary: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSection(Section):
+    """Section `data`."""
+
+    batch_size: int = 1
+    val_steps: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggerSection(Section):
+    """Section `logger`; null of what is tracked nowhere."""
+
+    tracking_uri: str | None = None
+    journal: Path | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSection(Section):
+    """Section `evaluation`."""
+
+    split: str = "test"
+    runs: str | Sequence[str | int] | None = None
+    steps: int = 1
+    members: int = 1
+    regions: Mapping[str, Mapping[str, float]] | None = None
+    convert_units: bool = False
+
+
+@dataclass(frozen=True)
 class Paths:
     """Where files go."""
 
@@ -22,37 +106,21 @@ class Paths:
     run_dir: Path
 
 
-@dataclass
-class OwnTrainer:
-    """Keys of the section `trainer` that are not Lightning's."""
-
-    checkpoint_minutes: Annotated[float, Range(0)] | None = 15.0
-    global_batch: Annotated[int, Range(1)] | None = None
-    max_nonfinite_steps: Annotated[int, Range(1)] | None = 3
-
-
-@dataclass
-class OwnDatastore:
-    """Keys of the section `datastore` that are not the reader's."""
-
-    repository: str | None = None
-
-
-@dataclass
+@dataclass(frozen=True)
 class Train:
     """Top level of `train.yaml`, in the order of the check: what others refer to comes first."""
 
     paths: Paths
-    trainer: Section
-    datastore: Section
+    trainer: TrainerSection
+    datastore: DatastoreSection
     graph: Section
     model: Section
     loss: Section
     schedule: Section
     optimizer: Section
-    data: Section
-    logger: Section
-    evaluation: Section
+    data: DataSection
+    logger: LoggerSection
+    evaluation: EvaluationSection
     seed: Annotated[int, Range(0, 2**32 - 1)]
     dry_run: bool
     resume: Path | None = None
@@ -62,7 +130,7 @@ class Train:
     launcher: Section | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Evaluate(Train):
     """Top level of `evaluate.yaml`: what training had, and the checkpoint."""
 
@@ -70,12 +138,12 @@ class Evaluate(Train):
     same_data: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Graph:
     """Top level of `graph.yaml`."""
 
     paths: Paths
-    datastore: Section
+    datastore: DatastoreSection
     graph: Section
     picture: Path | None
     simulation: Section | None = None
@@ -83,13 +151,13 @@ class Graph:
     trust: str | Sequence[str] | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Data:
     """Top level of `data.yaml`."""
 
     command: Literal["simulate", "prepare", "inspect", "download", "import-checkpoint"]
     paths: Paths
-    datastore: Section
+    datastore: DatastoreSection
     overwrite: bool
     picture: Path | None
     checkpoint: Path | None = None
@@ -111,10 +179,49 @@ GIVEN = {
     "trainer": ("logger", "callbacks", "plugins", "default_root_dir"),
     "evaluation": ("model", "datastore", "spec", "device", "out_dir", "progress"),
 }
-OWN_KEYS = {"trainer": OwnTrainer, "datastore": OwnDatastore}  # of sections that are otherwise a constructor's keywords
 
 
-def own_part(section: Section, name: str) -> dict[str, Any]:
-    """Keys of a section that its constructor does not take, with defaults."""
-    owner = OWN_KEYS.get(name)
-    return {} if owner is None else {field.name: section.get(field.name, field.default) for field in fields(owner)}
+def section_kind(annotation: Any) -> type[Section] | None:
+    """The kind of section that an annotation of a key asks for; None: the key holds no section."""
+    parts = (annotation, *get_args(annotation))
+    return next((part for part in parts if isinstance(part, type) and issubclass(part, Section)), None)
+
+
+def typed(plain: Mapping[str, Any], schema: type[Schema]) -> Schema:
+    """A checked configuration as the object that commands work with.
+
+    Args:
+        plain: the resolved configuration in plain types.
+        schema: one of the dataclasses above.
+
+    Raises:
+        UserError: a key or a section is missing, as in a file that something else has written.
+
+    """
+    values = {name: _value(plain[name], hint, name) for name, hint in get_type_hints(schema).items() if name in plain}
+    for field in fields(schema):  # type: ignore[arg-type]
+        if field.default is MISSING and field.name not in values:
+            raise UserError(f"{field.name} is missing from the configuration")
+    return schema(**values)
+
+
+def _value(value: Any, annotation: Any, key: str) -> Any:
+    """The value of one key: a section, a path, or as it stands."""
+    kind = section_kind(annotation)
+    if kind is not None and not (value is None and type(None) in get_args(annotation)):
+        if not isinstance(value, Mapping) or not isinstance(value.get("_target_"), str):
+            raise UserError(f"{key}: expected a section with _target_, found {value!r}")
+        return kind(content=value, **_facts(value, kind, key))
+    if annotation is Paths:
+        return typed(value, Paths)
+    is_path = annotation is Path or Path in get_args(annotation)
+    return Path(value) if is_path and isinstance(value, str) else value
+
+
+def _facts(content: Mapping[str, Any], kind: type[Section], key: str) -> dict[str, Any]:
+    """What commands read of a section, as far as it or its constructor says it."""
+    hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in ("own", "content")}
+    if not hints:
+        return {}
+    known = defaults_of(locate(content["_target_"], key)) | dict(content)
+    return {name: _value(known[name], hint, name) for name, hint in hints.items() if name in known}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from spacecast.config.command import Command
+from spacecast.config.command import Command, Inputs
 from spacecast.config.compose import conf_dir
 from spacecast.config.run import RunFolder, run_task
 from spacecast.core.errors import UserError
@@ -44,10 +44,13 @@ def run_saved(command: Command, run_dir: Path, trusted: Sequence[str] = ()) -> A
         trusted: modules, classes and functions beside those of conf/ that the configuration may call.
 
     """
+
+    def inputs() -> Inputs[Any]:
+        return Inputs.of(saved_config(run_dir, trusted), command.schema)
+
     folder = RunFolder(run_dir, command.config, again=run_dir.parent)
-    configuration, logs = partial(saved_config, run_dir, trusted), partial(start_logs, run_dir, command.config)
     try:
-        return run_task(command, configuration, logs, folder)
+        return run_task(command, inputs, partial(start_logs, run_dir, command.config), folder)
     except UserError as error:
         log.error("%s", error)  # the others go on, so that it is not the last line
         raise

@@ -49,7 +49,7 @@ def run_many(command: Command, flags: argparse.Namespace, conf: Path, user_conf:
     plains = []
     for number, words in enumerate(grid):
         place = str(folder / str(number)).replace("'", "\\'")
-        plain = check(command, compose(name, [*words, f"hydra.run.dir='{place}'"], conf, user_conf))
+        plain = check(command, compose(name, [*words, f"hydra.run.dir='{place}'"], conf, user_conf), {})
         label(plain, sweep, number, words)
         plains.append(plain)
     folders = [conf] if user_conf is None else [conf, user_conf]

@@ -1,11 +1,10 @@
-"""The configuration of an evaluation: the checkpoint's, overridden by what was typed."""
+"""What an evaluation takes from a checkpoint's configuration: a pure function of what is stored, typed and composed."""
+
+import copy
 
 import pytest
-import torch
 
-from spacecast.app import evaluate
-from spacecast.app.evaluate import complete, load_weights, rewrite
-from spacecast.app.stored import anchored
+from spacecast.config.stored import anchored, merged
 from spacecast.core.errors import UserError
 
 STORED = {
@@ -26,55 +25,54 @@ COMPOSED = {
     "logger": {"_target_": "New", "run_name": "graph_fm-simple"},
     "seed": 1,
     "checkpoint": "run",
-    "trust": ["Store", "simulate", "Model", "evaluate"],
 }
 
 
-@pytest.fixture(autouse=True)
-def _checkpoint(monkeypatch, tmp_path):
-    file = tmp_path / "best.ckpt"
-    monkeypatch.setattr(evaluate, "_stored_config", lambda source, modified: (file, STORED))
+def complete(composed: dict, words: list[str], stored: dict = STORED) -> dict:
+    """The configuration of the evaluation; what is handed over stays as it is."""
+    before = copy.deepcopy((composed, stored))
+    result = merged(composed, stored, words, "x")
+    assert (composed, stored) == before
+    return result
 
 
-def test_what_shaped_the_model_comes_from_the_checkpoint(tmp_path):
-    merged = complete(COMPOSED, [])
-    assert merged["model"] == STORED["model"]
-    assert merged["evaluation"]["steps"] == 10
-    assert (merged["seed"], merged["logger"]["_target_"], merged["paths"]) == (5, "New", COMPOSED["paths"])
-    assert merged["checkpoint"] == str(tmp_path / "best.ckpt")
+def test_what_shaped_the_model_comes_from_the_checkpoint():
+    found = complete(COMPOSED, [])
+    assert found["model"] == STORED["model"]
+    assert found["evaluation"]["steps"] == 10
+    assert (found["seed"], found["logger"]["_target_"], found["paths"]) == (5, "New", COMPOSED["paths"])
+    assert found["checkpoint"] == "run"
 
 
-def test_the_tracked_run_is_named_after_the_training_that_is_scored(monkeypatch, tmp_path):
+def test_the_tracked_run_is_named_after_the_training_that_is_scored():
     """Not after the default model, which has nothing to do with it."""
     assert complete(COMPOSED, [])["logger"]["run_name"] == "Model-evaluate"
     stored = {**STORED, "logger": {"_target_": "Old", "run_name": "graph_efm-simple"}}
-    monkeypatch.setattr(evaluate, "_stored_config", lambda source, modified: (tmp_path / "best.ckpt", stored))
-    assert complete(COMPOSED, [])["logger"]["run_name"] == "graph_efm-simple-evaluate"
+    assert complete(COMPOSED, [], stored)["logger"]["run_name"] == "graph_efm-simple-evaluate"
     typed = {**COMPOSED, "logger": {"_target_": "New", "run_name": "mine"}}
     assert complete(typed, ["logger.run_name=mine"])["logger"]["run_name"] == "mine"
     assert complete({**COMPOSED, "logger": None}, [])["logger"] is None
 
 
 def test_typed_values_win_one_by_one():
-    merged = complete(COMPOSED, ["++evaluation.steps=4", "++datastore.runs=[2]", "checkpoint=run"])
-    assert merged["evaluation"] == {**STORED["evaluation"], "steps": 4}
-    assert merged["datastore"]["runs"] == [2]
-    assert merged["datastore"]["boundary"] == {"x_min": 27}
+    found = complete(COMPOSED, ["++evaluation.steps=4", "++datastore.runs=[2]", "checkpoint=run"])
+    assert found["evaluation"] == {**STORED["evaluation"], "steps": 4}
+    assert found["datastore"]["runs"] == [2]
+    assert found["datastore"]["boundary"] == {"x_min": 27}
     assert STORED["evaluation"]["steps"] == 10
 
 
 def test_a_typed_member_wins_as_a_whole_and_brings_its_own_way_to_make_data():
     composed = {key: value for key, value in COMPOSED.items() if key != "simulation"}
-    merged = complete(composed, ["datastore=vlasiator", "++datastore.runs=[2]"])
-    assert merged["datastore"] == COMPOSED["datastore"]
-    assert "simulation" not in merged
+    found = complete(composed, ["datastore=vlasiator", "++datastore.runs=[2]"])
+    assert found["datastore"] == COMPOSED["datastore"]
+    assert "simulation" not in found
 
 
-def test_data_that_were_not_simulated_are_not_simulated_now(tmp_path, monkeypatch):
+def test_data_that_were_not_simulated_are_not_simulated_now():
     stored = {name: section for name, section in STORED.items() if name != "simulation"}
-    monkeypatch.setattr(evaluate, "_stored_config", lambda source, modified: (tmp_path, stored))
-    assert complete(COMPOSED, [])["simulation"] is None
-    assert complete(COMPOSED, ["datastore=magnetosphere"])["simulation"] == COMPOSED["simulation"]
+    assert complete(COMPOSED, [], stored)["simulation"] is None
+    assert complete(COMPOSED, ["datastore=magnetosphere"], stored)["simulation"] == COMPOSED["simulation"]
 
 
 def test_deleted_and_added_keys():
@@ -87,26 +85,11 @@ def test_data_that_were_moved_are_followed():
     assert complete(COMPOSED, [])["simulation"]["root"] == "/now/magnetosphere"
 
 
-def test_data_that_are_still_there_are_used_unless_another_folder_is_typed(tmp_path, monkeypatch):
+def test_data_that_are_still_there_are_used_unless_another_folder_is_typed(tmp_path):
     there = {"paths": {"data_dir": str(tmp_path)}, "datastore": {"root": f"{tmp_path}/a"}, "simulation": None}
     stored = {**STORED, **there}
-    monkeypatch.setattr(evaluate, "_stored_config", lambda source, modified: (tmp_path, stored))
-    assert complete(COMPOSED, [])["datastore"]["root"] == f"{tmp_path}/a"
-    assert complete(COMPOSED, ["paths.data_dir=/now"])["datastore"]["root"] == "/now/a"
-
-
-def test_stored_keys_pass_hydra_whatever_its_defaults_are():
-    words = ["checkpoint=a", "model.width=3", "evaluation.steps=4", "+model.new=1", "datastore=vlasiator", "~data.x"]
-    assert rewrite(words) == [
-        "checkpoint=a", "++model.width=3", "++evaluation.steps=4", "+model.new=1", "datastore=vlasiator", "~data.x",
-    ]  # fmt: skip
-
-
-def test_weights_of_another_model_are_refused():
-    model = torch.nn.Linear(3, 2)
-    load_weights(model, torch.nn.Linear(3, 2).state_dict(), "x")
-    with pytest.raises(UserError, match=r"weights of best\.ckpt do not fit.*weight"):
-        load_weights(model, torch.nn.Linear(4, 2).state_dict(), "best.ckpt")
+    assert complete(COMPOSED, [], stored)["datastore"]["root"] == f"{tmp_path}/a"
+    assert complete(COMPOSED, ["paths.data_dir=/now"], stored)["datastore"]["root"] == "/now/a"
 
 
 def test_data_that_are_named_are_not_simulated():
@@ -116,16 +99,16 @@ def test_data_that_are_named_are_not_simulated():
     )
 
 
-def test_a_typed_evaluation_keeps_what_the_training_stored(monkeypatch, tmp_path):
+def test_a_typed_evaluation_keeps_what_the_training_stored():
     """Its own keys come with it, those that it lacks go, and what is typed wins."""
     many = {"_target_": "evaluate", "steps": 10, "split": "test", "members": 6}
-    merged = complete({**COMPOSED, "evaluation": many}, ["evaluation=ensemble"])
-    assert merged["evaluation"] == {**many, "steps": STORED["evaluation"]["steps"]}
-    merged = complete({**COMPOSED, "evaluation": {**many, "steps": 7}}, ["evaluation=ensemble", "++evaluation.steps=7"])
-    assert merged["evaluation"] == many | {"steps": 7}
+    found = complete({**COMPOSED, "evaluation": many}, ["evaluation=ensemble"])
+    assert found["evaluation"] == {**many, "steps": STORED["evaluation"]["steps"]}
+    found = complete({**COMPOSED, "evaluation": {**many, "steps": 7}}, ["evaluation=ensemble", "++evaluation.steps=7"])
+    assert found["evaluation"] == many | {"steps": 7}
     stored = {**STORED, "evaluation": {**many, "steps": 3}}
-    monkeypatch.setattr(evaluate, "_stored_config", lambda source, modified: (tmp_path / "best.ckpt", stored))
-    assert complete(COMPOSED, ["evaluation=deterministic"])["evaluation"] == {**COMPOSED["evaluation"], "steps": 3}
+    found = complete(COMPOSED, ["evaluation=deterministic"], stored)
+    assert found["evaluation"] == {**COMPOSED["evaluation"], "steps": 3}
     other = {"_target_": "mine", "steps": 5}
     assert complete({**COMPOSED, "evaluation": other}, ["evaluation=mine"])["evaluation"] == other
 

@@ -1,4 +1,4 @@
-"""Where a run starts, and when a folder is refused."""
+"""Where a training starts, and when a folder is refused."""
 
 import logging
 import shutil
@@ -9,18 +9,12 @@ import pytest
 import torch
 import yaml
 
-from spacecast.app.resuming import (
-    Start,
-    check_run_folder,
-    check_start,
-    find_start,
-    is_finished,
-    remember_scores,
-    take_weights,
-    tracking_section,
-)
-from spacecast.checkpoint.content import as_tensors
+from spacecast.app.run_records import check_training_folder, is_finished, remember_scores, tracking_id
+from spacecast.app.start import Start, check_start, find_start, take_weights
+from spacecast.checkpoint.content import as_tensors, load_checkpoint
 from spacecast.checkpoint.files import write_whole
+from spacecast.config.command import Inputs
+from spacecast.config.schema import Train, typed
 from spacecast.core.errors import UserError
 from spacecast.core.spec import FeatureSpec
 from spacecast.process.run_folder import add_facts
@@ -32,6 +26,9 @@ def checkpoint(number: int = 0) -> dict:
         "format": 1, "versions": {"spacecast": "1"}, "data_spec": {"data_hash": "d"}, "graph": {"hash": "g"},
     }  # fmt: skip
     return {"state_dict": {"w": torch.zeros(2)}, "spacecast": described, "progress": {"run_id": f"run{number}"}}
+
+
+SECTIONS = ("trainer", "datastore", "graph", "model", "loss", "schedule", "optimizer", "data", "logger", "evaluation")
 
 
 @pytest.fixture
@@ -52,29 +49,46 @@ def plain(tmp_path):
     return config
 
 
+def inputs(plain: dict) -> Inputs[Train]:
+    """As a command receives a configuration; what does not matter here is empty."""
+    sections = {name: {"_target_": "types.SimpleNamespace", **plain.get(name, {})} for name in SECTIONS}
+    paths = {"project_dir": "/p", "data_dir": "/d", **plain["paths"]}
+    whole = {**plain, **sections, "paths": paths, "seed": 1, "dry_run": False}
+    return Inputs(typed(whole, Train), plain)
+
+
+def start_of(plain: dict) -> Start:
+    """Where a run starts."""
+    given = inputs(plain)
+    start = find_start(given.config, given.opened)
+    assert list(given.opened) == [path for path in (start.checkpoint, start.weights) if path is not None]
+    return start
+
+
 def test_only_harmless_settings_may_change(plain):
-    check_run_folder(plain)
-    check_run_folder({**plain, "logger": {"tracking_uri": None}, "evaluation": {"steps": 9}})
-    check_run_folder({**plain, "trainer": {"max_epochs": 9, "max_steps": -1}})
+    check_training_folder(inputs(plain))
+    check_training_folder(inputs({**plain, "logger": {"tracking_uri": None}, "evaluation": {"steps": 9}}))
+    check_training_folder(inputs({**plain, "trainer": {"max_epochs": 9, "max_steps": -1}}))
     with pytest.raises(UserError, match=r"holds a run with model.hidden_dim=8, here it is 9: .* init_from=") as caught:
-        check_run_folder({**plain, "model": {"hidden_dim": 9}})
+        check_training_folder(inputs({**plain, "model": {"hidden_dim": 9}}))
     assert "\n" not in str(caught.value)
+    longer = {"max_epochs": 9, "max_steps": -1}
     with pytest.raises(UserError, match=r"schedule.epochs=5, here it is 9"):
-        check_run_folder({**plain, "trainer": {"max_epochs": 9, "max_steps": -1}, "schedule": {"epochs": 9}})
+        check_training_folder(inputs({**plain, "trainer": longer, "schedule": {"epochs": 9}}))
     with pytest.raises(UserError, match=r"model.other=None, here it is 1 and 1 more"):
-        check_run_folder({**plain, "model": {"other": 1}})
-    check_run_folder({**plain, "model": {}, "paths": {"run_dir": f"{plain['paths']['run_dir']}_new"}})
+        check_training_folder(inputs({**plain, "model": {"other": 1}}))
+    check_training_folder(inputs({**plain, "model": {}, "paths": {"run_dir": f"{plain['paths']['run_dir']}_new"}}))
 
 
 @pytest.mark.parametrize("trace", ["tracking.jsonl", "elsewhere.jsonl", "run.json"])
 def test_a_run_that_died_before_its_first_checkpoint_goes_on_with_the_same_settings_only(plain, tmp_path, trace):
     shutil.rmtree(tmp_path / "run" / "checkpoints")
-    check_run_folder({**plain, "model": {"hidden_dim": 9}})  # nobody has been told of a run
+    check_training_folder(inputs({**plain, "model": {"hidden_dim": 9}}))  # nobody has been told of a run
     plain["logger"]["journal"] = str(tmp_path / "run" / "elsewhere.jsonl")
     (tmp_path / "run" / trace).write_text('{"mlflow_run_id": "told"}')
-    check_run_folder(plain)
+    check_training_folder(inputs(plain))
     with pytest.raises(UserError, match=r"holds a run with model.hidden_dim=8, here it is 9: .* remove that folder$"):
-        check_run_folder({**plain, "model": {"hidden_dim": 9}})
+        check_training_folder(inputs({**plain, "model": {"hidden_dim": 9}}))
 
 
 def test_resume_takes_everything_and_init_from_the_weights(plain, tmp_path):
@@ -82,33 +96,34 @@ def test_resume_takes_everything_and_init_from_the_weights(plain, tmp_path):
     write_whole(checkpoint(1), old / "checkpoints" / "best.ckpt")
     fresh = {**plain, "paths": {"run_dir": str(tmp_path / "fresh")}}
     last, best = old / "checkpoints" / "last.ckpt", old / "checkpoints" / "best.ckpt"
-    assert find_start(fresh) == Start()
+    assert start_of(fresh) == Start()
     for source in (old, last):
-        assert find_start({**fresh, "resume": str(source)}) == Start(last, False, None, "run0", "d", "g")
-    assert find_start({**fresh, "init_from": str(old)}) == Start(weights=best, parent="run1")
-    own = find_start({**plain, "resume": str(best)})
+        assert start_of({**fresh, "resume": str(source)}) == Start(last, False, None, "run0", "d", "g")
+    assert start_of({**fresh, "init_from": str(old)}) == Start(weights=best, parent="run1")
+    own = start_of({**plain, "resume": str(best)})
     assert (own.checkpoint, own.own) == (last, True)
     with pytest.raises(UserError, match="no checkpoint there"):
-        find_start({**fresh, "resume": str(tmp_path)})
+        start_of({**fresh, "resume": str(tmp_path)})
     with pytest.raises(UserError, match="give one of them"):
-        check_run_folder({**fresh, "resume": str(old), "init_from": str(old)})
+        check_training_folder(inputs({**fresh, "resume": str(old), "init_from": str(old)}))
 
 
 def test_the_tracked_run_goes_on(plain, tmp_path):
-    start = find_start(plain)
-    assert tracking_section(plain, start)["run_id"] == "run0"
+    config = inputs(plain).config
+    assert tracking_id(config, start_of(plain).parent) == {"run_id": "run0"}
     add_facts(tmp_path / "run", mlflow_run_id="told")
-    assert tracking_section(plain, start)["run_id"] == "told"
-    assert "run_id" not in tracking_section({**plain, "logger": {"tracking_uri": None}}, start)
+    assert tracking_id(config, "run0") == {"run_id": "told"}
+    assert tracking_id(inputs({**plain, "logger": {"tracking_uri": None}}).config, "run0") == {}
 
 
 def test_finished_means_scored_in_the_way_that_is_asked_for(plain, tmp_path):
     (tmp_path / "run" / "scores.csv").touch()
-    assert not is_finished(plain)
-    remember_scores(plain)
-    assert is_finished(plain)
-    assert not is_finished({**plain, "evaluation": {"steps": 3}})
-    assert not is_finished({**plain, "trainer": {"max_epochs": 6, "max_steps": -1}})
+    config = inputs(plain).config
+    assert not is_finished(config)
+    remember_scores(config)
+    assert is_finished(config)
+    assert not is_finished(inputs({**plain, "evaluation": {"steps": 3}}).config)
+    assert not is_finished(inputs({**plain, "trainer": {"max_epochs": 6, "max_steps": -1}}).config)
 
 
 def parts(data_hash: str, graph_hash: str = "g") -> SimpleNamespace:
@@ -147,6 +162,11 @@ def weights(tmp_path, tiny_spec):
     return Start(weights=tmp_path / "best.ckpt")
 
 
+def opened(start: Start) -> dict:
+    """What was read to find the start."""
+    return {start.weights: load_checkpoint(start.weights)}
+
+
 def test_weights_start_a_training_on_data_of_the_same_variables_only(weights, tiny_spec):
     """Columns of the weights belong to variables in an order."""
     state = tiny_spec.state
@@ -154,16 +174,16 @@ def test_weights_start_a_training_on_data_of_the_same_variables_only(weights, ti
     names, units = (tuple(entries[index] for index in order) for entries in (state.names, state.units))
     swapped = replace(tiny_spec, state=FeatureSpec(names, units, state.mean, state.std))
     with pytest.raises(UserError, match=r"state variables are Bx, By, .* those of the data By, Bx, .* same order"):
-        take_weights(weights, SimpleNamespace(spec=swapped, model=torch.nn.Linear(2, 2)))
+        take_weights(weights, SimpleNamespace(spec=swapped, model=torch.nn.Linear(2, 2)), opened(weights))
     model = torch.nn.Linear(2, 2)
-    take_weights(weights, SimpleNamespace(spec=tiny_spec, model=model))
+    take_weights(weights, SimpleNamespace(spec=tiny_spec, model=model), opened(weights))
     assert torch.equal(model.weight, torch.load(weights.weights)["state_dict"]["model.weight"])
 
 
 def test_weights_may_start_a_training_of_another_step_which_is_told(weights, tiny_spec, caplog):
     units = tuple("T" if unit == "nT" else unit for unit in tiny_spec.state.units)  # standardised, no unit matters
     other = replace(tiny_spec, step_seconds=20.0, state=replace(tiny_spec.state, units=units))
-    take_weights(weights, SimpleNamespace(spec=other, model=torch.nn.Linear(2, 2)))
+    take_weights(weights, SimpleNamespace(spec=other, model=torch.nn.Linear(2, 2)), opened(weights))
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
         "init_from: the model forecasts steps of 10 s, the data have one frame every 20 s"
     ]

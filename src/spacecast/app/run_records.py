@@ -1,0 +1,159 @@
+"""What a run folder tells: whether a command may use it, whether its run is finished, and where that is tracked."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spacecast.config.command import Inputs, Plain
+from spacecast.config.schema import Evaluate, Train
+from spacecast.config.targets import with_current_names
+from spacecast.core.errors import UserError
+from spacecast.core.names import within
+from spacecast.core.text import as_typed
+from spacecast.process.run_folder import CONFIG_FILE, add_facts, first_process, read_facts
+
+JOURNAL_FILE = "tracking.jsonl"
+WRITTEN = (CONFIG_FILE, "scores.csv", "examples.zarr", "figures")  # by an evaluation
+
+# What may change when a run goes on: it leaves the numbers alone. Data and graph are held against their hashes instead.
+HARMLESS = (
+    "paths", "logger", "evaluation", "launcher", "simulation", "dry_run", "resume", "init_from", "trust",
+    "datastore.root", "datastore.repository", "datastore.cache_gb", "graph.path", "data.workers", "trainer.max_epochs",
+    "trainer.checkpoint_minutes", "trainer.max_nonfinite_steps", "trainer.log_every_n_steps",
+    "trainer.enable_progress_bar", "trainer.detect_anomaly",
+)  # fmt: skip
+# What may change when an evaluation is made again in its own folder: it leaves the scores alone.
+ALIKE = (*(name for name in HARMLESS if name not in ("evaluation", "datastore.root")), "trainer", "same_data")
+
+
+def check_training_folder(inputs: Inputs[Train]) -> None:
+    """Refuse to go on in the folder of a run with other settings. Reads `config.yaml` only.
+
+    Raises:
+        UserError: the first setting that differs is named.
+
+    """
+    config = inputs.config
+    if config.resume and config.init_from:
+        raise UserError("resume takes over everything, init_from only the weights: give one of them")
+    run_dir = config.paths.run_dir
+    begun = any((run_dir / "checkpoints" / name).is_file() for name in ("last.ckpt", "previous.ckpt"))
+    if not (begun or is_tracked(config)) or not (run_dir / CONFIG_FILE).is_file():
+        return
+    difference = first_difference(recorded_config(run_dir), inputs.plain, HARMLESS)
+    if difference:
+        start = (
+            f", with {as_typed(f'init_from={run_dir}')} to start from its weights or "
+            f"{as_typed(f'resume={run_dir}')} to go on from it"
+        )
+        raise UserError(
+            f"{run_dir} holds a run with {difference}: choose another "
+            f"paths.run_dir{start if begun else ', or remove that folder'}"
+        )
+
+
+def check_evaluation_folder(inputs: Inputs[Evaluate]) -> None:
+    """Refuse a folder whose files an evaluation would overwrite: it may hold only the same evaluation.
+
+    Raises:
+        UserError: it holds a training, a sweep, another evaluation or files of another origin.
+
+    """
+    run_dir = inputs.config.paths.run_dir
+    before = recorded_config(run_dir)
+    other = f"choose another folder, for example paths.run_dir={run_dir}-evaluation"
+    kinds = {"checkpoints": "a training", "sweep.json": "a sweep"}
+    for name, kind in kinds.items():
+        if (run_dir / name).exists():
+            raise UserError(f"paths.run_dir={run_dir} holds {kind}, whose files would be overwritten; {other}")
+    if before.get("checkpoint"):
+        difference = first_difference(before, inputs.plain, ALIKE)
+        if difference:
+            raise UserError(f"paths.run_dir={run_dir} holds an evaluation with {difference}; {other}")
+        return
+    found = [name for name in WRITTEN if (run_dir / name).exists()]
+    if found:
+        kind = "a training" if before else found[0]
+        raise UserError(f"paths.run_dir={run_dir} holds {kind}, which would be overwritten; {other}")
+
+
+def recorded_config(run_dir: Path) -> Plain:
+    """The recorded configuration of a run, targets by their names of today; empty where there is none to be read."""
+    try:
+        found = with_current_names(yaml.safe_load((run_dir / CONFIG_FILE).read_text()))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def first_difference(before: Plain, now: Plain, harmless: Sequence[str]) -> str:
+    """How two configurations differ, beside keys and sections that are harmless; empty when they do not."""
+    one, two = dict(_flat(before)), dict(_flat(now))
+    keys = [key for key in (*two, *(key for key in one if key not in two)) if not within(key, harmless)]
+    changed = [key for key in keys if one.get(key) != two.get(key)]
+    if not changed:
+        return ""
+    rest = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+    return f"{changed[0]}={one.get(changed[0])}, here it is {two.get(changed[0])}{rest}"
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All leaves of nested mappings with dotted keys."""
+    for name, entry in value.items():
+        if isinstance(entry, Mapping) and entry:
+            yield from _flat(entry, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", entry
+
+
+def is_tracked(config: Train) -> bool:
+    """Whether a run in this folder has told a journal or a store its settings, also when it got no further."""
+    run_dir, journal = config.paths.run_dir, config.logger.journal
+    journals = [run_dir / JOURNAL_FILE, *([] if journal is None else [journal])]
+    return any(path.is_file() for path in journals) or "mlflow_run_id" in read_facts(run_dir)
+
+
+def is_finished(config: Train) -> bool:
+    """Whether the run in this folder has come to its end and has been scored in the way that is asked for."""
+    scored = read_facts(config.paths.run_dir).get("scored") or {}
+    return is_scored(config) and with_current_names(scored.get("evaluation")) == config.evaluation.content
+
+
+def is_scored(config: Train) -> bool:
+    """Whether the run in this folder has come to its end and has been scored in some way."""
+    scored = read_facts(config.paths.run_dir).get("scored") or {}
+    ends = _end(config).items()
+    return (config.paths.run_dir / "scores.csv").is_file() and all(scored.get(name) == end for name, end in ends)
+
+
+def remember_scores(config: Train) -> None:
+    """Note that a run has come to its end, and how it was scored."""
+    scored = {"evaluation": dict(config.evaluation.content), **_end(config)}
+    add_facts(config.paths.run_dir, scored=scored, diverged=None)
+
+
+def _end(config: Train) -> dict[str, Any]:
+    """What decides where a run ends."""
+    return {"max_epochs": config.trainer.max_epochs, "max_steps": config.trainer.max_steps}
+
+
+def tracking_id(config: Train, own_run: str | None) -> dict[str, str]:
+    """The keyword `run_id` of the logger for a run that goes on with the id that it is tracked under.
+
+    Args:
+        config: of the training.
+        own_run: the tracked run of the checkpoint in the run folder, if there is one.
+
+    """
+    run_id = read_facts(config.paths.run_dir).get("mlflow_run_id") or own_run
+    new = config.logger.tracking_uri and config.logger.run_id is None
+    return {"run_id": run_id} if new and isinstance(run_id, str) and run_id else {}
+
+
+def remember_tracking(config: Train, logger: Any) -> None:
+    """Note in the run folder where the run is tracked, once the store has given it an id."""
+    run_id = getattr(logger, "run_id", None)
+    if run_id and first_process():
+        add_facts(config.paths.run_dir, mlflow_run_id=run_id, tracking_uri=logger.tracking_uri)
