@@ -1,0 +1,26 @@
+"""Every target that conf/ named before its modules moved, by section."""
+
+TARGETS = [
+    ("data", "spacecast.data.datamodule.WindowDataModule"),
+    ("datastore", "spacecast.data.datastore.RunDatastore"),
+    ("evaluation", "spacecast.evaluation.evaluator.evaluate"),
+    ("graph", "spacecast.graphs.builders.MeshGraphBuilder"),
+    ("graph", "spacecast.graphs.reference.ReferenceGraph"),
+    ("graph", "spacecast.graphs.stored.StoredGraph"),
+    ("launcher", "spacecast.launch.launcher.Launcher"),
+    ("logger", "pytorch_lightning.loggers.CSVLogger"),
+    ("logger", "spacecast.app.assemble.no_logger"),
+    ("logger", "spacecast.tracking.logger.make_logger"),
+    ("loss", "spacecast.forecast.elbo.ElboObjective"),
+    ("loss", "spacecast.forecast.objectives.ForecastObjective"),
+    ("model", "spacecast.models.encode_process_decode.EncodeProcessDecode"),
+    ("model", "spacecast.models.graph_efm.GraphEFM"),
+    ("model", "spacecast.models.persistence.Persistence"),
+    ("optimizer", "torch.optim.AdamW"),
+    ("optimizer", "torch.optim.SGD"),
+    ("schedule", "spacecast.training.schedule.ConstantSchedule"),
+    ("schedule", "spacecast.training.schedule.GraphEFMSchedule"),
+    ("schedule", "spacecast.training.schedule.GraphFMSchedule"),
+    ("simulation", "spacecast.simulation.generate"),
+    ("trainer", "pytorch_lightning.Trainer"),
+]
