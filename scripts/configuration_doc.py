@@ -29,7 +29,7 @@ class Member(NamedTuple):
 
 
 def read_member(path: Path, folder: Path) -> Member:
-    """Take a YAML file of a group's folder apart: the comment on top, and each key with the comment at it."""
+    """Take a YAML file apart: the comment on top, and each key with the comment at it, but for `# not DEFAULT: why`."""
     values = yaml.safe_load(path.read_text()) or {}
     summary, comment, keys = "", "", []
     for line in path.read_text().splitlines():
@@ -40,7 +40,8 @@ def read_member(path: Path, folder: Path) -> Member:
             continue
         if match and match[1][0] != "_" and match[1] not in ("defaults", "hydra", path.parent.name):
             behind = re.search(r"\s#\s*(.*)$", match[2])
-            keys.append(Key(match[1], _show(values[match[1]]), behind[1] if behind else comment))
+            meaning = behind[1] if behind and not behind[1].startswith("not ") else comment
+            keys.append(Key(match[1], _show(values[match[1]]), meaning))
         elif not keys:
             summary = summary or comment
         comment = ""

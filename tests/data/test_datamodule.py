@@ -149,7 +149,8 @@ def test_curriculum_under_lightning(prepared_root, workers):
 
 @pytest.mark.filterwarnings("ignore")
 def test_limited_windows_are_drawn_anew(data):
-    recorder = fit(WindowDataModule(data, 2, limit_windows=4, limit_val_windows=1), 2, num_sanity_val_steps=0)
+    module = WindowDataModule(data, 2, val_steps=1, limit_windows=4, limit_val_windows=1)
+    recorder = fit(module, 2, num_sanity_val_steps=0)
     first, second = ([w for e, _, w in recorder.seen if e == epoch] for epoch in (0, 1))
     assert len(first) == len(second) == 2
     assert first != second

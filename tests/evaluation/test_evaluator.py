@@ -10,7 +10,7 @@ import yaml
 from spacecast.core.errors import UserError
 from spacecast.evaluation.accumulator import Accumulator
 from spacecast.evaluation.evaluator import evaluate, spread_starts
-from spacecast.evaluation.regions import DEFAULT, region_masks
+from spacecast.evaluation.regions import DEFAULT_REGIONS, region_masks
 
 STEPS = 4
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -258,13 +258,13 @@ def test_default_regions_that_a_plane_has_no_part_in_are_left_out(tiny_spec, cap
     radius, x = tiny_spec.grid.radius, tiny_spec.grid.positions[:, 0]
     spec = replace(tiny_spec, boundary=~{"inner": radius < 10, "tail": (radius >= 10) & (x < 0)}[kept])
     with caplog.at_level("INFO"):
-        masks = region_masks(spec, {"own": {"x_max": 0}, **DEFAULT})
-        Accumulator(spec, 1, regions=DEFAULT)
+        masks = region_masks(spec, {"own": {"x_max": 0}, **DEFAULT_REGIONS})
+        Accumulator(spec, 1, regions=DEFAULT_REGIONS)
     assert list(masks) == ["all", "own", kept]
-    others = ", ".join(name for name in DEFAULT if name != kept)
+    others = ", ".join(name for name in DEFAULT_REGIONS if name != kept)
     assert f"left out of the scores: {others}" in caplog.text
 
 
 def test_regions_of_the_configuration_are_the_default_ones() -> None:
     for file in (REPOSITORY / "conf" / "evaluation").glob("*.yaml"):
-        assert (yaml.safe_load(file.read_text()) or {}).get("regions", DEFAULT) == DEFAULT
+        assert (yaml.safe_load(file.read_text()) or {}).get("regions", DEFAULT_REGIONS) == DEFAULT_REGIONS

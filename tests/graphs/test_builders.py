@@ -34,7 +34,7 @@ def test_every_layout_and_spacing_is_sound(plane, layout, levels, spacing):
 @pytest.mark.parametrize(("columns", "rows", "spacing"), [(30, 20, 1), (61, 40, 3), (24, 33, 4)])
 def test_counts_without_earth_follow_the_formula(plane, columns, rows, spacing):
     grid = plane(columns, rows, hole=0.0)
-    graph = MeshGraphBuilder("simple", mesh_spacing=spacing, grid_to_mesh_radius=None).build(grid)
+    graph = MeshGraphBuilder("simple", mesh_spacing=spacing, mesh_to_grid_nearest=4).build(grid)
     across, up = (columns - 1) // spacing + 1, (rows - 1) // spacing + 1
     assert graph.levels[0].num_nodes == across * up
     assert graph.levels[0].edges.num_edges == eight_neighbour_edges(across, up)
@@ -148,7 +148,7 @@ def test_neighbour_counts_are_options(plane, count):
 def test_equal_cells_get_equal_stencils(plane):
     """Without Earth, cells that lie alike in the mesh are joined to nodes that lie alike."""
     grid = plane(49, 37, hole=0.0)
-    graph = MeshGraphBuilder("simple", mesh_spacing=2).build(grid)
+    graph = MeshGraphBuilder("simple", mesh_spacing=2, mesh_to_grid_nearest=4).build(grid)
     vectors = graph.mesh_to_grid.features[:, 1:].reshape(*grid.shape, 4, 2)
     inner = vectors[4:-4, 4:-4].sort(dim=2).values
     torch.testing.assert_close(inner[2:], inner[:-2], atol=1e-6, rtol=0)
@@ -237,7 +237,7 @@ def calls_of(grid) -> int:
 
 
 def test_a_graph_of_real_size_is_built_with_arrays_and_not_node_by_node(real_grid, plane):
-    graph = MeshGraphBuilder("hierarchical", levels=3).build(real_grid)
+    graph = MeshGraphBuilder("hierarchical", levels=3, mesh_to_grid_nearest=4).build(real_grid)
     validate(graph, real_grid)
     assert graph.levels[0].num_nodes > 25_000
     assert graph.mesh_to_grid.num_edges == 4 * real_grid.num_nodes

@@ -17,6 +17,8 @@ from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.objectives.forecast import ForecastObjective
 from spacecast.training.module import ForecastModule
 from spacecast.training.precision import check_precision
+
+NETWORK = {"hidden_dim": 8, "processor_layers": 1, "inputs": "states", "lower": None}
 from spacecast.training.schedule import ConstantSchedule
 from spacecast.training.trainer import make_trainer
 
@@ -32,7 +34,7 @@ def windows(spec, count: int) -> list[Batch]:
 def trained(spec, graph, folder, *, optimizer=None, clip=1e-3, steps=2, **trainer) -> ForecastModule:
     """A module after some steps."""
     torch.manual_seed(0)
-    model = EncodeProcessDecode(spec, graph, hidden_dim=8, processor_layers=1)
+    model = EncodeProcessDecode(spec, graph, **NETWORK)
     optimizer = optimizer or partial(torch.optim.SGD, lr=1.0, fused=True)
     module = ForecastModule(model, ForecastObjective(spec), ConstantSchedule(1), optimizer, spec, validation_steps=1)
     loader = DataLoader(windows(spec, steps), batch_size=1)
@@ -44,7 +46,7 @@ def trained(spec, graph, folder, *, optimizer=None, clip=1e-3, steps=2, **traine
 def travelled(module, spec, graph) -> torch.Tensor:
     """How far the weights have come from where they began."""
     torch.manual_seed(0)
-    before = EncodeProcessDecode(spec, graph, hidden_dim=8, processor_layers=1)
+    before = EncodeProcessDecode(spec, graph, **NETWORK)
     pairs = zip(module.model.parameters(), before.parameters(), strict=True)
     return torch.cat([(now.detach() - then.detach()).flatten() for now, then in pairs])
 

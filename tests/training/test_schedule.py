@@ -7,7 +7,8 @@ from spacecast.training.schedule import ConstantSchedule, GraphEFMSchedule, Grap
 
 
 def test_published_stages():
-    schedule = GraphFMSchedule(250, switches=(175, 225), rollout_steps=4)
+    published = {"rollout_steps": 4, "rollout_lr_factor": 0.1, "decay": "constant"}
+    schedule = GraphFMSchedule(250, switches=(175, 225), **published)
     assert schedule.at(174).rollout_steps == 1
     assert schedule.at(174).lr_factor == 1
     assert schedule.at(175).lr_factor == pytest.approx(0.1)

@@ -10,12 +10,12 @@ import torch
 
 import spacecast
 from spacecast.checkpoint.archive import read_archive
+from spacecast.checkpoint.formats import FORMAT, with_former_defaults
 from spacecast.checkpoint.reference_file import is_reference_checkpoint, read_reference_checkpoint
 from spacecast.core.errors import UserError
 from spacecast.core.graph import MeshGraph
 from spacecast.core.spec import DataSpec
 
-FORMAT = 1
 KEY = "spacecast"
 PREFIX = "model."  # of the step model's weights
 NAMES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "min_val_loss.ckpt", "last.ckpt")
@@ -74,9 +74,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     own = content.get(KEY) if isinstance(content, dict) and isinstance(content.get("state_dict"), dict) else None
     if not isinstance(own, dict) or not {"format", "versions"} <= own.keys():
         raise UserError(f"{path} is not a checkpoint of spacecast; give a .ckpt file that a training wrote")
-    if content[KEY]["format"] > FORMAT:
-        written = content[KEY]["versions"]["spacecast"]
+    if own["format"] > FORMAT:
+        written = own["versions"]["spacecast"]
         raise UserError(f"checkpoint {path} was written by spacecast {written}, newer than this one: upgrade spacecast")
+    if isinstance(own.get("config"), dict):
+        own["config"] = with_former_defaults(own["config"], own["format"])
     return content
 
 

@@ -244,6 +244,8 @@ def _efm_keywords(flags: Mapping[str, Any]) -> dict[str, Any]:
         "prior_std": 1e-4 + math.log1p(math.e) if diagonal and not learned else 1.0,
         "accepts": "any",
         "scale_increments": False,
+        "lower": None,
+        "upper": None,
     }
 
 

@@ -109,9 +109,9 @@ class WindowDataModule(pl.LightningDataModule):
         seed: int = 0,
         rollout_steps: Rollout = 1,
         *,
-        val_steps: int | None = None,
+        val_steps: int | None = 4,
         limit_windows: int | None = None,
-        limit_val_windows: int | None = None,
+        limit_val_windows: int | None = 4,
     ) -> None:
         super().__init__()
         for name, value, least in (

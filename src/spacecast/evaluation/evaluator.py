@@ -12,11 +12,13 @@ from torch.utils.data import DataLoader
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.protocols import Datastore
+from spacecast.core.regions import Bounds
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch
 from spacecast.data.fit import FittedDatastore
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.accumulator import Accumulator
+from spacecast.evaluation.regions import DEFAULT_REGIONS
 from spacecast.evaluation.scores import Scores
 from spacecast.forecast.forecaster import Forecaster
 from spacecast.forecast.writer import ExampleWriter
@@ -34,9 +36,9 @@ def evaluate(
     windows: int | None = None,
     batch_size: int = 4,
     members: int = 1,
-    member_chunk: int = 8,
+    member_chunk: int = 6,
     estimator: Estimator = "fair",
-    regions: Mapping[str, Mapping[str, float]] | None = None,
+    regions: Mapping[str, Bounds] | None = DEFAULT_REGIONS,
     seed: int = 0,
     convert_units: bool = False,
     examples: int = 0,

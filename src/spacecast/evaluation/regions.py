@@ -10,7 +10,11 @@ from spacecast.core.errors import UserError
 from spacecast.core.regions import Bounds, nodes_within
 from spacecast.core.spec import DataSpec
 
-DEFAULT = {"inner": {"r_max": 10}, "dayside": {"r_min": 10, "x_min": 0}, "tail": {"r_min": 10, "x_max": 0}}
+DEFAULT_REGIONS: Mapping[str, Bounds] = {
+    "inner": {"r_max": 10},
+    "dayside": {"r_min": 10, "x_min": 0},
+    "tail": {"r_min": 10, "x_max": 0},
+}
 """The regions of `conf/evaluation`, which some planes have no part in."""
 
 
@@ -20,7 +24,7 @@ def region_masks(spec: DataSpec, regions: Mapping[str, Bounds] | None = None) ->
     Args:
         spec: grid and boundary.
         regions: name to bounds (see `core.regions.nodes_within`), for example {"inner": {"r_max": 10}}. Regions of
-            `DEFAULT` are left out where they hold no node.
+            `DEFAULT_REGIONS` are left out where they hold no node.
 
     Raises:
         UserError: for an unknown bound or a region of the user's own without a node to score.
@@ -36,7 +40,7 @@ def region_masks(spec: DataSpec, regions: Mapping[str, Bounds] | None = None) ->
         mask = spec.interior & nodes_within(spec.grid, bounds, key)
         if mask.any():
             masks[str(name)] = mask
-        elif DEFAULT.get(str(name)) != dict(bounds):
+        elif DEFAULT_REGIONS.get(str(name)) != dict(bounds):
             raise UserError(f"{key}={dict(bounds)} holds no node to score; widen it, or leave it out with ~{key}")
     return masks
 

@@ -55,7 +55,7 @@ class MeshGraphBuilder:
         inner_radius: float | None = None,
         grid_to_mesh_nearest: int = 1,
         grid_to_mesh_radius: float | None = None,
-        mesh_to_grid_nearest: int = 4,
+        mesh_to_grid_nearest: int = 1,
         parents: int = 1,
     ) -> None:
         check_layout(layout, levels)

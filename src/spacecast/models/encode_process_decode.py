@@ -47,15 +47,14 @@ class EncodeProcessDecode(nn.Module):
         spec: facts of the data.
         graph: mesh graph of the same grid.
         hidden_dim: size of node and edge vectors.
-        decode_dim: size of the vectors in the mesh-to-grid step, default `hidden_dim`.
+        decode_dim: size of the vectors in the mesh-to-grid step; None: `hidden_dim`.
         processor_layers: interaction networks on a flat mesh, sweeps on a hierarchical one.
         hidden_layers: hidden layers of each MLP.
         vertical: message passing between grid and mesh and up the levels: `propagation` or `interaction`.
         aggregation: `sum` or `mean` over messages within a flat mesh.
         predict_std: also predict a standard deviation for each entry.
         accepts: kind of mesh this model is defined on: `flat`, `hierarchical` or `any`.
-        inputs: `states` feeds X_t and X_{t-1}; `increments` feeds X_t and (X_t - X_{t-1}) / diff_std, which carries the
-            same information in numbers of order one.
+        inputs: `states`, `increments` or `stencil`, see `nn.grid_embedder`.
         trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
         lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
 
@@ -68,17 +67,17 @@ class EncodeProcessDecode(nn.Module):
         spec: DataSpec,
         graph: MeshGraph,
         *,
-        hidden_dim: int = 64,
+        hidden_dim: int = 48,
         decode_dim: int | None = None,
-        processor_layers: int = 4,
+        processor_layers: int = 2,
         hidden_layers: int = 1,
         vertical: MessageKind = "propagation",
         aggregation: Aggregation = "sum",
         predict_std: bool = False,
         accepts: GraphKind = "any",
-        inputs: InputKind = "states",
+        inputs: InputKind = "stencil",
         trend: float = 0.0,
-        lower: Lower | None = None,
+        lower: Lower | None = "nonnegative",
         upper: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()

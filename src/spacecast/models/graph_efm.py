@@ -43,8 +43,8 @@ class GraphEFM(nn.Module):
         spec: facts of the data.
         graph: mesh graph of the same grid.
         hidden_dim: size of node and edge vectors.
-        latent_dim: latent numbers per mesh node, default `hidden_dim`.
-        decode_dim: size of the vectors in the mesh-to-grid step, default `hidden_dim`.
+        latent_dim: latent numbers per mesh node; None: `hidden_dim`.
+        decode_dim: size of the vectors in the mesh-to-grid step; None: `hidden_dim`.
         processor_layers: interaction networks within each level in the decoder.
         encoder_layers: the same in the posterior q(Z | X_{t+1}, X_t, X_{t-1}).
         prior_layers: the same in a learned prior.
@@ -56,7 +56,7 @@ class GraphEFM(nn.Module):
         observation_noise: standard deviation of the noise that `step` adds to each entry, over the predicted one, or
             over that of the one-step increments where none is predicted.
         accepts: kind of mesh this model is defined on: `flat`, `hierarchical` or `any`.
-        inputs: `states` or `increments`, see `nn.grid_embedder`.
+        inputs: `states`, `increments` or `stencil`, see `nn.grid_embedder`.
         scale_increments: the decoder's output is in units of the one-step increments; False: of the states.
         trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
         lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
@@ -70,24 +70,24 @@ class GraphEFM(nn.Module):
         spec: DataSpec,
         graph: MeshGraph,
         *,
-        hidden_dim: int = 64,
-        latent_dim: int | None = None,
+        hidden_dim: int = 40,
+        latent_dim: int | None = 8,
         decode_dim: int | None = None,
-        processor_layers: int = 4,
+        processor_layers: int = 2,
         encoder_layers: int = 1,
         prior_layers: int = 1,
         hidden_layers: int = 1,
-        prior: PriorKind = "learned",
+        prior: PriorKind = "constant",
         prior_distribution: Distribution = "isotropic",
         prior_mean: float = 0.0,
         prior_std: float = 1.0,
         predict_std: bool = False,
         observation_noise: float = 0.0,
         accepts: GraphKind = "any",
-        inputs: InputKind = "states",
+        inputs: InputKind = "stencil",
         scale_increments: bool = True,
         trend: float = 0.0,
-        lower: Lower | None = None,
+        lower: Lower | None = "nonnegative",
         upper: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()

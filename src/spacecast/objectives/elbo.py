@@ -56,7 +56,7 @@ class ElboObjective(nn.Module):
         variable_weights: Mapping[str, float] | None = None,
         reconstruction_weight: float = 1.0,
         kl_weight: float = 1.0,
-        crps_weight: float = 0.0,
+        crps_weight: float = 1.0,
         mean_weight: float = 0.0,
         members: int = 2,
         estimator: TrainingEstimator = "fair",

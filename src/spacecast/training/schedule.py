@@ -53,7 +53,7 @@ class ConstantSchedule:
     """
 
     def __init__(
-        self, epochs: int, *, rollout_steps: int = 1, decay: Decay = "constant", final_lr_factor: float = 0.01
+        self, epochs: int, *, rollout_steps: int = 1, decay: Decay = "cosine", final_lr_factor: float = 0.01
     ) -> None:
         self.epochs, self.rollout_steps, self.decay, self.final = epochs, rollout_steps, decay, final_lr_factor
 
@@ -101,10 +101,10 @@ class GraphFMSchedule:
         self,
         epochs: int,
         *,
-        switches: Sequence[float] = (0.7, 0.9),
-        rollout_steps: int = 4,
-        rollout_lr_factor: float = 0.1,
-        decay: Decay = "constant",
+        switches: Sequence[float] = (0.7, 1.0),
+        rollout_steps: int = 2,
+        rollout_lr_factor: float = 0.3,
+        decay: Decay = "cosine",
         final_lr_factor: float = 0.01,
     ) -> None:
         if len(switches) != 2:
