@@ -17,10 +17,10 @@ from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.objectives.forecast import ForecastObjective
 from spacecast.training.module import ForecastModule
 from spacecast.training.precision import check_precision
-
-NETWORK = {"hidden_dim": 8, "processor_layers": 1, "inputs": "states", "lower": None}
 from spacecast.training.schedule import ConstantSchedule
 from spacecast.training.trainer import make_trainer
+
+NETWORK = {"hidden_dim": 8, "processor_layers": 1, "inputs": "states", "lower": None}
 
 
 def windows(spec, count: int) -> list[Batch]:
