@@ -11,7 +11,15 @@ from omegaconf.errors import OmegaConfBaseException
 from spacecast.config.check import check_config
 from spacecast.config.choices import explain_setting
 from spacecast.config.command import Command, Opened, Plain
-from spacecast.config.compose import config_folders, explain, group_members, is_not_in_use, job_part, to_plain
+from spacecast.config.compose import (
+    config_folders,
+    explain,
+    group_members,
+    is_not_in_use,
+    job_part,
+    to_plain,
+    typed_words,
+)
 from spacecast.config.paths import absolute_path, absolute_paths
 from spacecast.config.schema import section_kind
 from spacecast.core.errors import UnknownKeyError, UserError
@@ -30,7 +38,7 @@ def checked(command: Command, cfg: DictConfig, opened: Opened, run_dir: Path | N
         UserError: a mistake in it.
 
     """
-    plain, typed = completed(command, cfg, opened, run_dir), list(cfg.hydra.overrides.task)
+    plain, typed = completed(command, cfg, opened, run_dir), typed_words(cfg)
     plain = without_settings_of_nothing(plain, command.schema, typed)
     try:
         check_config(plain, command.schema)
@@ -59,7 +67,7 @@ def completed(command: Command, cfg: DictConfig, opened: Opened, run_dir: Path |
         raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise explain(error, list) from error
-    typed = list(cfg.hydra.overrides.task)
+    typed = typed_words(cfg)
     plain = command.complete(to_plain(job), typed, opened)
     agree_on_devices(plain, typed)
     return plain

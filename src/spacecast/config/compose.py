@@ -117,6 +117,11 @@ def job_part(cfg: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
+def typed_words(cfg: DictConfig) -> list[str]:
+    """The words of the command line that a configuration was composed with, as they were typed."""
+    return cast(list[str], OmegaConf.to_container(cfg.hydra.overrides.task))
+
+
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
     """Resolve everything into plain types, targets by their names of today.
 
