@@ -21,7 +21,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         archive.extractall(tmp_path / "project", filter="data")
     monkeypatch.chdir(tmp_path / "project")
     monkeypatch.delenv("SPACECAST_DATA", raising=False)
-    monkeypatch.setattr("spacecast.app.report.draw", lambda *_: [])
+    monkeypatch.setattr("spacecast.plots.pictures.draw_pictures", lambda *_: [])
     return tmp_path / "project"
 
 

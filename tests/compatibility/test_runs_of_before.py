@@ -21,10 +21,11 @@ from targets_of_before import TARGETS
 from spacecast.app import sweep
 from spacecast.app.cli import run_command
 from spacecast.app.evaluate import COMMAND as EVALUATE
-from spacecast.app.evaluate import STORED, complete
+from spacecast.app.evaluate import complete
 from spacecast.app.train import COMMAND as TRAIN
 from spacecast.checkpoint.content import load_checkpoint
 from spacecast.config.compose import compose, conf_dir, job_part, to_plain
+from spacecast.config.stored import TAKEN
 from spacecast.config.targets import current_name
 from spacecast.process.status import read_status
 from spacecast.sweep import turns
@@ -167,10 +168,10 @@ def test_every_target_of_before_may_stand_in_a_checkpoint(project, tmp_path):
     plain = to_plain(job_part(compose("evaluate", ["checkpoint=none", "simulation=none"], conf_dir())))
     plain["paths"]["run_dir"] = str(tmp_path / "new")
     for section, name in TARGETS:
-        if section not in STORED or section == "simulation":
+        if section not in TAKEN or section == "simulation":
             continue
         altered = {**content, "spacecast": copy.deepcopy(content["spacecast"])}
         altered["spacecast"]["config"][section] |= {"_target_": name}
         torch.save(altered, tmp_path / f"{name}.ckpt")
-        merged = complete({**plain, "checkpoint": str(tmp_path / f"{name}.ckpt")}, [])
+        merged = complete({**plain, "checkpoint": str(tmp_path / f"{name}.ckpt")}, [], {})
         assert merged[section]["_target_"] == current_name(name)
