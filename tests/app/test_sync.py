@@ -15,7 +15,7 @@ from spacecast.process.run_folder import of_its_own
 from spacecast.process.status import write_status
 from spacecast.sweep.folder import Sweep, name_runs
 from spacecast.sweep.sync import Living
-from spacecast.tracking.journal import Journal, Story
+from spacecast.tracking.journal import Journal, RunSummary
 from spacecast.tracking.store import ensure_store, load_mlflow
 
 NOWHERE = "http://127.0.0.1:9"  # where nothing listens
@@ -172,8 +172,8 @@ def test_the_status_command_closes_dead_runs(workplace, uri, capsys):
 
 def test_a_number_that_another_process_has_now_is_not_the_run(tmp_path):
     here = {"host": socket.gethostname(), "pid": os.getpid(), "job": None}
-    assert Living()(tmp_path, Story(process={**here, "time": 1e15}))
-    assert not Living()(tmp_path, Story(process={**here, "time": 1e9}))
+    assert Living()(tmp_path, RunSummary(process={**here, "time": 1e15}))
+    assert not Living()(tmp_path, RunSummary(process={**here, "time": 1e9}))
 
 
 def test_slurm_is_asked_for_runs_of_other_machines(tmp_path, monkeypatch):
@@ -181,8 +181,8 @@ def test_slurm_is_asked_for_runs_of_other_machines(tmp_path, monkeypatch):
     monkeypatch.setattr("spacecast.sweep.queue.active_jobs", lambda cluster: asked.append(cluster) or queue)
     living = Living()
     process = {"host": "node7", "pid": 1, "time": 1}
-    assert living(tmp_path, Story(process={**process, "job": "3_1"}))
-    assert not living(tmp_path, Story(process={**process, "job": "3_2"}))
+    assert living(tmp_path, RunSummary(process={**process, "job": "3_1"}))
+    assert not living(tmp_path, RunSummary(process={**process, "job": "3_2"}))
     assert asked == ["slurm"]
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from spacecast.core.errors import UserError
 from spacecast.tracking.artifacts import local_folder, location_of
-from spacecast.tracking.delivery import Delivery
-from spacecast.tracking.journal import Story
+from spacecast.tracking.journal import RunSummary
+from spacecast.tracking.mlflow_run import MlflowRun
 from spacecast.tracking.store import check_uri, ensure_store, load_mlflow, sqlite_path
 
 NAMES = (
@@ -17,12 +17,12 @@ NAMES = (
 )  # fmt: skip
 
 
-def write(store: Path, run: str = "one", experiment: str = "space weather/α") -> Delivery:
+def write(store: Path, run: str = "one", experiment: str = "space weather/α") -> MlflowRun:
     """A run with an artifact."""
-    story = Story(run=run, experiment=experiment, name=run, began=1)
-    delivery = Delivery(f"sqlite:///{store}", story, folder=store.parent)
+    summary = RunSummary(run=run, experiment=experiment, name=run, began=1)
+    delivery = MlflowRun(f"sqlite:///{store}", summary, folder=store.parent)
     delivery.send([{"time": 1, "text": {"name": "notes/a.txt", "text": run}}])
-    assert delivery.held == 0
+    assert delivery.postponed == 0
     return delivery
 
 

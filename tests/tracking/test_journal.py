@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from spacecast.core.errors import UserError
 from spacecast.tracking import journal as module
-from spacecast.tracking.journal import Journal, read_story, story_of
-from spacecast.tracking.places import note_place, one_at_a_time, public, read_place
+from spacecast.tracking.delivered import note_delivered, one_at_a_time, read_delivered, without_password
+from spacecast.tracking.journal import Journal, read_summary, summarise
 
 
 def records(path: Path) -> list[dict]:
@@ -157,32 +157,32 @@ def test_the_story_is_that_of_the_first_start_and_the_last_process(tmp_path):
         start(journal, store="here", pid=1)
         journal.append(metrics=[["a", 2.0, 5], ["a", 1.0, 4], ["b", None, 1]])
         journal.append(end="KILLED")
-    assert read_story(path).ended == "KILLED"
+    assert read_summary(path).ended == "KILLED"
     with Journal(path) as journal:
         start(journal, experiment="other", name="other", store="there", pid=2)
-        story = story_of(journal)
+        summary = summarise(journal)
         journal.append(metrics=[["a", 3.0, 5]])
-    assert (story.run, story.experiment, story.name, story.store) == ("r", "e", "n", "there")
-    assert (story.ended, story.process["pid"]) == ("", 2)
-    assert {name: point[0] for name, point in story.latest.items()} == {"a": 5, "b": 1}
-    story = read_story(path)
-    assert story.latest["a"][2] == 3.0
-    assert story.began <= story.process["time"] <= story.last
+    assert (summary.run, summary.experiment, summary.name, summary.store) == ("r", "e", "n", "there")
+    assert (summary.ended, summary.process["pid"]) == ("", 2)
+    assert {name: point[0] for name, point in summary.latest.items()} == {"a": 5, "b": 1}
+    summary = read_summary(path)
+    assert summary.latest["a"][2] == 3.0
+    assert summary.began <= summary.process["time"] <= summary.last
 
 
 def test_places_are_noted_for_each_store_without_passwords(tmp_path, caplog):
     path = tmp_path / "tracking.jsonl"
-    assert read_place(path, "sqlite:////a/b.db") == ("", 0)
-    note_place(path, "postgresql://me:secret@host:1/db", "r1", 10)
-    note_place(path, "sqlite:////a/b.db", "r2", 20)
-    assert read_place(path, "postgresql://me:secret@host:1/db") == ("r1", 10)
-    assert read_place(path, "sqlite:////a/b.db") == ("r2", 20)
+    assert read_delivered(path, "sqlite:////a/b.db") == ("", 0)
+    note_delivered(path, "postgresql://me:secret@host:1/db", "r1", 10)
+    note_delivered(path, "sqlite:////a/b.db", "r2", 20)
+    assert read_delivered(path, "postgresql://me:secret@host:1/db") == ("r1", 10)
+    assert read_delivered(path, "sqlite:////a/b.db") == ("r2", 20)
     assert "secret" not in (tmp_path / "tracking.json").read_text()
-    assert public("http://host:5000") == "http://host:5000"
+    assert without_password("http://host:5000") == "http://host:5000"
     (tmp_path / "tracking.json").write_text("{")
-    assert read_place(path, "sqlite:////a/b.db") == ("", 0)
-    note_place(tmp_path / "absent" / "tracking.jsonl", "s", "r", 1)
-    note_place(None, "s", "r", 1)
+    assert read_delivered(path, "sqlite:////a/b.db") == ("", 0)
+    note_delivered(tmp_path / "absent" / "tracking.jsonl", "s", "r", 1)
+    note_delivered(None, "s", "r", 1)
     assert not caplog.records
 
 

@@ -8,12 +8,11 @@ from typing import NamedTuple
 import pytest
 
 from spacecast.core.errors import UserError
-from spacecast.tracking import courier
+from spacecast.tracking import background
 from spacecast.tracking import logger as module
-from spacecast.tracking.endings import close_dead
 from spacecast.tracking.logger import RunLogger, log_artifact, log_params, log_scores, log_tags, make_logger, tracked
 from spacecast.tracking.store import load_mlflow
-from spacecast.tracking.sync import sync
+from spacecast.tracking.sync import close_abandoned, sync
 
 
 class Row(NamedTuple):
@@ -186,13 +185,13 @@ def test_the_store_that_goes_away_and_comes_back_loses_nothing(uri, caplog, monk
 def test_a_store_that_is_down_is_left_alone_for_a_while(uri, monkeypatch):
     monkeypatch.setattr("mlflow.tracking.MlflowClient.log_batch", _locked)
     logger, pauses = _logger(uri), []
-    bell = logger._courier._urgent
+    bell = logger._delivery._urgent
     rung = bell.wait
     monkeypatch.setattr(bell, "wait", lambda seconds: pauses.append(seconds) or rung(seconds))
     for step in range(4):
         logger.log_metrics({"train/loss": 1.0}, step)
         assert not logger.wait()
-    assert pauses[-2] > 5 * courier.INTERVAL
+    assert pauses[-2] > 5 * background.INTERVAL
     assert pauses[-1] == 2 * pauses[-2]
 
 
@@ -298,7 +297,7 @@ def test_without_a_store_everything_stays_in_the_journal(tmp_path, uri, caplog):
     assert (logger.run_id, logger.wait(), caplog.messages) == (None, True, [])
     with pytest.raises(ValueError, match="told no store; give one with --to"):
         sync(logger.path)
-    close_dead(tmp_path)
+    close_abandoned(tmp_path)
     logger.tracking_uri, logger._run_id = uri, sync(logger.path, uri).run_id
     assert (_run(logger).info.status, _history(logger, "train/loss")) == ("FINISHED", [(1, 1.0)])
     with pytest.raises(UserError, match="give one of them, or logger=none"):

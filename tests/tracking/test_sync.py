@@ -14,13 +14,12 @@ from pathlib import Path
 import pytest
 
 from spacecast.core.errors import UserError
-from spacecast.tracking.delivery import IDENTITY, DeletedError
-from spacecast.tracking.endings import close_dead
+from spacecast.tracking.delivered import note_delivered, read_delivered
 from spacecast.tracking.journal import Journal
 from spacecast.tracking.logger import RunLogger, log_artifact, log_params
-from spacecast.tracking.places import note_place, read_place
+from spacecast.tracking.mlflow_run import IDENTITY, DeletedError
 from spacecast.tracking.store import load_mlflow
-from spacecast.tracking.sync import UnreachableError, sync
+from spacecast.tracking.sync import UnreachableError, close_abandoned, sync
 
 NOWHERE = "http://127.0.0.1:9"  # where nothing listens
 NAMES = ("train/loss", "val/loss", "gap")
@@ -105,7 +104,7 @@ def test_a_run_that_never_reached_a_store_arrives_once(tmp_path, store, caplog):
     assert [item.levelname for item in caplog.records] == ["WARNING"] * 2
     assert "spacecast-sweep sync" in caplog.messages[-1]
     first = sync(journal, uri)
-    assert (first.status, first.changed, first.held, first.refused) == ("FINISHED", True, 0, 0)
+    assert (first.status, first.changed, first.postponed, first.refused) == ("FINISHED", True, 0, 0)
     assert_complete(uri, journal)
     before = content(uri)
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
@@ -330,8 +329,9 @@ def test_artifacts_that_are_not_taken_are_tried_again(tmp_path, store, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr("mlflow.tracking.MlflowClient.log_artifact", full)
         outcome = sync(journal, uri)
-    assert (outcome.held, outcome.status, content(uri)["points"]) == (2, "FINISHED", written(journal))  # a text as well
-    assert sync(journal, uri).held == 0
+    assert (outcome.postponed, outcome.status) == (2, "FINISHED")  # a text as well
+    assert content(uri)["points"] == written(journal)
+    assert sync(journal, uri).postponed == 0
     assert_complete(uri, journal)
 
 
@@ -340,17 +340,17 @@ def test_dead_runs_are_closed_and_ended_ones_get_their_status(tmp_path, store, c
     logger = RunLogger(uri, "tests", journal=tmp_path / "tracking.jsonl", system_metrics_seconds=0)
     logger.log_metrics({"train/loss": 1.0}, 1)
     assert logger.wait()
-    close_dead(tmp_path)
+    close_abandoned(tmp_path)
     assert content(uri)["status"] == "KILLED"
     logger.end("FINISHED")
     client_of(uri).update_run(logger.run_id, status="RUNNING")
-    close_dead(tmp_path)
+    close_abandoned(tmp_path)
     assert content(uri)["status"] == "FINISHED"
-    close_dead(tmp_path / "absent")
+    close_abandoned(tmp_path / "absent")
     (tmp_path / "other").mkdir()
     record(tmp_path / "other", steps=1)
     caplog.clear()
-    close_dead(tmp_path / "other")
+    close_abandoned(tmp_path / "other")
     assert "could not be closed" in caplog.text
 
 
@@ -369,7 +369,7 @@ def test_a_run_is_found_among_many_experiments(tmp_path, store, monkeypatch):
 
 def test_a_wrong_note_of_another_run_is_not_believed(tmp_path, store):
     uri, journal = f"sqlite:///{store}", record(tmp_path)
-    note_place(journal, uri, "0" * 32, journal.stat().st_size)
+    note_delivered(journal, uri, "0" * 32, journal.stat().st_size)
     sync(journal, uri)
     assert_complete(uri, journal)
-    assert read_place(journal, uri) == (runs_in(uri)[0].info.run_id, journal.stat().st_size)
+    assert read_delivered(journal, uri) == (runs_in(uri)[0].info.run_id, journal.stat().st_size)

@@ -39,7 +39,7 @@ def status(folder: Path) -> None:
     from spacecast.process.status import FINISHED
     from spacecast.sweep.folder import Sweep
     from spacecast.sweep.progress import progress
-    from spacecast.tracking.endings import close_dead
+    from spacecast.tracking.sync import close_abandoned
 
     sweep = Sweep.read(folder)
     states = progress(sweep)
@@ -49,7 +49,7 @@ def status(folder: Path) -> None:
     rows = [("run", "state", "restarts", "job", "what", "why")]
     for each in states:
         if not each.active and each.state != FINISHED:
-            close_dead(sweep.run_dir(each.run))
+            close_abandoned(sweep.run_dir(each.run))
         restarts = str(each.status.get("restarts", 0) or "")
         rows.append((str(each.run.number), each.state, restarts, each.job, each.run.name, each.why))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
@@ -100,12 +100,12 @@ def cancel(folder: Path) -> None:
     """End what is queued, runs or waits. What is done is kept, and `resume` goes on from there."""
     from spacecast.sweep import cancel as ending
     from spacecast.sweep.folder import Sweep
-    from spacecast.tracking.endings import close_dead
+    from spacecast.tracking.sync import close_abandoned
 
     sweep = Sweep.read(folder)
     ended = ending.cancel(sweep)
     for run in ended:
-        close_dead(sweep.run_dir(run))
+        close_abandoned(sweep.run_dir(run))
     say(f"{several(len(ended), 'run')} cancelled")
 
 

@@ -12,7 +12,7 @@ from spacecast.sweep.turns import say
 
 if TYPE_CHECKING:
     from spacecast.sweep.progress import Progress
-    from spacecast.tracking.journal import Story
+    from spacecast.tracking.journal import RunSummary
     from spacecast.tracking.sync import Outcome
 
 DEPTH = 3  # a folder of days, that of a day, a sweep, its runs
@@ -29,9 +29,9 @@ def sync(folders: Sequence[Path], to: str | None) -> bool:
         UserError: no such folder, nothing tracked in it, no such store.
 
     """
-    from spacecast.tracking.delivery import DeletedError, reason
-    from spacecast.tracking.journal import read_story
-    from spacecast.tracking.places import public
+    from spacecast.tracking.delivered import without_password
+    from spacecast.tracking.journal import read_summary
+    from spacecast.tracking.mlflow_run import DeletedError, reason
     from spacecast.tracking.sync import UnreachableError, sync
 
     paths = list(dict.fromkeys(path for folder in folders for path in _journals(folder)))
@@ -39,11 +39,11 @@ def sync(folders: Sequence[Path], to: str | None) -> bool:
     living, silent, failed = Living(), set[str](), 0
     for number, path in enumerate(paths, 1):
         try:
-            story = read_story(path)
-            uri = store or story.store
+            summary = read_summary(path)
+            uri = store or summary.store
             if uri and uri in silent:
-                raise UnreachableError(f"{public(uri)} does not answer")
-            text = _told(sync(path, store, alive=living(path.parent, story)))
+                raise UnreachableError(f"{without_password(uri)} does not answer")
+            text = _told(sync(path, store, alive=living(path.parent, summary)))
         except UnreachableError as error:
             silent.add(uri)
             failed, text = failed + 1, f"failed: {reason(error)}"
@@ -64,14 +64,14 @@ class Living:
         self._sweeps: dict[Path, dict[str, Progress]] = {}
         self._jobs: Mapping[str, object] | None = None
 
-    def __call__(self, run_dir: Path, story: "Story") -> bool:
+    def __call__(self, run_dir: Path, summary: "RunSummary") -> bool:
         """What a scheduler says of a run of a sweep or of a job, otherwise whether its process is there."""
         from spacecast.sweep.folder import FILE
 
         try:
             if (run_dir.parent / FILE).is_file() and (run := self._sweep(run_dir.parent).get(run_dir.name)):
                 return run.active
-            process = story.process
+            process = summary.process
             if process.get("host") == socket.gethostname():
                 return alive(process["pid"], process["time"] / 1000)
             return not process.get("job") or process["job"] in self._queue()
@@ -130,8 +130,8 @@ def _told(outcome: "Outcome") -> str:
     did = f"{count} delivered to" if outcome.sent or outcome.changed else "already complete in"
     rest = f", {outcome.refused} refused" if outcome.refused else ""
     text = f"{did} {outcome.store}, {outcome.status}{rest}"
-    if outcome.held:
-        raise RuntimeError(f"{outcome.held} artifacts were not taken; {text}")
+    if outcome.postponed:
+        raise RuntimeError(f"{outcome.postponed} artifacts were not taken; {text}")
     return text
 
 

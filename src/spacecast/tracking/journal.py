@@ -144,7 +144,7 @@ class Journal:
 
 
 @dataclass
-class Story:
+class RunSummary:
     """What the records so far say of a run as a whole.
 
     Args:
@@ -185,15 +185,15 @@ class Story:
                     self.latest[name] = (step, self.last, math.nan if value is None else value)
 
 
-def story_of(journal: Journal) -> Story:
+def summarise(journal: Journal) -> RunSummary:
     """What a whole journal says."""
-    story = Story()
+    summary = RunSummary()
     for records, _ in journal.pieces():
-        story.add(records)
-    return story
+        summary.add(records)
+    return summary
 
 
-def read_story(path: Path) -> Story:
+def read_summary(path: Path) -> RunSummary:
     """What a journal that may be in use says of its run.
 
     Raises:
@@ -201,7 +201,7 @@ def read_story(path: Path) -> Story:
 
     """
     with Journal(path, writing=False) as journal:
-        return story_of(journal)
+        return summarise(journal)
 
 
 def now() -> int:

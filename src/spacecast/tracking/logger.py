@@ -17,12 +17,12 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from spacecast.core.errors import UserError
 from spacecast.core.text import as_typed
-from spacecast.tracking.courier import Courier
-from spacecast.tracking.delivery import Delivery
-from spacecast.tracking.journal import Journal, Story, story_of
+from spacecast.tracking.background import BackgroundDelivery
+from spacecast.tracking.delivered import one_at_a_time
+from spacecast.tracking.journal import Journal, RunSummary, summarise
 from spacecast.tracking.machine import PREFIX, MachineMonitor
+from spacecast.tracking.mlflow_run import MlflowRun
 from spacecast.tracking.names import MAX_VALUE, Point, Score, choose_params, clean, score_points
-from spacecast.tracking.places import one_at_a_time
 from spacecast.tracking.store import StoreUri, check_uri
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class RunLogger(Logger):
         self._identity = ""
         self._logged: dict[str, int] = {}  # last step of each metric in earlier processes
         self._journal: Journal | None = None
-        self._courier: Courier | None = None
+        self._delivery: BackgroundDelivery | None = None
         self._monitor: MachineMonitor | None = None
         self._tracked = False
 
@@ -93,7 +93,7 @@ class RunLogger(Logger):
     @property
     def run_id(self) -> str | None:
         """Identifier of the run, None until the store has given one."""
-        return (self._courier.run_id if self._courier else "") or self._run_id
+        return (self._delivery.run_id if self._delivery else "") or self._run_id
 
     @property
     def version(self) -> str | None:
@@ -108,7 +108,7 @@ class RunLogger(Logger):
 
     def wait(self, seconds: float = END_SECONDS["FINISHED"]) -> bool:
         """Wait until the store has everything; False when it does not take it."""
-        return self._courier is None or self._courier.wait(seconds)
+        return self._delivery is None or self._delivery.wait(seconds)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -160,12 +160,12 @@ class RunLogger(Logger):
         if self._monitor is not None:
             self._monitor.stop()
         journal.append(end=status)
-        self._run_id, courier = self.run_id, self._courier
-        self._journal = self._courier = self._monitor = None
-        if courier is None:
+        self._run_id, delivery = self.run_id, self._delivery
+        self._journal = self._delivery = self._monitor = None
+        if delivery is None:
             journal.close()
             log.info("tracking: recorded in %s; spacecast-sweep sync --to URI delivers it", self.path)
-        elif (waiting := courier.close(END_SECONDS[status])) and self.path:
+        elif (waiting := delivery.close(END_SECONDS[status])) and self.path:
             command = as_typed("spacecast-sweep", "sync", self.path.parent)
             text = "tracking: %d records of this run wait in %s; %s delivers them"
             log.warning(text, waiting, self.path.name, command)
@@ -177,31 +177,31 @@ class RunLogger(Logger):
         if self._journal is not None:
             return self._journal
         journal = self._journal = Journal(self.path)
-        story, place = story_of(journal), journal.size
+        summary, place = summarise(journal), journal.size
         if not self._identity:
-            self._logged = {name: step for name, (step, _, _) in story.latest.items()}
-        self._identity = story.run or self._identity or uuid.uuid4().hex
+            self._logged = {name: step for name, (step, _, _) in summary.latest.items()}
+        self._identity = summary.run or self._identity or uuid.uuid4().hex
         run = {"run": self._identity, "experiment": self._experiment_name, "name": self._run_name, "tags": self._tags}
         process = {"host": socket.gethostname(), "pid": os.getpid(), "job": _job(os.environ)}
         journal.append(start={**run, "store": self.tracking_uri, **process})
-        story.add(journal.read(place)[0])
+        summary.add(journal.read(place)[0])
         if self.tracking_uri:
-            open_run = partial(self._open_run, self.tracking_uri, story)
-            self._courier = Courier(journal, self.tracking_uri, open_run, self._retry_seconds)
+            open_run = partial(self._open_run, self.tracking_uri, summary)
+            self._delivery = BackgroundDelivery(journal, self.tracking_uri, open_run, self._retry_seconds)
         if self._system_metrics_seconds > 0:
             first = 1 + max((step for name, step in self._logged.items() if name.startswith(PREFIX)), default=-1)
             self._monitor = MachineMonitor(self.log_metrics, self._system_metrics_seconds, first)
         return journal
 
-    def _open_run(self, uri: str, story: Story, hint: str, *, anew: bool) -> Delivery:
+    def _open_run(self, uri: str, summary: RunSummary, hint: str, *, anew: bool) -> MlflowRun:
         """Find or make the run in the store, one process at a time."""
         with one_at_a_time(self.path, LOCK_SECONDS):
             folder = self.path.parent if self.path else None
-            return Delivery(uri, story, (hint, self._run_id or ""), folder, anew=anew)
+            return MlflowRun(uri, summary, (hint, self._run_id or ""), folder, anew=anew)
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel to another process without files, connections and threads."""
-        return {**self.__dict__, "_journal": None, "_courier": None, "_monitor": None}
+        return {**self.__dict__, "_journal": None, "_delivery": None, "_monitor": None}
 
 
 def _job(environment: Mapping[str, str]) -> str | None:

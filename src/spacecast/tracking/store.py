@@ -114,13 +114,12 @@ def ensure_store(uri: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(path.with_name(f"{path.name}.lock"), f"MLflow store {path}", LOCK_SECONDS):
         load_mlflow()
-        from mlflow.store.db.utils import _get_latest_schema_revision
-
         found = _revision(path)
         if found is None:
             _replace(path, _create)
-        elif found != _get_latest_schema_revision():
-            _check_upgradable(path, found)
+        elif found not in (schemas := _schemas()).get_heads():
+            if found not in {schema.revision for schema in schemas.walk_revisions()}:
+                raise UserError(f"MLflow store {path} has schema {found}, unknown here; upgrade mlflow or move it away")
             _replace(path, _upgrade)
         try:
             follow_store(path, BUSY_SECONDS)
@@ -168,14 +167,11 @@ def _revision(path: Path) -> str | None:
     return str(rows[0][0])
 
 
-def _check_upgradable(path: Path, revision: str) -> None:
-    """Refuse a store that a newer MLflow has written."""
+def _schemas() -> Any:
+    """All versions of the schema that the installed MLflow knows, as it keeps them for Alembic."""
     from alembic.script import ScriptDirectory
-    from mlflow.store.db.utils import _get_alembic_config
 
-    known = {script.revision for script in ScriptDirectory.from_config(_get_alembic_config("")).walk_revisions()}
-    if revision not in known:
-        raise UserError(f"MLflow store {path} has schema {revision}, unknown here; upgrade mlflow or move it away")
+    return ScriptDirectory(str(Path(load_mlflow().__file__).parent / "store" / "db_migrations"))
 
 
 def _replace(path: Path, make: Callable[[Path, Path], None]) -> None:
@@ -190,24 +186,21 @@ def _create(path: Path, temporary: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     store = SqlAlchemyStore(f"sqlite:///{temporary}", location_of(path.parent / FOLDER))
-    store._dispose_engine()
+    store.engine.dispose()
     log.info("created the MLflow store %s", path)
 
 
 def _upgrade(path: Path, temporary: Path) -> None:
     """Copy a store and upgrade the copy; keep the old one beside it."""
-    from mlflow.store.db.utils import _upgrade_db, create_sqlalchemy_engine
+    from mlflow.db import upgrade
 
     with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as source, closing(sqlite3.connect(temporary)) as target:
         source.backup(target)
-    engine = create_sqlalchemy_engine(f"sqlite:///{temporary}")
     try:
-        _upgrade_db(engine)
+        upgrade.callback(f"sqlite:///{temporary}")  # what `mlflow db upgrade` does
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"MLflow store {path} cannot be upgraded ({reason}); it is unchanged: move it away") from error
-    finally:
-        engine.dispose()
     old = path.with_name(f"{path.name}.old")
     old.unlink(missing_ok=True)
     old.hardlink_to(path)

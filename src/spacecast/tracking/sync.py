@@ -1,14 +1,17 @@
 """Journals brought into stores after the fact: what is missing there, the right status, and nothing twice."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from spacecast.core.errors import UserError
-from spacecast.tracking.delivery import DeletedError, Delivery, reason
-from spacecast.tracking.journal import Journal, Story, story_of
-from spacecast.tracking.places import note_place, one_at_a_time, public, read_place
+from spacecast.tracking.delivered import note_delivered, one_at_a_time, read_delivered, without_password
+from spacecast.tracking.journal import PATTERN, Journal, RunSummary, read_summary, summarise
+from spacecast.tracking.mlflow_run import DeletedError, MlflowRun, connect, find_run, reason
 from spacecast.tracking.store import check_uri, sqlite_path
+
+log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 600.0
 
@@ -27,7 +30,7 @@ class Outcome:
         status: of that run.
         sent: points, parameters, tags and artifacts that were missing there.
         changed: whether the run was made, or its status set.
-        held: artifacts that the store did not take.
+        postponed: artifacts that the store did not take.
         refused: records that no store will take.
 
     """
@@ -37,7 +40,7 @@ class Outcome:
     status: str
     sent: int
     changed: bool
-    held: int
+    postponed: int
     refused: int
 
 
@@ -61,42 +64,59 @@ def sync(path: Path, store: str | None = None, *, alive: bool = False) -> Outcom
 
     """
     with one_at_a_time(path, LOCK_SECONDS), Journal(path, writing=False) as journal:
-        story = story_of(journal)
-        if not story.run:
+        summary = summarise(journal)
+        if not summary.run:
             raise ValueError(f"{path} does not say whose run it is")
-        if not store and not story.store:
+        if not store and not summary.store:
             raise ValueError("the run was told no store; give one with --to")
-        uri = check_uri(store or story.store)
-        hint, noted = read_place(path, uri)
-        delivery = _open(uri, story, hint, path.parent, inside=not store)
-        known = delivery.run_id == hint and _agree(journal, noted, delivery.metrics)
+        uri = check_uri(store or summary.store)
+        hint, noted = read_delivered(path, uri)
+        run = _open(uri, summary, hint, path.parent, inside=not store)
+        known = run.run_id == hint and _agree(journal, noted, run.metrics)
         for records, end in journal.pieces(noted if known else 0):
-            delivery.send(records, compare=not delivery.created)
-            if not delivery.held:
-                note_place(path, uri, delivery.run_id, end)
-        status = story.ended or ("RUNNING" if alive else "KILLED")
-        changed = delivery.created or delivery.status != status
-        delivery.set_status(status, story.last)
-        return Outcome(public(uri), delivery.run_id, status, delivery.sent, changed, delivery.held, delivery.refused)
+            run.send(records, compare=not run.created)
+            if not run.postponed:
+                note_delivered(path, uri, run.run_id, end)
+        status = summary.ended or ("RUNNING" if alive else "KILLED")
+        changed = run.created or run.status != status
+        run.set_status(status, summary.last)
+        place = without_password(uri)
+        return Outcome(place, run.run_id, status, run.sent, changed, run.postponed, run.refused)
 
 
-def _open(uri: str, story: Story, hint: str, folder: Path, *, inside: bool) -> Delivery:
+def close_abandoned(run_dir: Path) -> None:
+    """Close the MLflow runs of a folder whose process is gone, delivering nothing; a failure costs a warning."""
+    for path in sorted(run_dir.glob(PATTERN)):
+        try:
+            summary = read_summary(path)
+            known = sqlite_path(summary.store)
+            if not summary.store or (known is not None and not known.exists()):
+                continue
+            client, uri = connect(summary.store)
+            run = find_run(client, summary.run, [read_delivered(path, uri)[0]])
+            if run is not None and run.info.status == "RUNNING":
+                client.set_terminated(run.info.run_id, summary.ended or "KILLED", summary.last)
+        except Exception as error:  # noqa: BLE001 - whatever the store does, the command goes on
+            log.warning("tracking: the run of %s could not be closed: %s", run_dir, reason(error))
+
+
+def _open(uri: str, summary: RunSummary, hint: str, folder: Path, *, inside: bool) -> MlflowRun:
     """The run in a store; the file of another machine is not made here."""
     path = sqlite_path(uri)
     if path is not None and not path.parent.is_dir():
         raise UnreachableError(f"there is no folder {path.parent} here; give a store with --to")
     try:
-        return Delivery(uri, story, [hint], folder, inside=inside)
+        return MlflowRun(uri, summary, [hint], folder, inside=inside)
     except (UserError, DeletedError):
         raise
     except Exception as error:
-        raise UnreachableError(f"{public(uri)} does not answer: {reason(error)}") from error
+        raise UnreachableError(f"{without_password(uri)} does not answer: {reason(error)}") from error
 
 
 def _agree(journal: Journal, noted: int, found: Mapping[str, float]) -> bool:
     """Whether the newest values of all metrics, up to what was noted, are those of the store."""
-    story = Story()
+    summary = RunSummary()
     for records, _ in journal.pieces(0, noted):
-        story.add(records)
-    pairs = [(value, found.get(name)) for name, (_, _, value) in story.latest.items()]
+        summary.add(records)
+    pairs = [(value, found.get(name)) for name, (_, _, value) in summary.latest.items()]
     return all(there is not None and str(value) == str(there) for value, there in pairs)  # NaN is NaN

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from spacecast.tracking.journal import Record, Story
-from spacecast.tracking.places import public
+from spacecast.tracking.delivered import without_password
+from spacecast.tracking.journal import Record, RunSummary
 from spacecast.tracking.store import ensure_experiment, ensure_store, load_mlflow
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ class DeletedError(RuntimeError):
     """The run was deleted in the store, so nobody wants it there."""
 
 
-class Delivery:
+class MlflowRun:
     """One run in one store.
 
     Every record may be sent twice: a store keeps one point of a metric with the same step, time and value, parameters
@@ -30,13 +30,13 @@ class Delivery:
 
     Args:
         uri: the store; see `store.check_uri`.
-        story: whose run.
+        summary: whose run.
         hints: identifiers that the run may have there; the tag is searched for when none of them is known.
         folder: where the files of the journal lie.
         anew: make another run where it was deleted.
         inside: send files of that folder only. A journal that somebody else has written may name any file.
 
-    `sent` counts points, parameters, tags and files that the store has taken, `refused` what it never will, `held`
+    `sent` counts points, parameters, tags and files that the store has taken, `refused` what it never will, `postponed`
     artifacts that it did not take now although it answers.
 
     Raises:
@@ -48,7 +48,7 @@ class Delivery:
     def __init__(
         self,
         uri: str,
-        story: Story,
+        summary: RunSummary,
         hints: Sequence[str] = (),
         folder: Path | None = None,
         *,
@@ -56,7 +56,7 @@ class Delivery:
         inside: bool = False,
     ) -> None:
         self.client, uri = connect(uri)
-        run = find_run(self.client, story.run, hints)
+        run = find_run(self.client, summary.run, hints)
         if run is not None and run.info.lifecycle_stage == "deleted":
             if not anew:
                 raise DeletedError(f"run {run.info.run_id} was deleted in the store")
@@ -64,20 +64,20 @@ class Delivery:
         self.created = run is None
         if run is None:
             for hint in [hint for hint in hints if hint][:1]:
-                log.warning("tracking: %s has no run %s to continue; a new run is made", public(uri), hint)
-            tags = {IDENTITY: story.run}
-            experiment = ensure_experiment(self.client, uri, story.experiment)
-            run = self.client.create_run(experiment, start_time=story.began, run_name=story.name, tags=tags)
+                log.warning("tracking: %s has no run %s to continue; a new run is made", without_password(uri), hint)
+            tags = {IDENTITY: summary.run}
+            experiment = ensure_experiment(self.client, uri, summary.experiment)
+            run = self.client.create_run(experiment, start_time=summary.began, run_name=summary.name, tags=tags)
         self.run_id = str(run.info.run_id)
         self.status = str(run.info.status)
         self.metrics = dict(run.data.metrics)
-        self.sent = self.refused = self.held = 0
+        self.sent = self.refused = self.postponed = 0
         self._folder, self._inside = folder or Path(), inside
         self._params = dict(run.data.params)
         self._tags = dict(run.data.tags)
         self._seen: dict[str, set[tuple[int, int]]] = {}
-        if self._tags.get(IDENTITY) != story.run:
-            self.client.set_tag(self.run_id, IDENTITY, story.run)
+        if self._tags.get(IDENTITY) != summary.run:
+            self.client.set_tag(self.run_id, IDENTITY, summary.run)
 
     def send(self, records: Iterable[Record], *, compare: bool = False) -> None:
         """Hand records over, in order, in as few calls as possible; raises what MLflow raises.
@@ -172,7 +172,7 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 - artifacts lie elsewhere than the rest, and must not hold it up
             self._check()  # raises when it is the store itself that does not answer
             log.warning("tracking: artifact %s was not taken: %s", name, reason(error))
-            self.held += 1
+            self.postponed += 1
         else:
             self.sent += 1
 

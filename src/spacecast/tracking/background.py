@@ -5,9 +5,9 @@ import threading
 import time
 from typing import Protocol
 
-from spacecast.tracking.delivery import DeletedError, Delivery, reason
+from spacecast.tracking.delivered import note_delivered, read_delivered, without_password
 from spacecast.tracking.journal import Journal
-from spacecast.tracking.places import note_place, public, read_place
+from spacecast.tracking.mlflow_run import DeletedError, MlflowRun, reason
 
 log = logging.getLogger(__name__)
 
@@ -19,11 +19,11 @@ LONGEST_PAUSE = 300.0
 class Opens(Protocol):
     """Opens the run in the store; raises when that fails."""
 
-    def __call__(self, hint: str, *, anew: bool) -> Delivery:
+    def __call__(self, hint: str, *, anew: bool) -> MlflowRun:
         """The identifier that the run had last, and whether to make another one where it was deleted."""
 
 
-class Courier:
+class BackgroundDelivery:
     """Delivers what the journal holds, in order, and never raises.
 
     A store that fails is left alone for a while, and after each further failure for twice as long; then everything
@@ -42,10 +42,10 @@ class Courier:
 
     def __init__(self, journal: Journal, store: str, open_run: Opens, retry_seconds: float = 30.0) -> None:
         self._journal, self._store, self._open_run = journal, store, open_run
-        self.run_id, self._delivered = read_place(journal.path, store)
-        self._delivery: Delivery | None = None
+        self.run_id, self._delivered = read_delivered(journal.path, store)
+        self._run: MlflowRun | None = None
         self._opened = self._compare = self._down = self._gone = self._last = False
-        self._held: int | None = None  # before the first artifact that was not taken
+        self._postponed: int | None = None  # before the first artifact that was not taken
         self._base = self._pause = retry_seconds
         self._noted = 0.0
         self._begun = self._ended = 0
@@ -68,7 +68,7 @@ class Courier:
         """Try a last time, for some seconds; the number of records that have not arrived."""
         self.wait(seconds, last=True)
         self._thread.join(0.1)
-        waiting = self._delivered if self._held is None else self._held
+        waiting = self._delivered if self._postponed is None else self._postponed
         count = sum(len(records) for records, _ in self._journal.pieces(waiting))
         if not self._thread.is_alive():
             self._journal.close()
@@ -98,13 +98,13 @@ class Courier:
             log.warning("tracking: %s; nothing more is sent", error)
             self._gone = True
         except Exception as error:  # noqa: BLE001 - see above
-            self._delivery = None
+            self._run = None
             if self._down:
                 self._pause = min(2 * self._pause, LONGEST_PAUSE)
             else:
                 kept = "" if self._journal.path is None else f", records are kept in {self._journal.path}"
                 text = "tracking: the store %s is not reachable (%s); training goes on%s"
-                log.warning(text, public(self._store), reason(error), kept)
+                log.warning(text, without_password(self._store), reason(error), kept)
             self._down = True
         else:
             if self._down and not self._gone:
@@ -113,33 +113,33 @@ class Courier:
 
     def _deliver(self, last: bool) -> None:
         """Everything that the journal holds."""
-        delivery = self._delivery or self._open()
-        if last and self._held is not None:
-            self._delivered, self._held, self._compare, delivery.held = self._held, None, True, 0
+        run = self._run or self._open()
+        if last and self._postponed is not None:
+            self._delivered, self._postponed, self._compare, run.postponed = self._postponed, None, True, 0
         for records, end in self._journal.pieces(self._delivered):
-            delivery.send(records, compare=self._compare)
-            if delivery.held and self._held is None:
-                self._held = self._delivered
+            run.send(records, compare=self._compare)
+            if run.postponed and self._postponed is None:
+                self._postponed = self._delivered
             if "end" in records[-1] and end == self._journal.size:
-                delivery.set_status(records[-1]["end"], records[-1]["time"])
+                run.set_status(records[-1]["end"], records[-1]["time"])
             self._delivered = end
         self._compare = False
         if last or time.monotonic() > self._noted + NOTE_SECONDS:
             self._note()
 
-    def _open(self) -> Delivery:
+    def _open(self) -> MlflowRun:
         """Find or make the run, which is RUNNING from now on."""
-        delivery = self._open_run(self.run_id, anew=not self._opened)
-        if delivery.run_id != self.run_id:
-            self.run_id, self._delivered, self._held = delivery.run_id, 0, None
+        run = self._open_run(self.run_id, anew=not self._opened)
+        if run.run_id != self.run_id:
+            self.run_id, self._delivered, self._postponed = run.run_id, 0, None
         self._note()
-        delivery.set_status("RUNNING")
-        self._compare = not delivery.created
-        self._delivery, self._opened = delivery, True
-        return delivery
+        run.set_status("RUNNING")
+        self._compare = not run.created
+        self._run, self._opened = run, True
+        return run
 
     def _note(self) -> None:
         """Write down how far it is."""
-        delivered = self._delivered if self._held is None else self._held
-        note_place(self._journal.path, self._store, self.run_id, delivered)
+        delivered = self._delivered if self._postponed is None else self._postponed
+        note_delivered(self._journal.path, self._store, self.run_id, delivered)
         self._noted = time.monotonic()

@@ -10,24 +10,24 @@ from spacecast.process.lock import exclusive
 log = logging.getLogger(__name__)
 
 
-def read_place(path: Path | None, store: str) -> tuple[str, int]:
+def read_delivered(path: Path | None, store: str) -> tuple[str, int]:
     """Run in a store, and up to where the journal has been delivered to it; empty and 0 when nobody has noted that."""
-    noted = read_json(path.with_suffix(".json")).get(public(store), {}) if path else {}
+    noted = read_json(path.with_suffix(".json")).get(without_password(store), {}) if path else {}
     return str(noted.get("run_id", "")), int(noted.get("delivered", 0))
 
 
-def note_place(path: Path | None, store: str, run_id: str, delivered: int) -> None:
-    """Note in `tracking.json` what `read_place` gives. A place that cannot be written only costs time later."""
+def note_delivered(path: Path | None, store: str, run_id: str, delivered: int) -> None:
+    """Note in `tracking.json` what `read_delivered` gives. A place that cannot be written only costs time later."""
     if path is None:
         return
     file = path.with_suffix(".json")
     try:
-        write_json(file, read_json(file) | {public(store): {"run_id": run_id, "delivered": delivered}})
+        write_json(file, read_json(file) | {without_password(store): {"run_id": run_id, "delivered": delivered}})
     except OSError as error:
         log.info("tracking: %s", error)
 
 
-def public(store: str) -> str:
+def without_password(store: str) -> str:
     """An address without user and password."""
     head, slashes, rest = store.partition("://")
     host, slash, path = rest.partition("/")
