@@ -11,7 +11,7 @@ import pytest
 
 from spacecast.app import sweep
 from spacecast.core.errors import UserError
-from spacecast.process.run_folder import of_its_own
+from spacecast.process.run_folder import separate_journal
 from spacecast.process.status import write_status
 from spacecast.sweep.folder import Sweep, name_runs
 from spacecast.sweep.sync import Living
@@ -188,12 +188,12 @@ def test_slurm_is_asked_for_runs_of_other_machines(tmp_path, monkeypatch):
 
 def test_an_evaluation_in_the_folder_of_a_run_has_a_journal_of_its_own(tmp_path):
     section = {"tracking_uri": "x", "journal": str(tmp_path / "tracking.jsonl")}
-    assert of_its_own(section) == section
+    assert separate_journal(section) == section
     (tmp_path / "tracking.jsonl").touch()
-    other = Path(of_its_own(section)["journal"])
+    other = Path(separate_journal(section)["journal"])
     assert other.match("tracking-????????.jsonl")
     assert other.parent == tmp_path
-    assert of_its_own({"tracking_uri": None}) == {"tracking_uri": None}
+    assert separate_journal({"tracking_uri": None}) == {"tracking_uri": None}
 
 
 @pytest.mark.slow

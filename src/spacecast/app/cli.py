@@ -1,8 +1,4 @@
-"""What the commands share: from the words on the command line to a run that ends with a clear exit code.
-
-Exit codes: 0 done, 1 an error inside spacecast (traceback in the log of the run), 2 a mistake of the user (one line),
-75 a signal ended it and the same command goes on from there, 130 ended at once from the keyboard.
-"""
+"""What the commands share: from the words on the command line to a run that ends with a clear exit code."""
 
 import argparse
 import os
@@ -27,33 +23,32 @@ from spacecast.config.help import help_text
 from spacecast.config.run import RunFolder, run_task
 from spacecast.config.words import arranged_words, conf_of, parse_words, user_conf_of
 from spacecast.core.errors import UserError
+from spacecast.process.exit_codes import AT_ONCE, DONE, INTERNAL_ERROR, USER_ERROR
 from spacecast.process.lock import locked
-from spacecast.process.run_folder import CONFIG_FILE, discard_run, first_process, read_facts, write_config
-from spacecast.process.signals import Interrupted, Interruption
+from spacecast.process.run_folder import CONFIG_FILE, discard_run, read_facts, write_config
+from spacecast.process.signals import Interrupted, Interruption, first_process
 from spacecast.process.status import FILE as STATUS_FILE
 from spacecast.sweep.multirun import run_many
 
-OK, INTERNAL, USER, INTERRUPTED = 0, 1, 2, 130
-
 
 def run_command(command: Command, arguments: Sequence[str] | None = None) -> NoReturn:
-    """Entry point of every console script; ends the process with one of the exit codes above."""
+    """Entry point of every console script; ends the process with an exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with Interruption().listening():  # until there is work to save, a signal ends it at once
             _dispatch(command, words)
     except UserError as error:
-        _end(command, str(error), USER)
+        _end(command, str(error), USER_ERROR)
     except KeyboardInterrupt:
-        _end(command, "interrupted", INTERRUPTED)
+        _end(command, "interrupted", AT_ONCE)
     except Interrupted as stop:
-        _end(command, str(stop), int(stop.code or 0))
+        _end(command, str(stop), int(stop.code or DONE))
     except Exception as error:  # noqa: BLE001 - the last resort: one line on the terminal, the traceback in the log
         hint = getattr(error, "log_file", None) or "set SPACECAST_DEBUG=1 for the traceback"
         if os.environ.get("SPACECAST_DEBUG"):
             traceback.print_exc()
-        _end(command, f"internal error, {type(error).__name__}: {error} ({hint})", INTERNAL)
-    raise SystemExit(OK)
+        _end(command, f"internal error, {type(error).__name__}: {error} ({hint})", INTERNAL_ERROR)
+    raise SystemExit(DONE)
 
 
 def _end(command: Command, message: str, code: int) -> NoReturn:

@@ -126,9 +126,9 @@ ACTIONS: dict[str, Callable[[Inputs[Data]], None]] = {
 
 def run(inputs: Inputs[Data]) -> None:
     """Do what the first word says."""
-    from spacecast.process.logs import quiet
+    from spacecast.process.logs import mute_libraries
 
-    quiet()
+    mute_libraries()
     ACTIONS[inputs.config.command](inputs)
 
 

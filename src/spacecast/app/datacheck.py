@@ -15,7 +15,7 @@ from spacecast.core.protocols import Datastore, LatentStepModel
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.evaluator import select_runs
 from spacecast.evaluation.regions import region_masks
-from spacecast.process.logs import hushed
+from spacecast.process.logs import information_muted
 from spacecast.tracking.store import check_uri
 from spacecast.training.trainer import lightning_keywords, make_trainer
 
@@ -80,7 +80,7 @@ def check_foreseen(config: Train) -> None:
     data: Any = foresee(config)
     if data is None:
         return
-    with hushed(), TemporaryDirectory() as folder:
+    with information_muted(), TemporaryDirectory() as folder:
         check_evaluation(config, data)
         check_training(config, assemble(config, data, Path(folder)))
 

@@ -13,7 +13,7 @@ from spacecast.config.schema import Evaluate
 from spacecast.config.stored import TAKEN, merged, stored_config, typed_keys
 from spacecast.config.trust import Trust, check_simulation
 from spacecast.core.errors import UserError
-from spacecast.process.run_folder import of_its_own
+from spacecast.process.run_folder import separate_journal
 
 if TYPE_CHECKING:
     from spacecast.evaluation.scores import Scores
@@ -37,12 +37,12 @@ def evaluate(inputs: Inputs[Evaluate]) -> "Scores":
     from spacecast.checkpoint.content import load_checkpoint, model_weights
     from spacecast.checkpoint.weights import load_weights, trained_spec, warn_of_another_graph
     from spacecast.data.fit import check_fit
-    from spacecast.process.logs import quiet
+    from spacecast.process.logs import mute_libraries
     from spacecast.process.memory import keep_memory
     from spacecast.tracking.logger import log_artifact, log_params, log_tags, tracked
     from spacecast.tracking.provenance import provenance
 
-    quiet()
+    mute_libraries()
     keep_memory()
     config = inputs.config
     checkpoint = inputs.opened.get(config.checkpoint) or load_checkpoint(config.checkpoint)
@@ -56,7 +56,7 @@ def evaluate(inputs: Inputs[Evaluate]) -> "Scores":
     model = build_model(config.model, config.seed, spec, graph)
     check_members(config, model)
     load_weights(model, model_weights(checkpoint), str(config.checkpoint))
-    logger = config.logger.build(**of_its_own(config.logger.content))
+    logger = config.logger.build(**separate_journal(config.logger.content))
     with tracked(logger):
         log_params(logger, inputs.plain)
         log_tags(logger, {**provenance(spec.data_hash, graph.content_hash), "checkpoint": str(config.checkpoint)})

@@ -16,9 +16,9 @@ def graph(inputs: Inputs[Graph]) -> None:
     from spacecast.graphs.summary import format_summary
     from spacecast.plots.canvas import require_picture
     from spacecast.plots.graph import draw_graph
-    from spacecast.process.logs import quiet
+    from spacecast.process.logs import mute_libraries
 
-    quiet()
+    mute_libraries()
     config = inputs.config
     if config.picture is not None:
         require_picture(config.picture)

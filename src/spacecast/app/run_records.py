@@ -12,7 +12,8 @@ from spacecast.config.targets import with_current_names
 from spacecast.core.errors import UserError
 from spacecast.core.names import within
 from spacecast.core.text import as_typed
-from spacecast.process.run_folder import CONFIG_FILE, add_facts, first_process, read_facts
+from spacecast.process.run_folder import CONFIG_FILE, add_facts, read_facts
+from spacecast.process.signals import first_process
 
 JOURNAL_FILE = "tracking.jsonl"
 WRITTEN = (CONFIG_FILE, "scores.csv", "examples.zarr", "figures")  # by an evaluation

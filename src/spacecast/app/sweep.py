@@ -15,12 +15,13 @@ from spacecast.config.binding import check_target
 from spacecast.config.trust import trusted_words
 from spacecast.core.errors import UserError
 from spacecast.core.text import several
+from spacecast.process.exit_codes import AT_ONCE, DONE, GOES_ON, INTERNAL_ERROR, USER_ERROR
 from spacecast.process.signals import Interrupted
 from spacecast.sweep.saved import check_saved, command_of, read_config
 from spacecast.sweep.turns import resume, say
 
 NAME = "spacecast-sweep"
-MORE = """Examples
+MORE = f"""Examples
   spacecast-train -m launcher=slurm seed=1,2,3        makes a sweep; its last line names the folder
   spacecast-sweep status runs/DATE/TIME_sweep         state, restarts, job and error of each run
   spacecast-sweep resume DIR launcher.hours=24        the rest once more, with more time
@@ -28,8 +29,10 @@ MORE = """Examples
   spacecast-sweep report DIR --score rmse/Bx@last     runs by the error of Bx at the last lead, least first
   spacecast-sweep sync runs --to http://HOST:5000     into another MLflow store
 
-Exit codes: 0 done; 1 an error inside spacecast, runs that did not finish, or records that were not delivered;
-2 a mistake of the user; 75 interrupted or cancelled, resume goes on; 130 ended at once by the keyboard
+Exit codes: {DONE} done; {INTERNAL_ERROR} an error inside spacecast, runs that did not finish, \
+or records that were not delivered;
+{USER_ERROR} a mistake of the user; {GOES_ON} interrupted or cancelled, resume goes on; \
+{AT_ONCE} ended at once by the keyboard
 """
 FIXED = ("nodes", "gpus_per_node", "cluster")  # part of the runs themselves
 
@@ -162,7 +165,7 @@ def run(arguments: Sequence[str]) -> None:
         from spacecast.sweep.sync import sync
 
         if not sync([folder.expanduser().absolute() for folder in words.folders], words.to):
-            raise SystemExit(1)
+            raise SystemExit(INTERNAL_ERROR)
         return
     folder = words.folder.expanduser().absolute()
     match words.verb:
@@ -178,20 +181,20 @@ def run(arguments: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of the console script; exit codes as those of the other commands."""
-    code = 0
+    code = DONE
     try:
         run(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
-        code, line = 2, str(error)
+        code, line = USER_ERROR, str(error)
     except KeyboardInterrupt:
-        code, line = 130, "interrupted"
+        code, line = AT_ONCE, "interrupted"
     except Interrupted as stop:
-        code, line = int(stop.code or 0), str(stop)
+        code, line = int(stop.code or DONE), str(stop)
     except Exception as error:  # noqa: BLE001 - the last resort
         if os.environ.get("SPACECAST_DEBUG"):
             traceback.print_exc()
         hint = f" ({error.log_file})" if hasattr(error, "log_file") else ""
-        code, line = 1, f"{type(error).__name__}: {error}{hint}"
+        code, line = INTERNAL_ERROR, f"{type(error).__name__}: {error}{hint}"
     if code:
         sys.stdout.flush()
         sys.stderr.write(f"{NAME}: error: {' '.join(line.split())}\n")

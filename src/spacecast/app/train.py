@@ -18,8 +18,9 @@ from spacecast.app.start import Start, check_start, find_start, take_weights
 from spacecast.config.binding import without_foreign
 from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.schema import Train
-from spacecast.process.run_folder import add_facts, discard_run, first_process
-from spacecast.process.signals import Interrupted, current
+from spacecast.process.exit_codes import USER_ERROR
+from spacecast.process.run_folder import add_facts, discard_run
+from spacecast.process.signals import Interrupted, current, first_process
 
 if TYPE_CHECKING:
     from spacecast.app.assemble import Parts
@@ -44,10 +45,10 @@ def train(inputs: Inputs[Train]) -> "Scores | None":
     from spacecast.app.assemble import assemble, open_data
     from spacecast.app.datacheck import check_evaluation, check_foreseen, check_training, check_without_data
     from spacecast.app.dryrun import dry_run
-    from spacecast.process.logs import quiet
+    from spacecast.process.logs import mute_libraries
     from spacecast.process.memory import keep_memory
 
-    quiet()
+    mute_libraries()
     keep_memory()
     config = inputs.config
     if is_finished(config) and not config.dry_run:
@@ -75,7 +76,7 @@ def fit_and_score(inputs: Inputs[Train], parts: "Parts", start: Start) -> "Score
     from spacecast.app.assemble import build_model
     from spacecast.app.report import score
     from spacecast.checkpoint.content import load_checkpoint, model_weights
-    from spacecast.process.logs import hushed
+    from spacecast.process.logs import information_muted
     from spacecast.tracking.logger import log_artifact, log_params, log_tags, tracked
     from spacecast.tracking.provenance import provenance
 
@@ -92,7 +93,7 @@ def fit_and_score(inputs: Inputs[Train], parts: "Parts", start: Start) -> "Score
             remember_tracking(config, logger)
             if not first:
                 return None
-            with hushed():  # the one that was trained may be of another precision
+            with information_muted():  # the one that was trained may be of another precision
                 model = build_model(config.model, config.seed, parts.spec, parts.graph)
             model.load_state_dict(model_weights(load_checkpoint(run_dir)))
         else:
@@ -143,7 +144,7 @@ def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> boo
         writer.check_best()
     except DivergenceError as error:
         if not first_process():
-            raise SystemExit(2) from None  # the first process gives the message
+            raise SystemExit(USER_ERROR) from None  # the first process gives the message
         add_facts(run_dir, diverged=str(error))
         raise
     return trainer.is_global_zero

@@ -9,14 +9,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from spacecast.config.command import Command
 from spacecast.config.compose import group_members, job_part
+from spacecast.process.exit_codes import AT_ONCE, DONE, GOES_ON, INTERNAL_ERROR, USER_ERROR
 
 FLAGS = """Flags
   --help            this text               -m, --multirun    one run for each of several values: a.b=1,2,3
   --cfg job         print the configuration --config-dir DIR  folder with your own groups and members
   --hydra-help      Hydra's own options     --info defaults   where each part of the configuration comes from"""
 
-CODES = """Exit codes: 0 done, 1 an error inside spacecast, 2 a mistake of the user, 130 ended at once by the keyboard,
-75 interrupted: the same command with the same paths.run_dir goes on
+CODES = f"""Exit codes: {DONE} done, {INTERNAL_ERROR} an error inside spacecast, {USER_ERROR} a mistake of the user, \
+{AT_ONCE} ended at once by the keyboard,
+{GOES_ON} interrupted: the same command with the same paths.run_dir goes on
 """
 
 

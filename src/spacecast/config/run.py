@@ -9,9 +9,11 @@ from typing import Any
 
 from spacecast.config.command import Command, Inputs
 from spacecast.core.errors import UserError
+from spacecast.process.exit_codes import DONE, GOES_ON, INTERNAL_ERROR, USER_ERROR
 from spacecast.process.lock import locked
-from spacecast.process.run_folder import close_logs, first_process, read_facts
-from spacecast.process.signals import EXIT_CODE, interruptible
+from spacecast.process.logs import close_logs
+from spacecast.process.run_folder import read_facts
+from spacecast.process.signals import first_process, interruptible
 from spacecast.process.status import FAILED, FINISHED, INTERRUPTED, RUNNING, here, read_status, write_status
 
 log = logging.getLogger(__name__)
@@ -97,12 +99,12 @@ def _recorded(run_dir: Path) -> Iterator[None]:
         yield
     except (SystemExit, KeyboardInterrupt) as leaving:
         told = isinstance(getattr(leaving, "code", None), str) or not isinstance(leaving, SystemExit)
-        note(INTERRUPTED, EXIT_CODE, leaving if told else "ended by a signal, to be continued")
+        note(INTERRUPTED, GOES_ON, leaving if told else "ended by a signal, to be continued")
         raise
     except UserError as error:
-        note(FAILED, 2, error)
+        note(FAILED, USER_ERROR, error)
         raise
     except BaseException as error:
-        note(FAILED, 1, f"{type(error).__name__}: {error}")
+        note(FAILED, INTERNAL_ERROR, f"{type(error).__name__}: {error}")
         raise
-    note(FINISHED, 0)
+    note(FINISHED, DONE)

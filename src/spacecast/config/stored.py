@@ -11,7 +11,7 @@ from spacecast.config.compose import conf_dir
 from spacecast.config.paths import absolute_path
 from spacecast.config.trust import plain_sections, shown
 from spacecast.core.errors import UserError
-from spacecast.process.run_folder import follow
+from spacecast.process.run_folder import moved_paths
 
 SHAPING = ("datastore", "graph", "model", "loss", "schedule", "optimizer", "data", "evaluation", "seed")
 TAKEN = (*SHAPING, "simulation")
@@ -139,7 +139,7 @@ def relocated(stored: Plain, paths: Mapping[str, str], keys: Sequence[str]) -> P
     """Paths below the data folder of the training follow that folder when it was moved, or another one is typed."""
     before, now = (stored.get("paths") or {}).get("data_dir"), paths["data_dir"]
     moved = isinstance(before, str) and before and (not Path(before).exists() or "paths.data_dir" in keys)
-    followed: Plain = follow(stored, before, now) if isinstance(before, str) and moved else stored
+    followed: Plain = moved_paths(stored, before, now) if isinstance(before, str) and moved else stored
     return followed
 
 

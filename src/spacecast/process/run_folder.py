@@ -1,8 +1,5 @@
-"""The folder of a run: its records, its log, and its removal when the run never began."""
+"""The folder of a run: its configuration, its facts, and its removal when the run never began."""
 
-import logging
-import os
-import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,23 +9,9 @@ import yaml
 
 from spacecast.process.files import read_json, write_json, write_text
 from spacecast.process.lock import FILE as LOCK_FILE
+from spacecast.process.logs import close_logs
 
 CONFIG_FILE, FACTS_FILE = "config.yaml", "run.json"
-
-
-class TerminalFilter(logging.Filter):
-    """Keeps off the terminal tracebacks, progress where there is a bar, what the last line tells, and other ranks."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """True for records to show."""
-        if getattr(record, "told_at_end", False) or (getattr(record, "progress", False) and sys.stdout.isatty()):
-            return False
-        return record.exc_info is None and (record.levelno >= logging.WARNING or first_process())
-
-
-def first_process() -> bool:
-    """Whether this is the process that writes: the only one, or rank 0 of a distributed run."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def write_config(plain: Mapping[str, Any], run_dir: Path) -> None:
@@ -72,7 +55,7 @@ def add_facts(run_dir: Path, **facts: Any) -> None:
     write_json(run_dir / FACTS_FILE, {name: fact for name, fact in known.items() if fact is not None})
 
 
-def of_its_own(logger: Mapping[str, Any]) -> dict[str, Any]:
+def separate_journal(logger: Mapping[str, Any]) -> dict[str, Any]:
     """The section `logger` for a run that does not go on with the one recorded in its folder, but is another."""
     journal = logger.get("journal")
     if not journal or not Path(journal).exists():
@@ -80,12 +63,12 @@ def of_its_own(logger: Mapping[str, Any]) -> dict[str, Any]:
     return {**logger, "journal": str(Path(journal).with_stem(f"{Path(journal).stem}-{uuid.uuid4().hex[:8]}"))}
 
 
-def follow(value: Any, before: str, now: str) -> Any:
+def moved_paths(value: Any, before: str, now: str) -> Any:
     """A plain value in which paths at or below one folder are at or below another."""
     if isinstance(value, dict):
-        return {key: follow(entry, before, now) for key, entry in value.items()}
+        return {key: moved_paths(entry, before, now) for key, entry in value.items()}
     if isinstance(value, list):
-        return [follow(entry, before, now) for entry in value]
+        return [moved_paths(entry, before, now) for entry in value]
     inside = isinstance(value, str) and (value == before or value.startswith(f"{before}/"))
     return f"{now}{value[len(before) :]}" if inside else value
 
@@ -102,12 +85,3 @@ def discard_run(run_dir: Path, *also: str) -> None:
         if not folder.is_dir() or any(folder.iterdir()) or folder == Path.cwd():
             break
         folder.rmdir()
-
-
-def close_logs(run_dir: Path) -> None:
-    """Close the log files in a folder."""
-    for owner in (logging.getLogger(), logging.getLogger("py.warnings")):
-        for handler in list(owner.handlers):
-            if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).parent == run_dir:
-                owner.removeHandler(handler)
-                handler.close()

@@ -17,12 +17,10 @@ from types import FrameType
 from typing import Any
 
 from spacecast.core.text import as_typed
-from spacecast.process.run_folder import first_process
+from spacecast.process.exit_codes import AT_ONCE, GOES_ON
 
 log = logging.getLogger(__name__)
 
-EXIT_CODE = 75  # EX_TEMPFAIL: not done, worth another try
-AT_ONCE = 130
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -35,7 +33,7 @@ class Interrupted(SystemExit):
 
     """
 
-    def __init__(self, name: str, code: int = EXIT_CODE) -> None:
+    def __init__(self, name: str, code: int = GOES_ON) -> None:
         super().__init__(code)
         self.name = name
         self._text = f"interrupted by {name}"
@@ -51,6 +49,11 @@ class Interrupted(SystemExit):
 def in_batch_job(environment: Mapping[str, str]) -> bool:
     """Whether Slurm runs this process as a batch job, by the same rule as Lightning: not by hand in an allocation."""
     return "SLURM_JOB_ID" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+
+
+def first_process() -> bool:
+    """Whether this is the process that writes: the only one, or rank 0 of a distributed run."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 class Interruption:

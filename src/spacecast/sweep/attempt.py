@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spacecast.process.exit_codes import GOES_ON, INTERNAL_ERROR
 from spacecast.process.lock import locked
 from spacecast.process.status import FAILED, FINISHED, RUNNING, here, read_status, write_status
 from spacecast.process.workers import import_by_name
 
 log = logging.getLogger(__name__)
 
-EXIT_CODE = 75  # of a run that a signal has ended and that goes on when it is started again
 PATIENCE = 120.0  # seconds; a file server may take as long to see that the node of the attempt before has died
 
 
@@ -69,13 +69,13 @@ class Attempt:
             import_by_name(self.work)(self.command, self.run_dir, *self.trusted)
         except SystemExit as leaving:
             wanted = getattr(leaving, "name", "SIGUSR2") == "SIGUSR2"  # other signals come from whoever ends the sweep
-            if environment.cluster == "local" and leaving.code == EXIT_CODE and wanted:
+            if environment.cluster == "local" and leaving.code == GOES_ON and wanted:
                 environment._requeue(self.max_restarts - restarts)
             raise
         except Exception as error:
             if first and read_status(folder).get("state") != FAILED:
                 line = " ".join(f"{type(error).__name__}: {error}".split())
-                write_status(folder, state=FAILED, exit_code=1, error=line)
+                write_status(folder, state=FAILED, exit_code=INTERNAL_ERROR, error=line)
             raise
 
     def checkpoint(self) -> Any:

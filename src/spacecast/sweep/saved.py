@@ -11,7 +11,7 @@ from spacecast.config.command import Command, Plain
 from spacecast.config.compose import conf_dir
 from spacecast.config.trust import Trust, check_simulation, plain_sections, shown
 from spacecast.core.errors import UserError
-from spacecast.process.run_folder import CONFIG_FILE, follow
+from spacecast.process.run_folder import CONFIG_FILE, moved_paths
 from spacecast.process.workers import import_by_name
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _moved(plain: Plain, run_dir: Path) -> Plain:
     before = paths.get("run_dir") if isinstance(paths, dict) else None
     if not isinstance(before, str) or not before:
         raise UserError(f"{run_dir / CONFIG_FILE} does not say paths.run_dir; the run cannot go on from there")
-    moved: Plain = follow(plain, before, str(run_dir))
+    moved: Plain = moved_paths(plain, before, str(run_dir))
     return moved
 
 

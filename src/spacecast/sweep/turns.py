@@ -10,6 +10,7 @@ from spacecast.config.command import Command, Plain
 from spacecast.config.compose import conf_dir
 from spacecast.core.errors import UserError
 from spacecast.core.text import as_typed, several
+from spacecast.process.exit_codes import USER_ERROR
 from spacecast.process.lock import InUseError, locked
 from spacecast.process.run_folder import CONFIG_FILE
 from spacecast.process.signals import Interrupted
@@ -170,7 +171,7 @@ def wait(folder: Path) -> None:
     why = f": {first.why}" if first.why else ""
     text = f"{len(left)} of {several(len(states), 'run')} did not finish; run {first.run.number} {first.state}{why}"
     status = as_typed("spacecast-sweep", "status", folder)
-    if all(each.status.get("exit_code") == 2 for each in left):
+    if all(each.status.get("exit_code") == USER_ERROR for each in left):
         raise UserError(f"{text} ({status})")
     error = RuntimeError(text)
     error.log_file = status  # type: ignore[attr-defined]
