@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from spacecast.config.compose import conf_dir, group_members
 from spacecast.core.graph import EdgeSet, MeshGraph, MeshLevel
 from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec, FeatureSpec
@@ -25,6 +26,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 TOO_SLOW = [hypothesis.HealthCheck.too_slow]
 hypothesis.settings.register_profile("any-machine", deadline=None, suppress_health_check=TOO_SLOW)
 hypothesis.settings.load_profile("any-machine")
+
+
+def pytest_generate_tests(metafunc):
+    """A test that takes `loss_member` runs once for every file of conf/loss, and so with every other group."""
+    for group, members in group_members([conf_dir()]).items():
+        if f"{group}_member" in metafunc.fixturenames:
+            metafunc.parametrize(f"{group}_member", members)
 
 
 @pytest.fixture(autouse=True)
