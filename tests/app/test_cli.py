@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import spacecast
+from spacecast.app import cli
 from spacecast.app.data import COMMAND as DATA
 from spacecast.app.data import rewrite
 from spacecast.app.graph import COMMAND as GRAPH
@@ -122,6 +123,37 @@ def test_a_sweep_runs_every_value_in_numbered_folders(run, workplace):
     ]  # fmt: skip
     assert [plain["paths"]["run_dir"] for plain in task.seen] == [f"{workplace}/sweep/{n}" for n in range(4)]
     assert (workplace / "sweep" / "3" / "config.yaml").exists()
+
+
+def test_a_mapping_given_for_a_sweep_replaces_the_old_one(run):
+    task = Task()
+    assert run(command(task), "-m", "datastore.boundary={r_max: 5}", "picture=a.png,b.png").code == 0
+    assert [plain["datastore"]["boundary"] for plain in task.seen] == [{"r_max": 5}] * 2
+
+
+def test_a_grid_in_a_file_is_run_with_what_is_typed(run, workplace):
+    (workplace / "own" / "site").mkdir(parents=True)
+    grid = "# @package _global_\nhydra: {sweeper: {params: {graph.levels: '3,2'}}}\n"
+    (workplace / "own" / "site" / "grid.yaml").write_text(grid)
+    task, words = Task(), ("-m", "--config-dir", "own", "+site=grid", "graph=multiscale")
+    result = run(command(task), *words, "graph.coarsening=3,2")
+    assert (result.code, result.err) == (0, "")
+    seen = [(plain["graph"]["levels"], plain["graph"]["coarsening"]) for plain in task.seen]
+    assert seen == [(3, 3), (3, 2), (2, 3), (2, 2)]
+    assert run(command(task), *words, "graph.levels=4").code == 0
+    assert [plain["graph"]["levels"] for plain in task.seen[4:]] == [4]
+
+
+def test_each_run_of_a_sweep_is_composed_once(run, monkeypatch):
+    composed = []
+    monkeypatch.setattr(cli, "compose", lambda *words, **more: (composed.append(words), compose(*words, **more))[1])
+    assert run(command(Task()), "-m", "picture=a.png,b.png,c.png").code == 0
+    assert len(composed) == 3
+
+
+def test_a_sweep_without_an_end_is_refused(run):
+    result = run(command(Task()), "-m", "graph.mesh_spacing=interval(1,2)")
+    assert (result.code, "give values or a range; a sweep is a grid" in result.line) == (2, True)
 
 
 def test_a_sweep_goes_on_after_a_failed_run(run):

@@ -19,10 +19,9 @@ from spacecast.config.schema import Paths, Section
 from spacecast.core.errors import UserError
 from spacecast.process.run_folder import write_config
 from spacecast.process.status import read_status, write_status
-from spacecast.sweep import launching, multirun, turns
+from spacecast.sweep import creation, saved, starting
 from spacecast.sweep.attempt import Attempt
-from spacecast.sweep.launching import start_logs
-from spacecast.sweep.saved import command_of, read_config, saved_config
+from spacecast.sweep.saved import command_of, read_config, run_job, saved_config, start_logs
 from spacecast.sweep.snapshot import check_code, snapshot
 
 HERE = "hostile_sweep"
@@ -42,7 +41,7 @@ def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def instead_of_starting(patch: pytest.MonkeyPatch, call: Callable[..., None]) -> None:
     """Let `call` be told of the runs that would be started, and nobody wait for them."""
-    for module in (multirun, turns):
+    for module in (creation, starting):
         patch.setattr(module, "start", call)
         patch.setattr(module, "conclude", lambda *_: None)
 
@@ -268,12 +267,12 @@ def test_a_job_calls_what_its_own_command_allows(tmp_path, marker, monkeypatch):
     class Command:
         config, schema, task = "train", Schema, seen.append
 
-    monkeypatch.setattr(launching, "command_of", lambda _: Command)
-    monkeypatch.setattr(launching, "start_logs", lambda *_: None)
+    monkeypatch.setattr(saved, "command_of", lambda _: Command)
+    monkeypatch.setattr(saved, "start_logs", lambda *_: None)
     with pytest.raises(UserError, match="is not called"):
-        launching.work("x", str(tmp_path / "run"))
+        run_job("x", str(tmp_path / "run"))
     assert read_status(tmp_path / "run")["state"] == "failed"
-    launching.work("x", str(tmp_path / "run"), f"{HERE}.run")
+    run_job("x", str(tmp_path / "run"), f"{HERE}.run")
     assert [inputs.plain for inputs in seen] == [{**plain, "trust": [f"{HERE}.run"]}]
     assert not marker.exists()
     assert Attempt("work", "command", "folder", 3).trusted == ()

@@ -22,7 +22,7 @@ from spacecast.config.schema import Graph
 from spacecast.core.errors import UserError
 from spacecast.evaluation.scores import Row, Scores
 from spacecast.process.status import read_status, write_status
-from spacecast.sweep import multirun
+from spacecast.sweep import creation
 from spacecast.sweep.folder import Sweep, name_runs
 from spacecast.sweep.queue import cancel_jobs
 from spacecast.sweep.saved import read_config
@@ -162,8 +162,8 @@ def test_several_devices_and_several_runs_do_not_share_a_process(run):
 
 
 def test_runs_are_tagged_and_named_by_what_differs(run, workplace, monkeypatch):
-    monkeypatch.setattr(multirun, "start", lambda *_: False)
-    monkeypatch.setattr(multirun, "conclude", lambda *_: None)
+    monkeypatch.setattr(creation, "start", lambda *_: False)
+    monkeypatch.setattr(creation, "conclude", lambda *_: None)
     assert run("spacecast-train", "-m", "seed=1,2", "logger.tags={who: me}", "paths.run_dir=mine").code == 0
     logger = read_config(workplace / "mine" / "1")["logger"]
     assert (logger["run_name"], logger["tags"]) == ("seed=2", {"sweep": "mine", "who": "me"})
@@ -271,10 +271,10 @@ def wait(command, run_dir):
 '''
 
 RESUME = '''
-from spacecast.sweep import launching
+from spacecast.sweep import submission
 from spacecast.app import sweep
 
-launching.WORK = "work_to_do:wait"
+submission.WORK = "work_to_do:wait"
 sweep.main(["resume", "sweep"])
 '''
 
@@ -430,7 +430,7 @@ def test_two_commands_at_the_same_moment_make_one_sweep(run, workplace, monkeypa
                 (made.run_dir(each) / "config.yaml").write_text("launcher: null\n")
             made.write()
 
-        monkeypatch.setattr("spacecast.sweep.turns.time.sleep", first_records)
+        monkeypatch.setattr("spacecast.sweep.starting.time.sleep", first_records)
         task = Task()
         result = run(command(task), *words)
         assert (result.code, task.seen, "is under way" in result.out) == (0, [], True)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from spacecast.sweep.launching import launcher_of
 from targets_of_before import TARGETS
 
 from spacecast.app import sweep
@@ -30,7 +31,6 @@ from spacecast.config.targets import current_name
 from spacecast.process.status import read_status
 from spacecast.sweep import turns
 from spacecast.sweep.launcher import Launcher
-from spacecast.sweep.launching import launcher_of
 from spacecast.sweep.saved import read_config
 
 THERE = "/home/user/project"

@@ -21,14 +21,13 @@ from spacecast.config.complete import checked
 from spacecast.config.compose import VERSION_BASE, compose, explain, start_logs
 from spacecast.config.help import help_text
 from spacecast.config.run import RunFolder, run_task
-from spacecast.config.words import arranged_words, conf_of, parse_words, user_conf_of
+from spacecast.config.words import arranged_words, conf_of, expanded, parse_words, user_conf_of
 from spacecast.core.errors import UserError
 from spacecast.process.exit_codes import AT_ONCE, DONE, INTERNAL_ERROR, USER_ERROR
 from spacecast.process.lock import locked
 from spacecast.process.run_folder import CONFIG_FILE, discard_run, read_facts, write_config
 from spacecast.process.signals import Interrupted, Interruption, first_process
 from spacecast.process.status import FILE as STATUS_FILE
-from spacecast.sweep.multirun import run_many
 
 
 def run_command(command: Command, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -70,16 +69,16 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
     if flags.hydra_help or flags.cfg or flags.info or flags.shell_completion:
         _ask_hydra(command, flags, words)
         return
-    if flags.multirun:
-        run_many(command, flags, conf_of(flags), user_conf_of(flags), checked)
+    conf, user_conf = conf_of(flags), user_conf_of(flags)
+    composed = partial(compose, flags.config_name or command.config, conf=conf, user_conf=user_conf)
+    cfg = composed(expanded(flags.overrides)[0] if flags.multirun else flags.overrides)
+    if flags.multirun or "_target_" in (cfg.get("launcher") or ()):
+        from spacecast.sweep.creation import run_many
+
+        run_many(command, flags.overrides, cfg, composed, [folder for folder in (conf, user_conf) if folder])
         return
-    cfg = compose(flags.config_name or command.config, flags.overrides, conf_of(flags), user_conf_of(flags))
     opened: Opened = {}
-    plain = checked(command, cfg, opened)
-    if plain.get("launcher"):
-        run_many(command, flags, conf_of(flags), user_conf_of(flags), checked)
-        return
-    inputs: Inputs[Any] = Inputs.of(plain, command.schema, opened)
+    inputs: Inputs[Any] = Inputs.of(checked(command, cfg, opened), command.schema, opened)
     if command.has_run_folder:
         check_folder(inputs.config.paths.run_dir, "paths.run_dir")
         command.check_folder(inputs)

@@ -12,13 +12,15 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from spacecast.config.binding import check_target
+from spacecast.config.command import command_of
 from spacecast.config.trust import trusted_words
 from spacecast.core.errors import UserError
 from spacecast.core.text import several
 from spacecast.process.exit_codes import AT_ONCE, DONE, GOES_ON, INTERNAL_ERROR, USER_ERROR
+from spacecast.process.logs import print_line
 from spacecast.process.signals import Interrupted
-from spacecast.sweep.saved import check_saved, command_of, read_config
-from spacecast.sweep.turns import resume, say
+from spacecast.sweep.saved import check_saved, read_config
+from spacecast.sweep.starting import resume
 
 NAME = "spacecast-sweep"
 MORE = f"""Examples
@@ -48,7 +50,7 @@ def status(folder: Path) -> None:
     states = progress(sweep)
     counts = {state: sum(each.state == state for each in states) for state in dict.fromkeys(s.state for s in states)}
     tally = ", ".join(f"{count} {state}" for state, count in counts.items())
-    say(f"{sweep.folder}: {several(len(states), 'run')}, {tally}")
+    print_line(f"{sweep.folder}: {several(len(states), 'run')}, {tally}")
     rows = [("run", "state", "restarts", "job", "what", "why")]
     for each in states:
         if not each.active and each.state != FINISHED:
@@ -58,7 +60,7 @@ def status(folder: Path) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row[:5], widths, strict=True)]
-        say("  ".join([*cells, row[5]]).rstrip())
+        print_line("  ".join([*cells, row[5]]).rstrip())
 
 
 def again(folder: Path, words: Sequence[str]) -> None:
@@ -109,14 +111,14 @@ def cancel(folder: Path) -> None:
     ended = ending.cancel(sweep)
     for run in ended:
         close_abandoned(sweep.run_dir(run))
-    say(f"{several(len(ended), 'run')} cancelled")
+    print_line(f"{several(len(ended), 'run')} cancelled")
 
 
 def report(folder: Path, scores: Sequence[str]) -> None:
     """Write `report.md`, `report.csv` and `report.png` into the folder and print the table."""
     from spacecast.sweep.report import write_report
 
-    say(write_report(folder, scores))
+    print_line(write_report(folder, scores))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any, Generic
 
 from spacecast.config.schema import Schema, typed
+from spacecast.core.errors import UserError
+from spacecast.core.text import shown
+from spacecast.process.workers import import_by_name
 
 Plain = dict[str, Any]  # a whole configuration as config.yaml and checkpoints hold it
 Opened = dict[Path, Any]  # what has been read of files, each once
+PLACES = tuple(f"spacecast.app.{name}:COMMAND" for name in ("train", "evaluate", "graph", "data"))
 
 
 @dataclass(frozen=True)
@@ -82,3 +86,17 @@ class Command:
     def path(self) -> str:
         """Where a job of a scheduler finds the command, `module:NAME`."""
         return f"spacecast.app.{self.name.removeprefix('spacecast-')}:COMMAND"
+
+
+def command_of(path: str) -> Command:
+    """The command that a sweep or a job names, see `Command.path`.
+
+    Raises:
+        UserError: it is none of ours.
+
+    """
+    if path not in PLACES:
+        raise UserError(f"{shown(repr(path))} is no command of spacecast; this sweep is not run")
+    found = import_by_name(path)
+    assert isinstance(found, Command)
+    return found

@@ -9,8 +9,9 @@ import yaml
 from spacecast.config.command import Plain
 from spacecast.config.compose import conf_dir
 from spacecast.config.paths import absolute_path
-from spacecast.config.trust import plain_sections, shown
+from spacecast.config.trust import plain_sections
 from spacecast.core.errors import UserError
+from spacecast.core.text import shown
 from spacecast.process.run_folder import moved_paths
 
 SHAPING = ("datastore", "graph", "model", "loss", "schedule", "optimizer", "data", "evaluation", "seed")

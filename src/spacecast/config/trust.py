@@ -19,6 +19,7 @@ from spacecast.config.paths import absolute_path
 from spacecast.config.targets import current_name, locate, with_current_names
 from spacecast.core.errors import UserError
 from spacecast.core.names import DOTTED, within
+from spacecast.core.text import shown
 
 DEEPEST, MOST = 40, 100_000  # levels and values of a configuration; no real one comes near
 MIXED = ("*.yaml", "experiment/**/*.yaml", "local/**/*.yaml")  # files that hold several sections
@@ -183,12 +184,6 @@ def plain_sections(value: Any, source: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise UserError(f"{source} holds no configuration")
     return found
-
-
-def shown(text: str) -> str:
-    """Text out of a file in a message: short, and without signs that move the cursor of a terminal."""
-    short = text if len(text) <= 100 else f"{text[:100]}..."
-    return short if short.isprintable() else ascii(short)
 
 
 def targets(value: Any, where: str) -> Iterator[tuple[str, Any]]:

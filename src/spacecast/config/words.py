@@ -3,15 +3,17 @@
 import argparse
 import re
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from spacecast.config.choices import check_choice
 from spacecast.config.command import Command
-from spacecast.config.compose import conf_dir, group_members
+from spacecast.config.compose import conf_dir, explain, group_members
 from spacecast.config.paths import absolute_path
 from spacecast.core.errors import UserError
 
@@ -75,3 +77,27 @@ def conf_of(flags: argparse.Namespace) -> Path:
 def user_conf_of(flags: argparse.Namespace) -> Path | None:
     """The user's own configuration folder."""
     return None if flags.config_dir is None else Path(flags.config_dir)
+
+
+def expanded(overrides: Sequence[str]) -> list[list[str]]:
+    """Overrides of each run of a grid, the last one fastest, by the rules of Hydra's own sweeper.
+
+    Args:
+        overrides: `key=value`, or `key=value1,value2` and its like for several runs; the last one of a key holds.
+
+    Raises:
+        UserError: one cannot be read, or has no end.
+
+    """
+    values: dict[tuple[str, bool], list[str]] = {}
+    try:
+        for override in OverridesParser.create().parse_overrides(list(overrides)):
+            if override.is_sweep_override() and not override.is_discrete_sweep():
+                raise UserError(f"{override.input_line}: give values or a range; a sweep is a grid")
+            swept = override.is_sweep_override()
+            found = list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
+            key = override.get_key_element()
+            values[key, found == ["null"]] = [f"{key}={value}" for value in found]  # see `_readable` for null
+    except HydraException as error:
+        raise explain(error, list) from error
+    return [list(words) for words in product(*values.values())]

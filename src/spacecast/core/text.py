@@ -11,3 +11,9 @@ def several(number: int, noun: str) -> str:
 def as_typed(*words: object) -> str:
     """A command, or a part of one, as a shell reads it: words with blanks and the like are quoted."""
     return shlex.join(map(str, words))
+
+
+def shown(text: str) -> str:
+    """Text out of a file in a message: short, and without signs that move the cursor of a terminal."""
+    short = text if len(text) <= 100 else f"{text[:100]}..."
+    return short if short.isprintable() else ascii(short)

@@ -66,3 +66,9 @@ def close_logs(run_dir: Path) -> None:
             if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).parent == run_dir:
                 owner.removeHandler(handler)
                 handler.close()
+
+
+def print_line(text: str) -> None:
+    """Write a line on the terminal at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -1,23 +1,27 @@
 """Configurations in run folders: read, checked before a run goes on from there, and moved along with the folder."""
 
+import logging
+import logging.config
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from spacecast.config.binding import check_target
-from spacecast.config.command import Command, Plain
+from spacecast.config.command import Command, Inputs, Plain, command_of
 from spacecast.config.compose import conf_dir
-from spacecast.config.trust import Trust, check_simulation, plain_sections, shown
+from spacecast.config.run import RunFolder, run_task
+from spacecast.config.trust import Trust, check_simulation, plain_sections
 from spacecast.core.errors import UserError
+from spacecast.core.text import shown
 from spacecast.process.run_folder import CONFIG_FILE, moved_paths
-from spacecast.process.workers import import_by_name
+from spacecast.sweep.folder import Run, Sweep
+from spacecast.tracking.store import sqlite_path
 
-if TYPE_CHECKING:
-    from spacecast.sweep.folder import Run, Sweep
+log = logging.getLogger(__name__)
 
-COMMANDS = {f"spacecast.app.{name}:COMMAND": name for name in ("train", "evaluate", "graph", "data")}
 SHELL = ("setup", "srun", "sbatch")  # keys of a launcher that are commands, or options for one
 YOURS = "if the sweep is yours, give the command that made it again"
 
@@ -63,22 +67,41 @@ def _moved(plain: Plain, run_dir: Path) -> Plain:
     return moved
 
 
-def command_of(path: str) -> Command:
-    """The command that a sweep or a job names.
+def run_saved(command: Command, run_dir: Path, trusted: Sequence[str] = ()) -> Any:
+    """Do the work of a command for the configuration recorded in a folder of a sweep; see `config.run`.
 
-    Raises:
-        UserError: it is none of ours.
+    Args:
+        command: whose work.
+        run_dir: with `config.yaml`.
+        trusted: modules, classes and functions beside those of conf/ that the configuration may call.
 
     """
-    if path not in COMMANDS:
-        raise UserError(f"{shown(repr(path))} is no command of spacecast; this sweep is not run")
-    found = import_by_name(path)
-    assert isinstance(found, Command)
-    return found
+
+    def inputs() -> Inputs[Any]:
+        return Inputs.of(saved_config(run_dir, trusted), command.schema)
+
+    folder = RunFolder(run_dir, command.config, again=run_dir.parent)
+    try:
+        return run_task(command, inputs, partial(start_logs, run_dir, command.config), folder)
+    except UserError as error:
+        log.error("%s", error)  # not the last line of a sweep
+        raise
+
+
+def run_job(command: str, run_dir: str, *trusted: str) -> None:
+    """What a job of a scheduler does: `run_saved`, all in words."""
+    run_saved(command_of(command), Path(run_dir), trusted)
+
+
+def start_logs(run_dir: Path, name: str) -> None:
+    """Log as a run by itself does: short lines on the terminal, full ones in the file `name.log` of the run."""
+    settings = yaml.safe_load((conf_dir() / "hydra" / "job_logging" / "spacecast.yaml").read_text(encoding="utf-8"))
+    settings["handlers"]["file"]["filename"] = str(run_dir / f"{name}.log")
+    logging.config.dictConfig(settings)
 
 
 def check_saved(
-    sweep: "Sweep", runs: Sequence["Run"], words: Sequence[str], changes: Plain, composed: Mapping[int, Plain]
+    sweep: Sweep, runs: Sequence[Run], words: Sequence[str], changes: Plain, composed: Mapping[int, Plain]
 ) -> None:
     """Look at the configurations of runs that are to go on as at those of others, for anybody may have written them.
 
@@ -151,8 +174,6 @@ def _lies_in(place: str, folder: Path) -> bool:
 
 def _check_store(uri: str, sweep: Path, source: str) -> None:
     """Refuse to make a new file for a tracking store, unless it is the usual one, in a folder above the sweep."""
-    from spacecast.tracking.store import sqlite_path
-
     store = sqlite_path(uri)
     if store is None or store.exists():
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from spacecast.core.errors import UserError
 from spacecast.process.lock import alive
-from spacecast.sweep.turns import say
+from spacecast.process.logs import print_line
 
 if TYPE_CHECKING:
     from spacecast.sweep.progress import Progress
@@ -51,9 +51,9 @@ def sync(folders: Sequence[Path], to: str | None) -> bool:
             text = f"left alone: {reason(error)}"
         except Exception as error:  # noqa: BLE001 - the others have their turn
             failed, text = failed + 1, f"failed: {reason(error)}"
-        say(f"[{number}/{len(paths)}] {_shown(path)}: {text}")
+        print_line(f"[{number}/{len(paths)}] {_shown(path)}: {text}")
     if failed:
-        say(f"{failed} of {len(paths)} runs were not delivered; the same command tries again")
+        print_line(f"{failed} of {len(paths)} runs were not delivered; the same command tries again")
     return not failed
 
 

@@ -1,6 +1,5 @@
-"""Whose turn it is: the runs of a sweep are started by one process at a time, here or by a launcher, and awaited."""
+"""The runs of a sweep are started by one process at a time, here or by a launcher, and awaited."""
 
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,20 +11,22 @@ from spacecast.core.errors import UserError
 from spacecast.core.text import as_typed, several
 from spacecast.process.exit_codes import USER_ERROR
 from spacecast.process.lock import InUseError, locked
+from spacecast.process.logs import print_line
 from spacecast.process.run_folder import CONFIG_FILE
 from spacecast.process.signals import Interrupted
 from spacecast.process.status import CANCELLED
 from spacecast.sweep.folder import CODE, FILE, LOGS, Run, Sweep
-from spacecast.sweep.launching import run_saved, submit
 from spacecast.sweep.progress import failures, progress, settled, unfinished
-from spacecast.sweep.saved import check_saved, read_config
+from spacecast.sweep.saved import check_saved, read_config, run_saved
+from spacecast.sweep.snapshot import check_code
+from spacecast.sweep.submission import submit
 
 POLL_SECONDS = 5.0
 RECORD_SECONDS = 60.0  # the most that another command takes to record the same sweep
 
 
 @contextmanager
-def only_one(sweep: Sweep) -> Iterator[str | None]:
+def exclusive(sweep: Sweep) -> Iterator[str | None]:
     """Within the block no other process starts runs of the sweep; None, or whoever does so already.
 
     Raises:
@@ -63,12 +64,12 @@ def resume(sweep: Sweep, command: Command, changes: Plain, trusted: Sequence[str
         UserError, RuntimeError, Interrupted: see `conclude`.
 
     """
-    with only_one(sweep) as under_way:
-        begun = under_way or go_on(Sweep.read(sweep.folder), command, changes, trusted, {}, conf_dir())
+    with exclusive(sweep) as under_way:
+        begun = under_way or start_missing(Sweep.read(sweep.folder), command, changes, trusted, {}, conf_dir())
     conclude(Sweep.read(sweep.folder), begun)
 
 
-def go_on(
+def start_missing(
     sweep: Sweep,
     command: Command,
     changes: Plain,
@@ -93,8 +94,6 @@ def go_on(
         UserError: the folder would run code that the user has not allowed.
 
     """
-    from spacecast.sweep.snapshot import check_code
-
     states = progress(sweep, ours=True)
     runs = unfinished(states)
     if not runs:
@@ -105,26 +104,44 @@ def go_on(
     for pickle in (sweep.folder / LOGS).glob("*_submitted.pkl"):
         if pickle.name not in under_way:  # a new job of the same number must not find an old one's
             pickle.unlink()
-    return start(sweep, command, runs, changes, trusted)
+    start(sweep, command, runs, changes, trusted)
+    return True
 
 
-def start(sweep: Sweep, command: Command, runs: Sequence[Run], changes: Plain, trusted: Sequence[str]) -> bool:
-    """Run them here, one after the other, or submit them; the caller keeps other processes from it. Returns True."""
+def start(sweep: Sweep, command: Command, runs: Sequence[Run], changes: Plain, trusted: Sequence[str]) -> None:
+    """Run them here, one after the other, or submit them; the caller keeps other processes from it."""
     plain = read_config(sweep.run_dir(runs[0]))
     if not plain.get("launcher"):
         _run_here(sweep, command, runs, trusted)
-        return True
+        return
     launcher = {**plain["launcher"], **changes}
     count, status = several(len(runs), "run"), as_typed("spacecast-sweep", "status", sweep.folder)
     if launcher["cluster"] == "local":
-        say(f"{count}, {launcher['parallel']} at once; what they say: {sweep.folder / LOGS}")
-        say(status)
+        print_line(f"{count}, {launcher['parallel']} at once; what they say: {sweep.folder / LOGS}")
+        print_line(status)
         submit(sweep, runs, changes, trusted)
-        return True
+        return
     sweep = submit(sweep, runs, changes, trusted)
-    say(f"{count} submitted as {', '.join(dict.fromkeys(sweep.job(run)[1].partition('_')[0] for run in runs))}")
-    say(status)
-    return True
+    jobs = dict.fromkeys(sweep.job(run)[1].partition("_")[0] for run in runs)
+    print_line(f"{count} submitted as {', '.join(jobs)}")
+    print_line(status)
+
+
+def _run_here(sweep: Sweep, command: Command, runs: Sequence[Run], trusted: Sequence[str]) -> None:
+    """In this process; a run that fails does not keep the others from theirs."""
+    failed: list[Exception] = []
+    sweep = sweep.await_turns(runs)
+    for run in runs:
+        if sweep.stopped:
+            break
+        sweep = sweep.started(run)
+        print_line(f"run {run.number + 1} of {len(sweep.runs)}{': ' + run.name if run.name else ''}")
+        try:
+            run_saved(command, sweep.run_dir(run), trusted)
+        except Exception as error:  # noqa: BLE001 - raised again below
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def conclude(sweep: Sweep, begun: str | bool) -> None:
@@ -142,34 +159,29 @@ def conclude(sweep: Sweep, begun: str | bool) -> None:
     launcher = read_config(sweep.run_dir(sweep.runs[0])).get("launcher") or {}
     status = as_typed("spacecast-sweep", "status", sweep.folder)
     if isinstance(begun, str):
-        say(f"the sweep is under way ({begun}), nothing was started; {status}")
+        print_line(f"the sweep is under way ({begun}), nothing was started; {status}")
     elif not begun:
         text = "has finished" if settled(progress(sweep)) else f"has finished or is under way; {status}"
-        say(f"every run {text}")
+        print_line(f"every run {text}")
     if launcher.get("wait"):
-        wait(sweep.folder)
+        _wait(sweep.folder)
     elif begun is True and sweep.stopped:
         raise _cancelled(sweep)
 
 
-def wait(folder: Path) -> None:
-    """Stay until every run has ended.
-
-    Raises:
-        UserError, RuntimeError: runs that failed, by a mistake of the user alone, or otherwise.
-        Interrupted: runs were cancelled.
-
-    """
+def _wait(folder: Path) -> None:
+    """Stay until every run has ended; raises as `conclude` does."""
     while not settled(states := progress(sweep := Sweep.read(folder))):
         time.sleep(POLL_SECONDS)
     left = failures(states)
-    if all(each.state == CANCELLED for each in left):
-        if left:
-            raise _cancelled(sweep)
+    failed = [each for each in left if each.state != CANCELLED]
+    if left and not failed:
+        raise _cancelled(sweep)
+    if not failed:
         return
-    first = next(each for each in left if each.state != CANCELLED)
-    why = f": {first.why}" if first.why else ""
-    text = f"{len(left)} of {several(len(states), 'run')} did not finish; run {first.run.number} {first.state}{why}"
+    why = f": {failed[0].why}" if failed[0].why else ""
+    ended = f"run {failed[0].run.number} {failed[0].state}{why}"
+    text = f"{len(left)} of {several(len(states), 'run')} did not finish; {ended}"
     status = as_typed("spacecast-sweep", "status", folder)
     if all(each.status.get("exit_code") == USER_ERROR for each in left):
         raise UserError(f"{text} ({status})")
@@ -183,26 +195,3 @@ def _cancelled(sweep: Sweep) -> Interrupted:
     stop = Interrupted("spacecast-sweep cancel")
     stop.explain(f"the sweep was cancelled; {as_typed('spacecast-sweep', 'resume', sweep.folder)} goes on")
     return stop
-
-
-def _run_here(sweep: Sweep, command: Command, runs: Sequence[Run], trusted: Sequence[str]) -> None:
-    """In this process; a run that fails does not keep the others from theirs."""
-    failed: list[Exception] = []
-    sweep = sweep.await_turns(runs)
-    for run in runs:
-        if sweep.stopped:
-            break
-        sweep = sweep.started(run)
-        say(f"run {run.number + 1} of {len(sweep.runs)}{': ' + run.name if run.name else ''}")
-        try:
-            run_saved(command, sweep.run_dir(run), trusted)
-        except Exception as error:  # noqa: BLE001 - raised again below
-            failed.append(error)
-    if failed:
-        raise failed[0]
-
-
-def say(text: str) -> None:
-    """A line on the terminal."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
