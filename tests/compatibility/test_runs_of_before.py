@@ -11,12 +11,12 @@ with the words below. Its data are the prepared store alone, since another machi
 import copy
 import csv
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from spacecast.sweep.launching import launcher_of
 from targets_of_before import TARGETS
 
 from spacecast.app import sweep
@@ -25,13 +25,15 @@ from spacecast.app.evaluate import COMMAND as EVALUATE
 from spacecast.app.evaluate import complete
 from spacecast.app.train import COMMAND as TRAIN
 from spacecast.checkpoint.content import load_checkpoint
+from spacecast.config.build import build
 from spacecast.config.compose import compose, conf_dir, job_part, to_plain
 from spacecast.config.stored import TAKEN
 from spacecast.config.targets import current_name
 from spacecast.process.status import read_status
-from spacecast.sweep import turns
+from spacecast.sweep import starting
 from spacecast.sweep.launcher import Launcher
 from spacecast.sweep.saved import read_config
+from spacecast.sweep.snapshot import START
 
 THERE = "/home/user/project"
 TINY = (
@@ -123,7 +125,7 @@ def test_a_sweep_of_before_is_looked_at_and_resumed(call, stayed):
 
 
 def test_the_command_that_made_a_sweep_goes_on_with_it(call, stayed, monkeypatch):
-    monkeypatch.setattr(turns, "run_saved", lambda command, folder, trusted: write_finished(folder))
+    monkeypatch.setattr(starting, "run_saved", lambda command, folder, trusted: write_finished(folder))
     code, said = call(train, *SWEEP, "paths.run_dir=sweep")
     assert (code, "run 2 of 2" in said, "run 1 of 2" in said) == (0, True, False), said
 
@@ -148,19 +150,40 @@ LAUNCHER = """launcher:
 """
 
 
-def test_a_launcher_of_before_is_asked_in_its_own_words(call, stayed, monkeypatch):
+@pytest.fixture
+def launched(stayed: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], dict]]:
+    """That sweep as if a launcher had had it; here comes what is submitted: numbers of runs, changed keys."""
     for file in stayed.glob("*/config.yaml"):
         file.write_text(file.read_text().replace("launcher: null\n", LAUNCHER))
-    started = []
-    monkeypatch.setattr(turns, "submit", lambda sweep, runs, changes, _: started.append((runs, changes)))
-    monkeypatch.setattr(turns, "conclude", lambda *_: None)
+    submitted: list[tuple[list[int], dict]] = []
+    note = lambda _, runs, changes, __: submitted.append(([run.number for run in runs], changes))  # noqa: E731
+    monkeypatch.setattr(starting, "submit", note)
+    monkeypatch.setattr(starting, "conclude", lambda *_: None)
+    return submitted
+
+
+def test_a_launcher_of_before_is_asked_in_its_own_words(call, project, launched):
     code, said = call(sweep.main, "resume", "sweep", "launcher.hours=2")
-    assert code == 0, said
-    ((runs, changes),) = started
-    assert ([run.number for run in runs], changes) == ([1], {"hours": 2})
-    launcher = launcher_of(read_config(stayed / "1"))
+    assert (code, launched) == (0, [([1], {"hours": 2})]), said
+    launcher = build(read_config(project / "sweep" / "1")["launcher"])
     assert isinstance(launcher, Launcher)
     assert launcher.minutes == 60
+
+
+def test_code_of_before_starts_no_job_and_makes_room(call, project, launched):
+    """Its jobs have another entrance. Whoever removes it goes on with the code of today."""
+    code = project / "sweep" / "code"
+    old = code / "spacecast" / "launch" / "start.py"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    for words in ((), ("trust=spacecast",)):
+        end, said = call(sweep.main, "resume", "sweep", *words)
+        assert (end, launched) == (2, [])
+        assert said.startswith(f"spacecast-sweep: error: {code} holds an earlier version of spacecast"), said
+    shutil.rmtree(code)
+    end, said = call(sweep.main, "resume", "sweep")
+    assert (end, launched) == (0, [([1], {})]), said
+    assert (code / START).is_file()
 
 
 def test_every_target_of_before_may_stand_in_a_checkpoint(project, tmp_path):

@@ -19,6 +19,7 @@ from spacecast.core.errors import UserError
 from spacecast.sweep.attempt import Attempt
 from spacecast.sweep.folder import STOP
 from spacecast.sweep.queue import end_controllers, is_controller, largest_array
+from spacecast.sweep.snapshot import START
 
 MISREAD = ("bash", "interactive")  # job names that Lightning takes for a shell; it would train each task alone
 OURS = ("array", "error", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "signal", "time")
@@ -270,7 +271,7 @@ def _ended_with_us() -> Iterator[None]:
 
 def _interpreter(code: Path) -> str:
     """How jobs start Python; see `start.py`."""
-    return shlex.join([sys.executable, str(code / "spacecast" / "sweep" / "start.py")])
+    return shlex.join([sys.executable, str(code / START)])
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import spacecast
 from spacecast.core.errors import UserError
 from spacecast.process.files import atomic_write, remove_leftovers
 
+START = Path("spacecast", "sweep", "start.py")  # how jobs start Python, in a snapshot; see there
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
 
@@ -51,11 +52,16 @@ def check_code(code: Path, conf: Path, trusted: Sequence[str]) -> None:
         trusted: names of modules that the user trusts.
 
     Raises:
-        UserError: a module in it is another one than here.
+        UserError: a module in it is another one than here, or it is of a version whose jobs start in another way.
 
     """
     if not code.is_dir():
         return
+    if not (code / START).is_file():
+        raise UserError(
+            f"{code} holds an earlier version of spacecast, whose jobs this one cannot start: use that version, or "
+            "remove the folder, and the code that is installed here takes its place"
+        )
     for path in [*code.rglob("__pycache__")]:
         shutil.rmtree(path)
     for entry in sorted(code.iterdir()):

@@ -18,7 +18,7 @@ from spacecast.process.status import CANCELLED
 from spacecast.sweep.folder import CODE, FILE, LOGS, Run, Sweep
 from spacecast.sweep.progress import failures, progress, settled, unfinished
 from spacecast.sweep.saved import check_saved, read_config, run_saved
-from spacecast.sweep.snapshot import check_code
+from spacecast.sweep.snapshot import check_code, snapshot
 from spacecast.sweep.submission import submit
 
 POLL_SECONDS = 5.0
@@ -77,7 +77,7 @@ def start_missing(
     composed: Mapping[int, Plain],
     conf: Path,
 ) -> bool:
-    """Start what neither has finished nor will by itself; the snapshots of the first submission hold.
+    """Start what neither has finished nor will by itself; the code of the first submission holds where it is there.
 
     Args:
         sweep: whose runs; the caller keeps other processes from starting any.
@@ -100,6 +100,9 @@ def start_missing(
         return False
     check_saved(sweep, runs, trusted, changes, composed)
     check_code(sweep.folder / CODE, conf, trusted)
+    plains = {str(run.number): read_config(sweep.run_dir(run)) for run in runs}
+    if any(plain.get("launcher") for plain in plains.values()):
+        snapshot(sweep.folder / CODE, conf, plains)  # where the user has removed it
     under_way = {f"{each.job}_submitted.pkl" for each in states if each.active}
     for pickle in (sweep.folder / LOGS).glob("*_submitted.pkl"):
         if pickle.name not in under_way:  # a new job of the same number must not find an old one's
