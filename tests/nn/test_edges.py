@@ -1,10 +1,10 @@
-"""Edges of a batch laid side by side."""
+"""EdgeBuffers of a batch laid side by side."""
 
 import pytest
 import torch
 
 from spacecast.core.graph import EdgeSet
-from spacecast.nn.edges import Edges, add_shared, distinct_rows
+from spacecast.nn.edges import EdgeBuffers, add_shared, distinct_rows
 
 
 def edge_set(senders, receivers, num_senders, num_receivers):
@@ -25,7 +25,7 @@ def test_sum_and_mean_are_those_of_a_plain_loop(case, batch):
     senders, _, num_senders, num_receivers = case
     empty = torch.zeros(0, dtype=torch.long)
     edges = EdgeSet(empty, empty, torch.zeros(0, 3), num_senders, num_receivers) if not senders else edge_set(*case)
-    index = Edges(edges).index(batch)
+    index = EdgeBuffers(edges).index(batch)
     messages = torch.randn(batch, len(senders), 4, dtype=torch.float64)
     total = torch.zeros(batch, num_receivers, 4, dtype=torch.float64)
     count = torch.zeros(num_receivers, 1, dtype=torch.float64)
@@ -38,7 +38,7 @@ def test_sum_and_mean_are_those_of_a_plain_loop(case, batch):
 
 
 def test_graphs_of_a_batch_do_not_touch():
-    edges = Edges(edge_set([0, 2, 1], [0, 1, 3], 3, 5))
+    edges = EdgeBuffers(edge_set([0, 2, 1], [0, 1, 3], 3, 5))
     index = edges.index(2)
     assert index.senders.tolist() == [0, 2, 1, 3, 5, 4]
     assert index.receivers.tolist() == [0, 1, 3, 5, 6, 8]
@@ -46,7 +46,7 @@ def test_graphs_of_a_batch_do_not_touch():
 
 
 def test_edges_leave_no_trace_in_the_state_dict():
-    assert not Edges(edge_set([0, 2, 1], [0, 1, 3], 3, 5)).state_dict()
+    assert not EdgeBuffers(edge_set([0, 2, 1], [0, 1, 3], 3, 5)).state_dict()
 
 
 def test_shared_rows_are_added_to_every_graph():
@@ -56,7 +56,7 @@ def test_shared_rows_are_added_to_every_graph():
 
 
 def test_an_index_made_in_inference_mode_serves_training():
-    edges = Edges(edge_set([0, 2, 1], [0, 1, 3], 3, 5))
+    edges = EdgeBuffers(edge_set([0, 2, 1], [0, 1, 3], 3, 5))
     with torch.inference_mode():
         edges.index(2)
     nodes = torch.randn(6, 2, requires_grad=True)
@@ -79,7 +79,7 @@ def test_what_follows_from_the_kind_is_added_to_each_edge():
     senders, receivers = [0, 2, 1, 0, 2, 2], [0, 0, 1, 1, 2, 2]
     kinds = torch.tensor([1, 0, 0, 1, 1, 1])
     features = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    edges = Edges(EdgeSet(torch.tensor(senders), torch.tensor(receivers), features[kinds], 3, 3))
+    edges = EdgeBuffers(EdgeSet(torch.tensor(senders), torch.tensor(receivers), features[kinds], 3, 3))
     assert len(edges.features) == 2
     own, double = torch.randn(12, 3), 2 * features[kinds]
     index = edges.index(2)

@@ -5,7 +5,7 @@ import torch
 
 from spacecast.core.errors import UserError
 from spacecast.core.graph import EdgeSet
-from spacecast.nn.edges import Edges
+from spacecast.nn.edges import EdgeBuffers
 from spacecast.nn.interaction import InteractionNet
 
 DIM, SENDERS, RECEIVERS, BATCH = 5, 4, 6, 2
@@ -15,7 +15,7 @@ DIM, SENDERS, RECEIVERS, BATCH = 5, 4, 6, 2
 def edges():
     """Ragged in-degrees; receiver 5 and sender 3 have no edge."""
     senders, receivers = torch.tensor([0, 1, 2, 2, 0, 1, 1]), torch.tensor([0, 0, 0, 2, 3, 3, 4])
-    return Edges(EdgeSet(senders, receivers, torch.randn(7, 3), SENDERS, RECEIVERS))
+    return EdgeBuffers(EdgeSet(senders, receivers, torch.randn(7, 3), SENDERS, RECEIVERS))
 
 
 @pytest.fixture

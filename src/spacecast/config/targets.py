@@ -11,7 +11,7 @@ MOVED = {
     "spacecast.app.assemble.no_logger": "spacecast.tracking.logger.no_logger",
     "spacecast.data.absences": "spacecast.storage.absences",
     "spacecast.data.arrays": "spacecast.storage.arrays",
-    "spacecast.data.chunks": "spacecast.storage.chunks",
+    "spacecast.data.chunks": "spacecast.storage.folder",
     "spacecast.data.encoding": "spacecast.storage.encoding",
     "spacecast.data.fingerprint": "spacecast.storage.fingerprint",
     "spacecast.data.times": "spacecast.storage.times",

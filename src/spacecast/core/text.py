@@ -1,5 +1,6 @@
 """Words for messages."""
 
+import itertools
 import shlex
 
 
@@ -17,3 +18,15 @@ def shown(text: str) -> str:
     """Text out of a file in a message: short, and without signs that move the cursor of a terminal."""
     short = text if len(text) <= 100 else f"{text[:100]}..."
     return short if short.isprintable() else ascii(short)
+
+
+def first_line(error: BaseException) -> str:
+    """Type and first line of a foreign error."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__
+
+
+def natural_key(text: str) -> list[tuple[int, int | str]]:
+    """Sort key under which run 10 comes after run 9."""
+    groups = ("".join(part) for _, part in itertools.groupby(text, str.isdigit))
+    return [(0, int(group)) if group.isdigit() else (1, group) for group in groups]

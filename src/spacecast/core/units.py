@@ -1,9 +1,17 @@
-"""Units of measurement: the pure factor between two spellings or sizes of one unit."""
+"""Units of measurement: the factor between two spellings or sizes of one unit, physical constants, published units."""
 
 import re
 from fractions import Fraction
 
 from spacecast.core.errors import UserError
+
+EARTH_RADIUS = 6.371e6  # m
+PROTON_MASS = 1.67262192369e-27  # kg
+VACUUM_PERMEABILITY = 1.25663706212e-6  # N/A2
+BOLTZMANN = 1.380649e-23  # J/K
+SPEED_TIMES_FIELD = 1e-3  # 1 km/s times 1 nT [mV/m]
+PUBLISHED = {"B": "nT", "E": "mV/m", "v": "km/s", "rho": "1/cm3", "P": "nPa", "T": "MK"}
+"""Units of the published variables, vectors by their letter."""
 
 Dimensions = tuple[int, int, int, int, int, int]  # powers of kg, m, s, A, K, R_E
 Unit = tuple[Fraction, Dimensions]
@@ -56,6 +64,11 @@ def factor(found: str, wanted: str) -> float | None:
         return 1.0
     one, two = _parse(found), _parse(wanted)
     return float(one[0] / two[0]) if one is not None and two is not None and one[1] == two[1] else None
+
+
+def expected_units(name: str) -> str | None:
+    """Units of a variable of the published data, None for others."""
+    return PUBLISHED.get(name[:1] if name[1:] in ("x", "y", "z") else name)
 
 
 def check_length(units: str, label: str) -> None:

@@ -11,33 +11,19 @@ import xarray as xr
 import yaml
 
 from spacecast.core.errors import UserError
-from spacecast.data.marks import carries_mark
+from spacecast.core.text import natural_key
 from spacecast.data.raw import left_out, open_raw
-from spacecast.storage.chunks import natural_key, require_folder, write_text
+from spacecast.data.sources import names_sources
+from spacecast.data.splits import SPLITS
+from spacecast.storage.folder import require_folder, write_text
 from spacecast.storage.times import check_times
 
 HEADER = "# Written by spacecast-data, and again for a raw run of another time axis unless you delete this line.\n"
 STYLE: dict[str, Any] = {"sort_keys": False, "width": 120}
-SPLITS = ("train", "val", "test")
 FRACTIONS = (0.7, 0.15, 0.15)
 """Shares of the frames of a run for the splits, in time order."""
-ORDER = (
-    "Bx",
-    "By",
-    "Bz",
-    "Ex",
-    "Ey",
-    "Ez",
-    "vx",
-    "vy",
-    "vz",
-    "rho",
-    "P",
-    "T",
-    "x_coord",
-    "z_coord",
-    "r",
-)  # of the published data
+ORDER = ("Bx", "By", "Bz", "Ex", "Ey", "Ez", "vx", "vy", "vz", "rho", "P", "T", "x_coord", "z_coord", "r")
+"""Order of the variables in the published data."""
 
 
 def prepared_path(root: Path, run: int | str) -> Path:
@@ -138,7 +124,7 @@ def stale_config(root: Path, run: str) -> bool:
         return False
     if not path.exists():
         target = prepared_path(root, run)
-        return not target.exists() or carries_mark(target)
+        return not target.exists() or names_sources(target)
     try:
         span = yaml.safe_load(path.read_text(encoding="utf-8"))["output"]["coord_ranges"]["time"]
         return _is_ours(path) and span != _span(open_raw(raw, f"run {run}")["time"].values)
@@ -169,7 +155,7 @@ def read_config(path: Path, label: str) -> dict[str, Any]:
     return result
 
 
-def locate(root: Path, path: str) -> Path | None:
+def find_raw(root: Path, path: str) -> Path | None:
     """Raw data of a YAML: beside it, by the same path above it, or from the working folder."""
     name = Path(path)
     places = [name] if name.is_absolute() else [root / name, root / name.name, root.parent / name, Path.cwd() / name]

@@ -9,8 +9,7 @@ import numpy as np
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
-
-SPLITS = ("train", "val", "test")
+from spacecast.data.splits import SPLITS
 
 
 def forcing_reach(datastore: Datastore) -> tuple[int, int]:

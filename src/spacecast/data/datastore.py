@@ -9,14 +9,14 @@ from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
 from spacecast.core.regions import Bounds, boundary_nodes
 from spacecast.core.spec import DataSpec, FeatureSpec
-from spacecast.data.agreement import check_agreement
 from spacecast.data.cache import FrameCache
 from spacecast.data.configs import find_runs, prepared_path
+from spacecast.data.consistency import check_consistent
 from spacecast.data.statistics import Statistics, cached, floor_std, stream
 from spacecast.data.store import RunStore
 from spacecast.process.progress import ProgressCallback
-from spacecast.storage.chunks import require_folder
 from spacecast.storage.fingerprint import CACHE, KIND, combined
+from spacecast.storage.folder import require_folder
 
 
 class RunDatastore:
@@ -65,7 +65,7 @@ class RunDatastore:
         require_folder(self.root, write=False)
         self.train_runs, self.holdout_runs = choose_runs(find_runs(self.root), runs, holdout, self.root)
         self._stores = {run: RunStore(prepared_path(self.root, run), run) for run in self.runs}
-        check_agreement(list(self._stores.values()))
+        check_consistent(list(self._stores.values()))
         self.forcing_past, self.forcing_future = (forcing_past, forcing_future) if self._has_forcing else (0, 0)
         self.cache = FrameCache(cache_gb)
         self._progress = progress
@@ -89,15 +89,11 @@ class RunDatastore:
     def _has_forcing(self) -> bool:
         return bool(self._first.names.get("forcing"))
 
-    def run_number(self, run: int | str) -> int:
-        """Number of a run in `runs`."""
-        if str(run) not in self.runs:
-            raise UserError(f"run {str(run)!r} is not loaded; {nearest(str(run), self.runs)}")
-        return self.runs.index(str(run))
-
     def store(self, run: int | str) -> RunStore:
         """The store of one run."""
-        return self._stores[self.runs[self.run_number(run)]]
+        if str(run) not in self._stores:
+            raise UserError(f"run {str(run)!r} is not loaded; {nearest(str(run), self.runs)}")
+        return self._stores[str(run)]
 
     def split_range(self, run: int | str, split: str) -> tuple[int, int]:
         """Frames [start, stop) of the run that make up a split."""
@@ -236,27 +232,27 @@ def choose_runs(
         UserError: none is left to train on, or a run is named twice.
 
     """
-    held = tuple(str(run) for run in holdout)
+    held_out = tuple(str(run) for run in holdout)
     if runs is None:
-        chosen = tuple(run for run in found if run not in held)
+        chosen = tuple(run for run in found if run not in held_out)
         if not chosen:
             raise UserError(
-                f"{root} holds no prepared run to train on, found {_list(found) or 'none'}, "
-                f"held out {_list(held) or 'none'}; run spacecast-data prepare"
+                f"{root} holds no prepared run to train on, found {', '.join(found) or 'none'}, "
+                f"held out {', '.join(held_out) or 'none'}; run spacecast-data prepare"
             )
     else:
         chosen = tuple(str(run) for run in runs)
     if not chosen:
         raise UserError("datastore.runs is empty; name at least one run to train on")
-    for name, group in (("runs", chosen), ("holdout", held)):
+    for name, group in (("runs", chosen), ("holdout", held_out)):
         if len(set(group)) < len(group):
-            raise UserError(f"datastore.{name} names a run twice: {_list(group)}")
-    both = sorted(set(chosen) & set(held))
+            raise UserError(f"datastore.{name} names a run twice: {', '.join(group)}")
+    both = sorted(set(chosen) & set(held_out))
     if both:
         raise UserError(
-            f"run {_list(both)} is both trained on and held out; take it out of datastore.runs or datastore.holdout"
+            f"run {', '.join(both)} is both trained on and held out; take it out of datastore.runs or datastore.holdout"
         )
-    return chosen, held
+    return chosen, held_out
 
 
 def _stored(store: RunStore, category: str) -> Statistics:
@@ -265,8 +261,3 @@ def _stored(store: RunStore, category: str) -> Statistics:
     if category != "state":
         return Statistics(mean, std, np.zeros_like(mean), np.zeros_like(std))
     return Statistics(mean, std, store.statistic(category, "diff_mean"), store.statistic(category, "diff_std"))
-
-
-def _list(names: Sequence[str]) -> str:
-    """Names with commas."""
-    return ", ".join(names)

@@ -8,16 +8,17 @@ import numpy as np
 
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore
-from spacecast.data.agreement import check_agreement
+from spacecast.core.units import expected_units, factor
 from spacecast.data.configs import find_runs, prepared_path
+from spacecast.data.consistency import check_consistent
 from spacecast.data.datastore import RunDatastore
-from spacecast.data.physics import divergence_ratio, electric_ratio, expected_units, pressure_ratio
-from spacecast.data.report import Finding, Report
+from spacecast.data.physics import divergence_ratio, electric_ratio, pressure_ratio
+from spacecast.data.report import Finding, Inspected, Report, RunView
+from spacecast.data.splits import SPLITS
 from spacecast.data.statistics import Moments, check_scales
 from spacecast.data.store import RunStore
-from spacecast.data.view import Inspected, RunView
 from spacecast.process.progress import ProgressCallback
-from spacecast.storage.chunks import require_folder
+from spacecast.storage.folder import require_folder
 
 
 @dataclass
@@ -66,9 +67,9 @@ def inspect(
             raise UserError(f"{root} holds no prepared run vlasiator_run_<number>.zarr; run spacecast-data prepare")
         report.gather(names, lambda name: RunStore(prepared_path(root, name), name))
     else:
-        held = source
-        names = [*held.train_runs, *held.holdout_runs] if runs is None else list(map(str, runs))
-        report.gather(names, lambda name: RunView(held, name))
+        datastore = source
+        names = [*datastore.train_runs, *datastore.holdout_runs] if runs is None else list(map(str, runs))
+        report.gather(names, lambda name: RunView(datastore, name))
     if not report.stores:
         return report
     samples = {name: _sample(store, frames, progress) for name, store in report.stores.items()}
@@ -160,7 +161,7 @@ def _judge(report: Report, store: Inspected, sample: _Sample) -> None:
         )
     for name, unit in zip(names, store.units["state"], strict=True):
         expected = expected_units(name)
-        if expected and unit.replace("^", "").replace("cm-3", "1/cm3") != expected:
+        if expected and factor(unit, expected) != 1:
             add("warning", f"{name} has units {unit!r}, the published data have {expected!r}")
     _judge_statics(store, add)
     _judge_physics(sample, add)
@@ -202,7 +203,7 @@ def _judge_together(report: Report, samples: dict[str, _Sample]) -> None:
     stores = list(report.stores.values())
     try:
         if prepared := [store for store in stores if isinstance(store, RunStore)]:
-            check_agreement(prepared)
+            check_consistent(prepared)
         rms = {name: np.sqrt(s.values.mean**2 + s.values.std**2) for name, s in samples.items() if s.values.count}
         check_scales(rms, stores[0].names["state"])
     except UserError as error:
@@ -227,7 +228,7 @@ def _describe(report: Report, samples: dict[str, _Sample]) -> None:
         f"{'train / val / test':<22}{'start':<21}{'div B':>9}{'P-nkT':>9}{'E+vxB':>9}"
     )
     for name, store in report.stores.items():
-        sizes = " / ".join(str(np.ptp(store.splits[s])) if s in store.splits else "-" for s in ("train", "val", "test"))
+        sizes = " / ".join(str(np.ptp(store.splits[s])) if s in store.splits else "-" for s in SPLITS)
         sample = samples[name]
         numbers = [
             _mean(sample.divergence),

@@ -6,17 +6,9 @@ import numpy as np
 import torch
 
 from spacecast.core.grid import Grid
+from spacecast.core.units import BOLTZMANN, SPEED_TIMES_FIELD
 
-NKT = 1.380649e-2  # n[1/cm3] k T[MK] in nPa
-VXB = 1e-3  # v[km/s] x B[nT] in mV/m
-UNITS = {"B": "nT", "E": "mV/m", "v": "km/s", "rho": "1/cm3", "P": "nPa", "T": "MK"}
-
-
-def expected_units(name: str) -> str | None:
-    """Units of a variable of the published data, None for others."""
-    if name[1:] in ("x", "y", "z"):
-        return UNITS.get(name[:1])
-    return UNITS.get(name)
+NKT = BOLTZMANN * 1e21  # n[1/cm3] k T[MK] in nPa
 
 
 def divergence_ratio(state: np.ndarray, names: Sequence[str], grid: Grid) -> float | None:
@@ -53,7 +45,7 @@ def electric_ratio(state: np.ndarray, names: Sequence[str]) -> tuple[float, floa
         return None
     columns = [state[:, names.index(name)].astype(np.float64) for name in needed]
     electric, velocity, magnetic = (np.stack(columns[i : i + 3], axis=-1) for i in (0, 3, 6))
-    ideal = -VXB * np.cross(velocity, magnetic)
+    ideal = -SPEED_TIMES_FIELD * np.cross(velocity, magnetic)
     sizes = np.linalg.norm(electric, axis=-1), np.linalg.norm(ideal, axis=-1)
     return _median_ratio(*sizes), _residual(electric, ideal)
 

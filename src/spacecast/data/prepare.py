@@ -9,9 +9,8 @@ import tempfile
 import threading
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import yaml
@@ -19,22 +18,22 @@ import yaml
 from spacecast.core.errors import UserError, nearest
 from spacecast.data.configs import (
     config_path,
+    find_raw,
     find_raw_runs,
     find_runs,
-    locate,
     prepared_path,
     read_config,
     stale_config,
     write_configs,
 )
-from spacecast.data.marks import SourceMark
-from spacecast.data.raw import Loader, check_functions, check_input, missing_marks, open_raw, tell_left_out
+from spacecast.data.raw import Loader, check_functions, check_input, describe_missing, open_raw, tell_left_out
+from spacecast.data.sources import SourceRecord
 from spacecast.data.store import RunStore
 from spacecast.process.files import atomic_write, leftovers
 from spacecast.process.progress import ProgressCallback
 from spacecast.process.workers import run_tasks
 from spacecast.storage.arrays import kind_of_file
-from spacecast.storage.chunks import STORES, chunk_files, only_writer, require_folder, writable
+from spacecast.storage.folder import STORES, files_below, only_writer, require_folder, writable
 
 logger = logging.getLogger(__name__)
 WATCH_SECONDS = 0.5
@@ -132,10 +131,10 @@ def _job(root: Path, name: str, overwrite: bool, trusted: Sequence[str]) -> dict
         raise UserError(f"{label}: {root} holds neither raw nor prepared data of it; {nearest(name, _all_runs(root))}")
     target = source.with_suffix(".zarr")
     config = read_config(source, label)
-    raw = {entry: locate(root, str(each["path"])) for entry, each in config["inputs"].items()}
+    raw = {entry: find_raw(root, str(each["path"])) for entry, each in config["inputs"].items()}
     absent = [str(config["inputs"][entry]["path"]) for entry, found in raw.items() if found is None]
-    mark = SourceMark(root, config, raw)
-    if target.exists() and not overwrite and mark.is_of(target):
+    sources = SourceRecord(root, config, raw)
+    if target.exists() and not overwrite and sources.are_those_of(target):
         return None
     if absent and target.exists() and not overwrite:
         raise UserError(
@@ -154,7 +153,7 @@ def _job(root: Path, name: str, overwrite: bool, trusted: Sequence[str]) -> dict
     output = config["output"]
     output["chunking"] = {"time": 1} | (output.get("chunking") or {})
     config["inputs"] = dict(sorted(config["inputs"].items(), key=lambda item: "time" not in item[1].get("dims", ())))
-    return {"name": name, "config": config, "target": target, "mark": mark}
+    return {"name": name, "config": config, "target": target, "sources": sources}
 
 
 def _checked(job: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +163,7 @@ def _checked(job: dict[str, Any]) -> dict[str, Any]:
     for entry in inputs.values():
         check_input(entry, label, seen)
     tell_left_out(inputs, label)
-    size = sum(path.stat().st_size for found in set(job["mark"].raw.values()) for path in chunk_files(found))
+    size = sum(path.stat().st_size for found in set(job["sources"].raw.values()) for path in files_below(found))
     return {**job, "frames": seen["frames"], "bytes": size}
 
 
@@ -174,8 +173,9 @@ def _carry_out(work: list[dict[str, Any]], processes: int | None, progress: Prog
         small = sum(job["bytes"] for job in work) < SMALL
         processes = 1 if small else min(len(work), len(os.sched_getaffinity(0)))
     tasks = {
-        f"run {job['name']}": (job["config"], str(job["target"]), job["mark"].attributes(), job["name"], job["frames"])
+        f"run {name}": (job["config"], str(job["target"]), job["sources"].attributes(), name, job["frames"])
         for job in work
+        if (name := job["name"])
     }
     run_tasks(prepare_run, tasks, processes, progress)
 
@@ -183,7 +183,7 @@ def _carry_out(work: list[dict[str, Any]], processes: int | None, progress: Prog
 def prepare_run(
     config: dict[str, Any],
     target: str,
-    marks: dict[str, Any],
+    attributes: dict[str, Any],
     name: str,
     frames: int,
     report: Callable[[int, int], None],
@@ -193,7 +193,7 @@ def prepare_run(
     Args:
         config: configuration as plain values, with absolute paths.
         target: its zarr store.
-        marks: attributes to store in it.
+        attributes: to store in it.
         name: of the run.
         frames: of the run.
         report: called with the frames written and all frames.
@@ -214,20 +214,20 @@ def prepare_run(
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
-            run_mdp(config, folder, marks, name)
+            run_mdp(config, folder, attributes, name)
         finally:
             done.set()
             watcher.join()
     report(frames, frames)
 
 
-def run_mdp(config: dict[str, Any], folder: Path, marks: dict[str, Any], name: str) -> None:
+def run_mdp(config: dict[str, Any], folder: Path, attributes: dict[str, Any], name: str) -> None:
     """Run mllam-data-prep on a configuration with absolute paths, then check that the result can be read.
 
     Args:
         config: configuration as plain types.
         folder: zarr store to write, must not exist.
-        marks: attributes to store in it.
+        attributes: to store in it.
         name: name of the run, for errors.
 
     """
@@ -237,14 +237,15 @@ def run_mdp(config: dict[str, Any], folder: Path, marks: dict[str, Any], name: s
     loguru_logger.disable("mllam_data_prep")
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore")
-        library = importlib.import_module("mllam_data_prep.create_dataset")
+        library: Any = importlib.import_module("mllam_data_prep.create_dataset")
         axes = {axis for entry in config["inputs"].values() for axis in entry.get("dims", ())}
-        stack.enter_context(_replaced(library, "load_input_dataset", Loader(f"run {name}", axes)))
+        stack.callback(setattr, library, "load_input_dataset", library.load_input_dataset)
+        library.load_input_dataset = Loader(f"run {name}", axes)
         path = Path(scratch) / "run.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         try:
             library.create_dataset_zarr(fp_config=path, fp_zarr=folder)
-            zarr.open_group(folder, mode="r+").attrs.update(marks)
+            zarr.open_group(folder, mode="r+").attrs.update(attributes)
         except Exception as error:  # (a foreign library may raise anything)
             cause = error.__cause__ or error
             text = " ".join(f"{error} {cause if cause is not error else ''}".split())[:300]
@@ -257,19 +258,8 @@ def run_mdp(config: dict[str, Any], folder: Path, marks: dict[str, Any], name: s
         for frame in range(store.num_frames):
             store.read("state", frame, frame + 1)
     except UserError as error:
-        missing = missing_marks(config["inputs"].values(), f"run {name}")
+        missing = describe_missing(config["inputs"].values(), f"run {name}")
         raise UserError("; ".join(text for text in (str(error), missing) if text)) from error
-
-
-@contextlib.contextmanager
-def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
-    """Put another function into a module for a while."""
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)
 
 
 def _frames_written(folder: Path) -> int:

@@ -12,8 +12,7 @@ from spacecast.core.errors import UserError, nearest
 from spacecast.core.names import within
 from spacecast.core.units import check_length
 from spacecast.storage.absences import check_absent, fill_of, missing_chunks, per_frame, stored_chunks
-from spacecast.storage.arrays import open_dataset, open_group
-from spacecast.storage.chunks import axis_names
+from spacecast.storage.arrays import axis_names, open_dataset, open_group
 from spacecast.storage.encoding import encoding_of
 from spacecast.storage.times import check_times, warn_deviation
 
@@ -200,7 +199,7 @@ def _check_coordinate(data: xr.Dataset, axis: str, name: str, label: str, seen: 
         )
 
 
-def missing_marks(entries: Iterable[Mapping[str, Any]], label: str) -> str:
+def describe_missing(entries: Iterable[Mapping[str, Any]], label: str) -> str:
     """Which stored numbers of the raw variables of a configuration count as missing, in words, "" for none but NaN."""
     told: dict[str, list[str]] = {}
     for entry in entries:

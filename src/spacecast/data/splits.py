@@ -9,6 +9,9 @@ import xarray as xr
 from spacecast.core.errors import UserError
 from spacecast.storage.times import TOLERANCE
 
+SPLITS = ("train", "val", "test")
+"""Of every run, in time order."""
+
 
 def split_ranges(times: np.ndarray, bounds: Mapping[str, Sequence[str]], label: str) -> dict[str, tuple[int, int]]:
     """Frames [start, stop) of each split.

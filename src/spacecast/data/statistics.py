@@ -11,7 +11,7 @@ import numpy as np
 from spacecast.core.errors import UserError
 from spacecast.process.files import atomic_write
 from spacecast.process.progress import ProgressCallback
-from spacecast.storage.chunks import writable
+from spacecast.storage.folder import writable
 
 logger = logging.getLogger(__name__)
 VERSION = 2  # of the numbers in the cache

@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 
 from spacecast.core.errors import UserError, nearest
-from spacecast.data.plane import plane_of
+from spacecast.core.text import first_line
+from spacecast.data.geometry import read_grid
 from spacecast.data.splits import split_ranges
 from spacecast.storage.absences import check_absent, fill_of, missing_chunks, per_frame, stored_chunks
 from spacecast.storage.arrays import open_dataset, open_group
-from spacecast.storage.chunks import first_line
 from spacecast.storage.encoding import Encoding, encoding_of
 from spacecast.storage.fingerprint import content_hash
 from spacecast.storage.times import check_times, warn_deviation
@@ -91,7 +91,7 @@ class RunStore:
             str(n): [str(b) for b in row] for n, row in zip(bounds["split_name"].values, bounds.values, strict=True)
         }
         self.splits = split_ranges(self.times, stored, self.label)
-        self.grid, self.order = plane_of(dataset, self.label)
+        self.grid, self.order = read_grid(dataset, self.label)
         static = dataset["static"].transpose("grid_index", "static_feature").values.astype(np.float32)
         self.static_values = static[self.order]
         if not np.isfinite(self.static_values).all():

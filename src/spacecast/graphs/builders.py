@@ -8,7 +8,7 @@ import numpy as np
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
-from spacecast.graphs.edges import Edges, assemble, both_ways, join, lattice_pairs, require_plane
+from spacecast.graphs.edges import EdgeList, both_ways, join, lattice_pairs, make_graph, require_plane
 from spacecast.graphs.lattice import Lattice, Sight, coarser_lattice, finest_lattice, nearest_in_sight, within_radius
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class MeshGraphBuilder:
         within = [join(*both_ways(pair), at, at) for pair, at in zip(pairs, positions, strict=True)]
         up, down = self._between(sight, lattices, positions)
         g2m, m2g = self._grid_edges(grid, sight, finest, positions[0])
-        return assemble(grid, positions, within, g2m, m2g, up, down, recipe=self.recipe)
+        return make_graph(grid, positions, within, g2m, m2g, up, down, recipe=self.recipe)
 
     def _stride(self, grid: Grid) -> tuple[int, int]:
         """Cells between mesh nodes along x and z, as close to isotropic as whole cells allow."""
@@ -149,7 +149,7 @@ class MeshGraphBuilder:
 
     def _between(
         self, sight: Sight, lattices: list[Lattice], positions: list[np.ndarray]
-    ) -> tuple[list[Edges], list[Edges]]:
+    ) -> tuple[list[EdgeList], list[EdgeList]]:
         """Edges from each level to the next and back."""
         up, down = [], []
         for level in range(len(lattices) - 1):
@@ -160,7 +160,9 @@ class MeshGraphBuilder:
             down.append(join(parent.ravel(), child, positions[level + 1], positions[level]))
         return up, down
 
-    def _grid_edges(self, grid: Grid, sight: Sight, mesh: Lattice, mesh_positions: np.ndarray) -> tuple[Edges, Edges]:
+    def _grid_edges(
+        self, grid: Grid, sight: Sight, mesh: Lattice, mesh_positions: np.ndarray
+    ) -> tuple[EdgeList, EdgeList]:
         """Edges from the cells to the finest mesh and back."""
         cells = np.stack(np.unravel_index(grid.cells, grid.shape), axis=-1)
         feeds, fed = self.grid_to_mesh_nearest, self.mesh_to_grid_nearest

@@ -13,7 +13,7 @@ from spacecast.core.grid import Grid
 HALF_OF_NEIGHBOURS = ((1, 0), (0, 1), (1, 1), (1, -1))
 
 
-class Edges(NamedTuple):
+class EdgeList(NamedTuple):
     """Directed edges before scaling.
 
     senders, receivers: node numbers, shape (edge,).
@@ -27,12 +27,12 @@ class Edges(NamedTuple):
 
 def join(
     senders: np.ndarray, receivers: np.ndarray, sender_positions: np.ndarray, receiver_positions: np.ndarray
-) -> Edges:
+) -> EdgeList:
     """Edges with the vectors between the positions of their ends, sender minus receiver, by receiver and sender."""
     order = np.lexsort((senders, receivers))
     senders, receivers = senders[order], receivers[order]
     offsets = sender_positions[senders] - receiver_positions[receivers]
-    return Edges(senders, receivers, np.column_stack([np.hypot(offsets[:, 0], offsets[:, 1]), offsets]))
+    return EdgeList(senders, receivers, np.column_stack([np.hypot(offsets[:, 0], offsets[:, 1]), offsets]))
 
 
 def lattice_pairs(kept: np.ndarray) -> np.ndarray:
@@ -78,14 +78,14 @@ def node_scale(grid: Grid) -> float:
     return float(max(np.abs(values).max() for values in grid.coordinates.values()))
 
 
-def assemble(
+def make_graph(
     grid: Grid,
     positions: Sequence[np.ndarray],
-    within: Sequence[Edges],
-    grid_to_mesh: Edges,
-    mesh_to_grid: Edges,
-    up: Sequence[Edges] = (),
-    down: Sequence[Edges] = (),
+    within: Sequence[EdgeList],
+    grid_to_mesh: EdgeList,
+    mesh_to_grid: EdgeList,
+    up: Sequence[EdgeList] = (),
+    down: Sequence[EdgeList] = (),
     *,
     recipe: dict[str, Any],
 ) -> MeshGraph:
@@ -106,7 +106,7 @@ def assemble(
     scale = float(max((edges.features[:, 0].max() for edges in within if len(edges.senders)), default=0.0)) or 1.0
     sizes = [len(level) for level in positions]
 
-    def finish(edges: Edges, num_senders: int, num_receivers: int) -> EdgeSet:
+    def finish(edges: EdgeList, num_senders: int, num_receivers: int) -> EdgeSet:
         return EdgeSet(
             senders=torch.as_tensor(edges.senders, dtype=torch.int64),
             receivers=torch.as_tensor(edges.receivers, dtype=torch.int64),

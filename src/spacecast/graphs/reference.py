@@ -12,7 +12,7 @@ from spacecast.core.errors import UserError
 from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
 from spacecast.graphs.builders import check_integer, check_layout
-from spacecast.graphs.edges import Edges, assemble, both_ways, join, lattice_pairs, require_plane
+from spacecast.graphs.edges import EdgeList, both_ways, join, lattice_pairs, make_graph, require_plane
 
 logger = logging.getLogger(__name__)
 INNER_RADIUS = 3.85  # R_E
@@ -57,22 +57,22 @@ class ReferenceGraph:
         """
         require_plane(grid)
         levels = [_level(grid, size) for size in self._sizes(grid)]
-        up: list[Edges] = []
-        down: list[Edges] = []
+        up: list[EdgeList] = []
+        down: list[EdgeList] = []
         if self.layout == "multiscale":
             levels = [_merge(levels)]
         for fine, coarse in pairwise(levels):
             parent = KDTree(coarse.positions).query(fine.positions)[1]
             edges = join(parent, np.arange(len(parent)), coarse.positions, fine.positions)
             down.append(edges)
-            up.append(Edges(edges.receivers, edges.senders, edges.features))
+            up.append(EdgeList(edges.receivers, edges.senders, edges.features))
         mesh = levels[0].positions
         tree, cells = KDTree(mesh), np.arange(grid.num_nodes)
         g2m = join(cells, tree.query(grid.positions)[1], grid.positions, mesh)
         near = tree.query(grid.positions, k=3)[1]
         m2g = join(near.ravel(), np.repeat(cells, 3), mesh, grid.positions)
         positions, within = [level.positions for level in levels], [level.edges for level in levels]
-        return assemble(grid, positions, within, g2m, m2g, up, down, recipe=self.recipe)
+        return make_graph(grid, positions, within, g2m, m2g, up, down, recipe=self.recipe)
 
     def _sizes(self, grid: Grid) -> list[int]:
         """Mesh nodes along each axis, level by level."""
@@ -97,7 +97,7 @@ class _Level(NamedTuple):
     """Positions (x, z) of the nodes and the edges between them."""
 
     positions: np.ndarray
-    edges: Edges
+    edges: EdgeList
 
 
 def _level(grid: Grid, size: int) -> _Level:
@@ -124,8 +124,8 @@ def _merge(levels: list[_Level]) -> _Level:
     for level in levels[1:]:
         fine = KDTree(positions).query(level.positions)[1]
         positions[fine] = level.positions
-        parts.append(Edges(fine[level.edges.senders], fine[level.edges.receivers], level.edges.features))
+        parts.append(EdgeList(fine[level.edges.senders], fine[level.edges.receivers], level.edges.features))
     newest_first = parts[::-1]
     senders, receivers, features = (np.concatenate([part[field] for part in newest_first]) for field in range(3))
     last = np.unique(receivers * len(positions) + senders, return_index=True)[1]
-    return _Level(positions, Edges(senders[last], receivers[last], features[last]))
+    return _Level(positions, EdgeList(senders[last], receivers[last], features[last]))

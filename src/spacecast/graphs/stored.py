@@ -12,7 +12,7 @@ from torch import Tensor
 from spacecast.core.errors import UserError
 from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
-from spacecast.graphs.edges import Edges, assemble, node_scale, require_plane
+from spacecast.graphs.edges import EdgeList, make_graph, node_scale, require_plane
 
 MESH = ("mesh_features", "m2m_edge_index", "m2m_features")
 GRID = ("g2m_edge_index", "g2m_features", "m2g_edge_index", "m2g_features")
@@ -69,13 +69,13 @@ class StoredGraph:
                 )
         mesh, cells = (start[0], sizes[0]), (start[-1], grid.num_nodes)
 
-        def edges(name: str, level: int, sender: tuple[int, int], receiver: tuple[int, int]) -> Edges:
+        def edges(name: str, level: int, sender: tuple[int, int], receiver: tuple[int, int]) -> EdgeList:
             index, features = read[f"{name}_edge_index"][level], read[f"{name}_features"][level]
             return self._edges(name, index, features, sender, receiver)
 
         levels = list(zip(start[:-1], sizes, strict=True))
         pairs = list(enumerate(pairwise(levels)))
-        return assemble(
+        return make_graph(
             grid,
             [level.numpy().astype(np.float64) * node_scale(grid) for level in read["mesh_features"]],
             [edges("m2m", number, level, level) for number, level in enumerate(levels)],
@@ -105,7 +105,7 @@ class StoredGraph:
 
     def _edges(
         self, name: str, index: Tensor, features: Tensor, sender: tuple[int, int], receiver: tuple[int, int]
-    ) -> Edges:
+    ) -> EdgeList:
         """Edges with node numbers counted within their own sets; `sender` and `receiver` are (first number, count)."""
         if index.shape[0] != 2 or index.is_floating_point() or features.shape != (index.shape[1], 3):
             raise UserError(
@@ -122,4 +122,4 @@ class StoredGraph:
                 )
             ends.append(numbers.numpy() - first)
         order = np.lexsort(ends)
-        return Edges(ends[0][order], ends[1][order], features.numpy().astype(np.float64)[order])
+        return EdgeList(ends[0][order], ends[1][order], features.numpy().astype(np.float64)[order])

@@ -12,7 +12,6 @@ from spacecast.nn.stack import Stack
 MOST_BATCH_SIZES = 4
 """Static parts (1), training, its last batch, and validation or an ensemble alternate: no more indices are kept."""
 
-
 HASH = 0x9E3779B97F4A7C15 >> 1 | 1
 """An odd factor, the golden ratio in 63 bits, that spreads keys."""
 
@@ -89,7 +88,7 @@ class EdgeIndex(NamedTuple):
         return self.sum(messages) * self.inverse_degree.to(messages.dtype)
 
 
-class Edges(nn.Module):
+class EdgeBuffers(nn.Module):
     """One edge set as buffers that follow the model to its device; nothing of it is saved.
 
     Attributes:
@@ -139,17 +138,17 @@ class GraphEdges(nn.Module):
     """All edge sets of a mesh graph on the device.
 
     Attributes:
-        grid_to_mesh, mesh_to_grid: `Edges`.
-        levels, up, down: lists of `Edges`, finest level first.
+        grid_to_mesh, mesh_to_grid: `EdgeBuffers`.
+        levels, up, down: lists of `EdgeBuffers`, finest level first.
     """
 
     def __init__(self, graph: MeshGraph) -> None:
         super().__init__()
-        self.grid_to_mesh = Edges(graph.grid_to_mesh)
-        self.mesh_to_grid = Edges(graph.mesh_to_grid)
-        self.levels: Stack[Edges] = Stack(Edges(level.edges) for level in graph.levels)
-        self.up: Stack[Edges] = Stack(Edges(edges) for edges in graph.up)
-        self.down: Stack[Edges] = Stack(Edges(edges) for edges in graph.down)
+        self.grid_to_mesh = EdgeBuffers(graph.grid_to_mesh)
+        self.mesh_to_grid = EdgeBuffers(graph.mesh_to_grid)
+        self.levels: Stack[EdgeBuffers] = Stack(EdgeBuffers(level.edges) for level in graph.levels)
+        self.up: Stack[EdgeBuffers] = Stack(EdgeBuffers(edges) for edges in graph.up)
+        self.down: Stack[EdgeBuffers] = Stack(EdgeBuffers(edges) for edges in graph.down)
         for number, level in enumerate(graph.levels):
             self.register_buffer(f"level_{number}", level.features, persistent=False)
 

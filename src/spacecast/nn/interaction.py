@@ -72,7 +72,7 @@ class InteractionNet(nn.Module):
         """Apply the first layer to static edges and static receivers, shape (receiver, dim).
 
         Args:
-            edges: static edge vectors, a row for each kind of edge (`Edges.features`) or for each edge.
+            edges: static edge vectors, a row for each kind of edge (`EdgeBuffers.features`) or for each edge.
             receivers: static receiver vectors, if they are.
             index: the edges of a single graph; needed with `receivers`.
         """

@@ -88,7 +88,6 @@ class OutputClamp(nn.Module):
             new = new.index_copy(-1, self.upper_index, self.upper_high - functional.softplus(-free))
         return new
 
-
     def hold(self, state: Tensor) -> Tensor:
         """A state, (..., state), cut at the limits."""
         for kind, low, high in (

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from spacecast.simulation import units
+from spacecast.simulation import code_units
 from spacecast.simulation.parameters import Parameters
 from spacecast.simulation.rates import BY, ENERGY, GAMMA, GHOSTS, MX, MZ, RHO
 from spacecast.simulation.solver import conserve
@@ -35,7 +35,7 @@ class Magnetosphere:
         self.inflow_conserved = np.zeros((6, GHOSTS, z.size))
         self.inflow_potential = np.zeros((GHOSTS, z.size))
         self.planet_density = parameters.inner_density * parameters.density
-        self.planet_pressure = self.planet_density * parameters.inner_temperature / units.TEMPERATURE
+        self.planet_pressure = self.planet_density * parameters.inner_temperature / code_units.TEMPERATURE
         self._patch(np.hypot(*np.meshgrid(x, z, indexing="ij")) < parameters.inner_radius)
 
     def _patch(self, inside: np.ndarray) -> None:

@@ -14,7 +14,7 @@ from spacecast.process.workers import run_tasks
 from spacecast.simulation.magnetosphere import VARIABLES
 from spacecast.simulation.parameters import Parameters, get_parameters
 from spacecast.simulation.storage import simulate_run, stored_hash, write_static
-from spacecast.storage.chunks import only_writer
+from spacecast.storage.folder import only_writer
 
 logger = logging.getLogger(__name__)
 

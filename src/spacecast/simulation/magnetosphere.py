@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from spacecast.core.errors import UserError
-from spacecast.simulation import units
+from spacecast.core.units import SPEED_TIMES_FIELD
+from spacecast.simulation import code_units
 from spacecast.simulation.boundaries import MAGNETOPAUSE_START, Magnetosphere
 from spacecast.simulation.parameters import Parameters
 from spacecast.simulation.rates import GHOSTS
@@ -59,7 +60,7 @@ def spin_up(parameters: Parameters, advance: Callable[[Solver, float, float], No
         advance: runs a solver, called as advance(solver, seconds, seconds that cost as much as one frame).
 
     """
-    run = advance or (lambda solver, seconds, _: solver.run_until(solver.time + seconds / units.TIME))
+    run = advance or (lambda solver, seconds, _: solver.run_until(solver.time + seconds / code_units.TIME))
     if not parameters.sequenced:
         solver = _start(parameters)
         run(solver, parameters.spinup_coarse + parameters.spinup_fine, parameters.cadence)
@@ -73,7 +74,7 @@ def spin_up(parameters: Parameters, advance: Callable[[Solver, float, float], No
 
 def _dipole(parameters: Parameters, x: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Flux function of a line dipole, inside the planet that of a uniformly magnetised cylinder, shape (x, z)."""
-    moment = parameters.dipole / units.FIELD
+    moment = parameters.dipole / code_units.FIELD
     return -moment * x[:, None] / np.maximum(x[:, None] ** 2 + z**2, parameters.inner_radius**2)
 
 
@@ -91,7 +92,7 @@ def _make(parameters: Parameters, conserved: np.ndarray, potential: np.ndarray, 
         time=time,
         density_floor=parameters.density_floor * parameters.density,
         pressure_floor=parameters.pressure_floor * boundary.wind.pressure,
-        speed_limit=parameters.speed_limit / units.VELOCITY,
+        speed_limit=parameters.speed_limit / code_units.VELOCITY,
         resistivity=parameters.resistivity,
         cfl=parameters.cfl,
     )
@@ -105,7 +106,7 @@ def _start(parameters: Parameters) -> Solver:
     points_x, points_z = (points.ravel() for points in np.meshgrid(x, z, indexing="ij"))
     wind, potential = boundary.wind.fields(boundary.wind.basis(points_x, points_z), points_x, points_z, 0.0)
     across = x[:, None] - 2 * MAGNETOPAUSE_START
-    image = -parameters.dipole / units.FIELD * across / (across**2 + z**2)
+    image = -parameters.dipole / code_units.FIELD * across / (across**2 + z**2)
     outside = potential.reshape(background.shape) + boundary.offset - background
     potential = np.where(x[:, None] < MAGNETOPAUSE_START, image, outside)
     stretched = np.where(points_x < 0, points_x / BLEND_STRETCH, points_x)
@@ -138,22 +139,22 @@ def frame(solver: Solver, mask: np.ndarray) -> np.ndarray:
     zero in float32 too. E = -v x B follows from the stored v and B, T from P = n k T.
     """
     inner = slice(GHOSTS, -GHOSTS)
-    potential = (solver.potential.reshape(solver.shape) + solver.background) * (units.FIELD / (2 * solver.spacing))
+    potential = (solver.potential.reshape(solver.shape) + solver.background) * (code_units.FIELD / (2 * solver.spacing))
     potential = np.round(potential / QUANTUM) * QUANTUM
     result = np.empty((len(VARIABLES), *mask.shape), dtype=np.float32)
     bx, by, bz, ex, ey, ez, vx, vy, vz, rho, pressure, temperature = result
     conserved = solver.conserved.reshape(6, *solver.shape)[:, inner, inner].astype(np.float64)
     bx[:] = potential[inner, 1:-3] - potential[inner, 3:-1]
     bz[:] = potential[3:-1, inner] - potential[1:-3, inner]
-    by[:] = np.round(conserved[5] * (units.FIELD / QUANTUM)) * QUANTUM
+    by[:] = np.round(conserved[5] * (code_units.FIELD / QUANTUM)) * QUANTUM
     velocity = conserved[1:4] / conserved[0]
-    vx[:], vy[:], vz[:] = velocity * units.VELOCITY
+    vx[:], vy[:], vz[:] = velocity * code_units.VELOCITY
     rho[:] = conserved[0]
     internal = conserved[4] - 0.5 * (conserved[1:4] * velocity).sum(axis=0)
     thermal = np.maximum(internal * (2 / 3), solver.pressure_floor)
-    pressure[:] = thermal * units.PRESSURE
-    temperature[:] = thermal / conserved[0] * units.TEMPERATURE
-    x, y, z = (component.astype(np.float64) * units.KM_S_NT_TO_MV_M for component in (vx, vy, vz))
+    pressure[:] = thermal * code_units.PRESSURE
+    temperature[:] = thermal / conserved[0] * code_units.TEMPERATURE
+    x, y, z = (component.astype(np.float64) * SPEED_TIMES_FIELD for component in (vx, vy, vz))
     ex[:] = z * by - y * bz
     ey[:] = x * bz - z * bx
     ez[:] = y * bx - x * by
@@ -180,7 +181,7 @@ def frames(parameters: Parameters, report: Callable[[int, int], None] | None = N
         nonlocal done
         start, pieces = solver.time, max(1, round(seconds / per_unit))
         for piece in range(1, pieces + 1):
-            solver.run_until(start + seconds / units.TIME * piece / pieces)
+            solver.run_until(start + seconds / code_units.TIME * piece / pieces)
             done += 1
             if report:
                 report(min(done, before), total)
@@ -189,7 +190,7 @@ def frames(parameters: Parameters, report: Callable[[int, int], None] | None = N
         solver = spin_up(parameters, advance)
         mask, start = space_mask(parameters), solver.time
         for number in range(parameters.frames):
-            solver.run_until(start + number * parameters.cadence / units.TIME)
+            solver.run_until(start + number * parameters.cadence / code_units.TIME)
             if report:
                 report(before + number + 1, total)
             yield frame(solver, mask)

@@ -3,7 +3,7 @@
 The fluid (rho, rho v, gas energy e, By) follows a MUSCL scheme (van Leer limiter, Rusanov flux), the in-plane field
 the flux function A_y at cell centres, so that the central differences Bx = -dA/dz, Bz = dA/dx are free of divergence by
 construction. A fixed, force-free background A0 (the dipole) is split off. Momentum and gas energy feel J x B as a
-source, reduced by the simplified Boris factor f = c^2 / (c^2 + v_A^2). Code units of `units.py`.
+source, reduced by the simplified Boris factor f = c^2 / (c^2 + v_A^2). Code units of `code_units.py`.
 
 Every field is one flat array over all cells, z fast, with two ghost cells on each side: neighbours are fixed offsets (1
 along z, the row length along x), and every operation is a contiguous one into a preallocated buffer. Wrap-around from

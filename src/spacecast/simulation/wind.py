@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from spacecast.simulation import units
+from spacecast.simulation import code_units
 from spacecast.simulation.parameters import Parameters
 
 
@@ -21,9 +21,9 @@ class SolarWind:
 
     def __init__(self, parameters: Parameters) -> None:
         self.density = parameters.density
-        self.speed = parameters.speed / units.VELOCITY
-        self.pressure = parameters.density * parameters.temperature / units.TEMPERATURE
-        self.imf = np.array(parameters.imf) / units.FIELD
+        self.speed = parameters.speed / code_units.VELOCITY
+        self.pressure = parameters.density * parameters.temperature / code_units.TEMPERATURE
+        self.imf = np.array(parameters.imf) / code_units.FIELD
         random = np.random.default_rng(parameters.seed)
         length = np.geomspace(*parameters.wavelengths, parameters.modes)
         self.kx = 2 * np.pi / length
@@ -31,7 +31,7 @@ class SolarWind:
         self.phases = random.uniform(0, 2 * np.pi, (3, parameters.modes))
         weight = length ** (1 / 3)
         weight /= np.sqrt((weight**2).sum() / 2)
-        self.amplitude = parameters.wave_amplitude / units.FIELD * weight
+        self.amplitude = parameters.wave_amplitude / code_units.FIELD * weight
         self.density_amplitude = parameters.density_amplitude * weight
 
     def basis(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:

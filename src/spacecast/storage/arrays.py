@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
+from numcodecs import registry
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from spacecast.core.errors import UserError
+from spacecast.core.text import first_line
 from spacecast.storage.absences import stored_chunks
-from spacecast.storage.chunks import axis_names, first_line
 from spacecast.storage.encoding import ATTRIBUTES, Encoding, encoding_of
 from spacecast.storage.times import DEVIATION, decode_times
+
+# A store names its codecs, and this one would run whatever the chunks say.
+registry.codec_registry.pop("pickle", None)
 
 FAILURES = (Exception,)
 """What codecs raise on damaged files: anything."""
@@ -117,6 +121,12 @@ def open_dataset(path: Path, label: str, advice: str) -> xr.Dataset:
         raise
     except FAILURES as error:
         raise UserError(f"{label}: {path} is no complete zarr store ({first_line(error)}); {advice}") from error
+
+
+def axis_names(array: zarr.Array) -> tuple[str, ...]:
+    """Names of the axes: `dimension_names` in format 3, the attribute `_ARRAY_DIMENSIONS` in format 2."""
+    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    return tuple(str(name) for name in names) if names else ()
 
 
 class _Decoded(BackendArray):

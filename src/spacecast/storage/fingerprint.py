@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spacecast.core.errors import UserError
-from spacecast.storage.chunks import writable, write_text
+from spacecast.storage.folder import writable, write_text
 
 CACHE = ".spacecast"  # folder beside the stores
 KIND = "v2:"  # of the hash of a data set; those of different kinds cannot be compared

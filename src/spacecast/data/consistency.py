@@ -8,7 +8,7 @@ from spacecast.core.errors import UserError
 from spacecast.data.store import RunStore
 
 
-def check_agreement(stores: Sequence[RunStore]) -> None:
+def check_consistent(stores: Sequence[RunStore]) -> None:
     """Raise a UserError unless all runs share grid, mask, variables, units, static features and time step."""
     first = stores[0]
     for other in stores[1:]:

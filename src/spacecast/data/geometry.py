@@ -8,7 +8,7 @@ from spacecast.core.grid import Grid
 from spacecast.core.units import check_length
 
 
-def plane_of(dataset: xr.Dataset, label: str) -> tuple[Grid, np.ndarray]:
+def read_grid(dataset: xr.Dataset, label: str) -> tuple[Grid, np.ndarray]:
     """The plane, and the grid_index of each node: cells are placed by their x and z, whatever the stacking order is."""
     for name in ("x", "z"):
         if name not in dataset or dataset[name].dims != ("grid_index",):

@@ -1,13 +1,9 @@
-"""What lies on disk: axis names of zarr arrays (formats 2 and 3), folders and their lock."""
+"""A data folder: whether it is there, who writes to it, and what lies in it."""
 
-import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import zarr
-from numcodecs import registry
 
 from spacecast.core.errors import UserError
 from spacecast.process import files
@@ -17,31 +13,10 @@ from spacecast.process.lock import exclusive
 
 STORES = "*.zarr"
 
-# A store names its codecs, and this one would run whatever the chunks say.
-registry.codec_registry.pop("pickle", None)
 
-
-def axis_names(array: zarr.Array) -> tuple[str, ...]:
-    """Names of the axes: `dimension_names` in format 3, the attribute `_ARRAY_DIMENSIONS` in format 2."""
-    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
-    return tuple(str(name) for name in names) if names else ()
-
-
-def first_line(error: BaseException) -> str:
-    """Type and first line of a foreign error."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__
-
-
-def chunk_files(folder: Path) -> list[Path]:
+def files_below(folder: Path) -> list[Path]:
     """Every file below a folder in a fixed order."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def natural_key(text: str) -> list[tuple[int, int | str]]:
-    """Sort key under which run 10 comes after run 9."""
-    groups = ("".join(part) for _, part in itertools.groupby(text, str.isdigit))
-    return [(0, int(group)) if group.isdigit() else (1, group) for group in groups]
 
 
 def writable(folder: Path) -> bool:

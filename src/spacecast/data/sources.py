@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from spacecast.storage.chunks import chunk_files
 from spacecast.storage.fingerprint import content_hash
+from spacecast.storage.folder import files_below
 
 logger = logging.getLogger(__name__)
 TIMES, CONFIG, CONTENTS = "spacecast_source", "spacecast_config", "spacecast_inputs"  # attributes of a prepared store
 
 
-class SourceMark:
+class SourceRecord:
     """Configuration and raw data of a run as hashes: by names, sizes and times of files, and by their bytes.
 
     The first is fast; the others know raw data again that were copied without their times, or are in part absent.
@@ -39,7 +39,7 @@ class SourceMark:
         contents = {name: content_hash(path, self.root) for name, path in self.raw.items()}
         return {TIMES: self._by_times(), CONFIG: self._recipe.hexdigest()[:16], CONTENTS: contents}
 
-    def is_of(self, target: Path) -> bool:
+    def are_those_of(self, target: Path) -> bool:
         """Whether a prepared store was made with this configuration from those of the raw data that are there.
 
         One without such a note, a download, is taken as it is, with a warning where the raw data beside it are newer.
@@ -72,7 +72,7 @@ class SourceMark:
         """Hash of the configuration and of sizes and times of all raw files."""
         digest = hashlib.sha256(self._config.encode())
         for path in sorted(set(self.raw.values())):
-            for file in chunk_files(path):
+            for file in files_below(path):
                 status = file.stat()
                 digest.update(f"{file.relative_to(path)}:{status.st_size}:{status.st_mtime_ns}".encode())
         return digest.hexdigest()[:16]
@@ -91,11 +91,11 @@ def stored_attributes(target: Path) -> dict[str, Any] | None:
     return None
 
 
-def carries_mark(target: Path) -> bool:
+def names_sources(target: Path) -> bool:
     """Whether a prepared store says what it was made from."""
     return TIMES in (stored_attributes(target) or {})
 
 
 def _newest(stores: Iterable[Path]) -> float:
     """When the last file of some stores was changed."""
-    return max((file.stat().st_mtime for path in stores for file in chunk_files(path)), default=0.0)
+    return max((file.stat().st_mtime for path in stores for file in files_below(path)), default=0.0)

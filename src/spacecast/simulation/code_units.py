@@ -1,18 +1,10 @@
 """Code units of the simulation: one code unit of each quantity in SI and in the units of the output.
 
-Length, velocity and density are chosen; the rest follows with mu_0 = k_B = 1 in code units (Rankine-Hugoniot and
+Length (R_E), velocity and density are chosen; the rest follows with mu_0 = k_B = 1 in code units (Rankine-Hugoniot and
 induction equations keep their textbook form).
 """
 
-EARTH_RADIUS = 6.371e6
-"""Length [m]."""
-
-PROTON_MASS = 1.67262192369e-27
-VACUUM_PERMEABILITY = 1.25663706212e-6
-BOLTZMANN = 1.380649e-23
-
-LENGTH = 1.0
-"""Length [R_E]."""
+from spacecast.core.units import BOLTZMANN, EARTH_RADIUS, PROTON_MASS, VACUUM_PERMEABILITY
 
 VELOCITY = 100.0
 """Velocity [km/s]."""
@@ -31,6 +23,3 @@ TEMPERATURE = PROTON_MASS * (VELOCITY * 1e3) ** 2 / BOLTZMANN * 1e-6
 
 TIME = EARTH_RADIUS / (VELOCITY * 1e3)
 """Time R_E / V [s], 63.71."""
-
-KM_S_NT_TO_MV_M = 1e-3
-"""1 km/s times 1 nT [mV/m]."""
