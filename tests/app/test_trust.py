@@ -1,6 +1,7 @@
 """What comes out of a file calls nothing that its user has not allowed, and reads no environment."""
 
 import copy
+import itertools
 import pickle
 import sys
 from collections.abc import Callable, Mapping
@@ -226,10 +227,17 @@ def test_what_spacecast_writes_needs_no_trust(stored, composed):
 
 def test_every_member_of_every_group_is_known_for_its_own_section():
     trust = Trust(folders=(conf_dir(),))
+    targets = {}
     for file in conf_dir().glob("*/*.yaml"):
         section = yaml.safe_load(file.read_text())
         if isinstance(section, dict) and "_target_" in section:
             trust.check({file.parent.name: section}, str(file))
+            targets.setdefault(file.parent.name, {})[section["_target_"]] = section
+    assert {"datastore", "model", "loss", "optimizer", "logger"} <= targets.keys()
+    for group, other in itertools.permutations(targets, 2):
+        for target in targets[other].keys() - targets[group].keys():
+            with pytest.raises(UserError, match="no configuration group names it"):
+                trust.check({group: targets[other][target]}, "x")
 
 
 NO_SECTIONS = ("/etc", "", "..", "*", "**", "**x", "mode?", "mod[e]l", "../own/model", "model/../model", 5000 * "x")

@@ -35,8 +35,13 @@ def test_without_links_names_are_copies(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EPERM, "no links")
 
+    write_whole(content(7), tmp_path / "linked" / "last.ckpt", also=tmp_path / "linked" / "best.ckpt")
+    assert (tmp_path / "linked" / "last.ckpt").samefile(tmp_path / "linked" / "best.ckpt")
     monkeypatch.setattr(os, "link", refuse)
-    test_the_one_before_is_kept_and_the_best_is_a_second_name(tmp_path)
+    write_whole(content(8), tmp_path / "copied" / "last.ckpt", also=tmp_path / "copied" / "best.ckpt")
+    assert not (tmp_path / "copied" / "last.ckpt").samefile(tmp_path / "copied" / "best.ckpt")
+    write_whole(content(9), tmp_path / "copied" / "last.ckpt", keep=tmp_path / "copied" / "previous.ckpt")
+    assert numbers(tmp_path / "copied") == {"best.ckpt": 8, "last.ckpt": 9, "previous.ckpt": 8}
 
 
 def damage(path, kind: str) -> None:

@@ -118,3 +118,5 @@ def test_a_name_of_before_is_trusted_no_further_than_that_of_today(case):
 def test_trust_may_be_given_by_either_name(word):
     stored = plain_sections({"graph": {"_target_": "spacecast.forecast.elbo.ElboObjective"}}, "x")
     Trust.of({"trust": word}, [conf_dir()]).check(stored, "x")
+    with pytest.raises(UserError, match="no configuration group names it"):
+        Trust.of({"trust": []}, [conf_dir()]).check(stored, "x")

@@ -25,10 +25,3 @@ def test_what_it_is_told_is_in_the_run_folder(logger, logger_member, tmp_path):
     written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
     assert "train/loss" in written
     assert "0.125" in written
-
-
-def test_it_may_be_told_nothing(logger, logger_member):
-    log_params(logger, {})
-    if logger is not None:
-        logger.save()
-        logger.finalize("success")

@@ -118,7 +118,7 @@ def test_moved_raw_data_are_known_again_by_their_new_path(raw_root, never):
     edit_yaml(
         raw_root / "vlasiator_run_2.yaml", lambda c: c["inputs"]["fields"].update(path="elsewhere/dense.zarr")
     )
-    prepare(raw_root, [2])
+    assert prepare(raw_root, [2]) == [raw_root / "vlasiator_run_2.zarr"]
 
 
 def test_a_run_without_its_yaml_is_held_against_its_raw_data_all_the_same(raw_root):

@@ -28,7 +28,11 @@ def eight_neighbour_edges(columns: int, rows: int) -> int:
 @pytest.mark.parametrize("spacing", [1, 2, 3, 5])
 def test_every_layout_and_spacing_is_sound(plane, layout, levels, spacing):
     grid = plane()
-    validate(MeshGraphBuilder(layout, levels=levels, mesh_spacing=spacing).build(grid), grid)
+    graph = MeshGraphBuilder(layout, levels=levels, mesh_spacing=spacing).build(grid)
+    validate(graph, grid)
+    assert graph.hierarchical == (layout == "hierarchical")
+    for axis in range(2):
+        assert np.diff(np.unique(graph.levels[0].positions[:, axis].numpy())).min() == pytest.approx(spacing)
 
 
 @pytest.mark.parametrize(("columns", "rows", "spacing"), [(30, 20, 1), (61, 40, 3), (24, 33, 4)])
@@ -177,7 +181,10 @@ def test_same_recipe_and_grid_give_the_same_graph(plane):
 
 def test_tiny_plane_serves_all_layouts(tiny_grid):
     for layout, levels in LAYOUTS:
-        validate(MeshGraphBuilder(layout, levels=levels).build(tiny_grid), tiny_grid)
+        graph = MeshGraphBuilder(layout, levels=levels).build(tiny_grid)
+        validate(graph, tiny_grid)
+        assert graph.num_grid_nodes == tiny_grid.num_nodes
+        assert (len(graph.levels) > 1) == (layout == "hierarchical")
 
 
 def test_fewer_levels_are_announced(plane, caplog):

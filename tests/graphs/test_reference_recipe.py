@@ -1,5 +1,7 @@
 """The published recipe: agreement with its files and its counts."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -98,7 +100,11 @@ def test_plane_too_small_is_refused(tiny_grid):
 @pytest.mark.parametrize("layout", ["multiscale", "hierarchical"])
 def test_every_coarsening_passes_the_checks(plane, layout, coarsening):
     grid = plane(130 if coarsening == 5 else 90, 60)
-    validate(ReferenceGraph(layout, coarsening=coarsening, levels=None).build(grid), grid)
+    graph = ReferenceGraph(layout, coarsening=coarsening, levels=None).build(grid)
+    validate(graph, grid)
+    assert graph.hierarchical == (layout == "hierarchical")
+    counts = [grid.num_nodes, *(level.num_nodes for level in graph.levels)]
+    assert all(coarse < fine / 2 for fine, coarse in pairwise(counts))
 
 
 @pytest.mark.parametrize("layout", ["multiscale", "hierarchical"])

@@ -91,8 +91,11 @@ def test_fault_is_named_in_one_line(sound, words):
     assert "\n" not in str(caught.value)
 
 
-def test_sound_graph_passes(sound):
-    validate(*sound)
+def test_sound_graph_passes_as_it_is(sound):
+    graph, grid = sound
+    before = graph.content_hash
+    validate(graph, grid)
+    assert graph.content_hash == before
 
 
 def test_other_mask_is_refused(sound, plane):
@@ -105,3 +108,5 @@ def test_published_faults_are_forgiven_only_in_published_graphs(sound):
     graph, grid = sound
     validate(replace(turned(graph), recipe={"builder": "reference"}), grid)
     validate(replace(turned(graph), recipe={"builder": "stored"}), grid)
+    with pytest.raises(UserError):
+        validate(replace(turned(graph), recipe={"builder": "mesh"}), grid)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 
+from spacecast.config.build import build
 from spacecast.core.protocols import StepModel
 from spacecast.core.types import Batch, Stage
 from spacecast.objectives.forecast import ForecastObjective
@@ -14,14 +15,21 @@ FOLDER = Path(__file__).parent / "own"
 
 
 @pytest.fixture(params=[1, 2], ids=["flat", "hierarchical"])
-def model(request, tiny_spec, tiny_graph, tiny_hierarchy, monkeypatch):
-    """As the commands build it."""
-    from hydra.utils import instantiate
-
+def make(request, tiny_spec, tiny_graph, tiny_hierarchy, monkeypatch):
+    """Makes the model as the commands do."""
     monkeypatch.syspath_prepend(FOLDER)
-    torch.manual_seed(0)
-    build = instantiate(yaml.safe_load((FOLDER / "model" / "attention.yaml").read_text()))
-    return build(spec=tiny_spec, graph=tiny_graph if request.param == 1 else tiny_hierarchy)
+
+    def make(seed):
+        torch.manual_seed(seed)
+        section = yaml.safe_load((FOLDER / "model" / "attention.yaml").read_text())
+        return build(section)(spec=tiny_spec, graph=tiny_graph if request.param == 1 else tiny_hierarchy)
+
+    return make
+
+
+@pytest.fixture
+def model(make):
+    return make(seed=0)
 
 
 def test_it_learns_where_persistence_cannot(model, tiny_spec):
@@ -45,6 +53,17 @@ def test_it_learns_where_persistence_cannot(model, tiny_spec):
     assert all(torch.isfinite(each.grad).all() for each in model.parameters() if each.grad is not None)
 
 
-def test_weights_round_trip(model, tiny_spec, tmp_path):
+def test_weights_round_trip(model, make, tiny_spec, tmp_path):
+    """Into another model of the same form, which then forecasts the same."""
     torch.save(model.state_dict(), tmp_path / "weights.pt")
-    model.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    other = make(seed=1)
+    states = torch.randn(2, 2, tiny_spec.num_nodes, 12, generator=torch.Generator().manual_seed(2))
+    inputs = states[:, 0], states[:, 1], torch.zeros(2, tiny_spec.num_nodes, 0)
+
+    def forecast(one):
+        with torch.no_grad():
+            return one.step(*inputs, one.prepare()).state
+
+    assert not torch.equal(forecast(other), forecast(model))
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    assert torch.equal(forecast(other), forecast(model))

@@ -63,8 +63,10 @@ def test_a_process_that_is_killed_leaves_the_folder_free_whatever_children_it_ha
     process.wait()
     if child:
         os.kill(child, 0)  # is still there
+    assert (tmp_path / FILE).exists()  # it could not take it away
     with locked(tmp_path):
-        pass
+        assert (tmp_path / FILE).exists()
+    assert not (tmp_path / FILE).exists()
 
 
 def test_it_leaves_no_file(tmp_path):

@@ -310,12 +310,17 @@ def test_the_file_store_is_refused_at_once():
 
 
 @pytest.mark.parametrize("other", [None, object()])
-def test_other_loggers_pass_through(other):
+def test_other_loggers_pass_through(other, tmp_path, monkeypatch):
+    """Nothing is written, and an error is what it was."""
+    monkeypatch.chdir(tmp_path)
     with tracked(other):
         log_params(other, {"seed": 1})
         log_scores(other, [])
         log_tags(other, {})
         log_artifact(other, "x")
+    with pytest.raises(KeyError, match="of the block"), tracked(other):
+        raise KeyError("of the block")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_machine_is_sampled(uri):
