@@ -95,6 +95,14 @@ def test_trained_checkpoints_fill_our_models(
     build_reference(model, reference_spec(), graph, found["hyper_parameters"], found["state_dict"])
 
 
+@pytest.mark.parametrize("kind", ["meta", "sparse"])
+def test_parameters_without_numbers_are_refused(tmp_path, foreign, kind):
+    odd = torch.zeros(3, device="meta") if kind == "meta" else torch.zeros(3).to_sparse()
+    path = write(tmp_path / "last.ckpt", foreign, state_dict={"output_map.2.bias": odd})
+    with pytest.raises(UserError, match="holds parameters without their numbers"):
+        read_reference_checkpoint(path)
+
+
 def test_our_own_checkpoints_are_not_the_references(tmp_path):
     torch.save({"state_dict": {"a": torch.zeros(2)}, "spacecast": {"version": "1"}}, tmp_path / "own.ckpt")
     assert not is_reference_checkpoint(tmp_path / "own.ckpt")
@@ -294,6 +302,20 @@ def test_a_package_of_the_references_name_is_not_imported(tmp_path, foreign, mon
 def test_senseless_arguments_are_refused(tmp_path, foreign, arguments, message):
     path = write(tmp_path / "last.ckpt", foreign, **arguments)
     with pytest.raises(UserError, match=message):
+        read_reference_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [
+        ("graphcast", {"output_map.2.bias": torch.tensor(1.0)}),
+        ("graph_efm", {"decoder.param_map.2.bias": torch.zeros(2)}
+         | dict.fromkeys(["grid_prev_embedder.0.weight", "grid_current_embedder.0.weight"], torch.tensor(1.0))),
+    ],
+)  # fmt: skip
+def test_parameters_of_senseless_shapes_are_refused(tmp_path, foreign, model, parameters):
+    path = write(tmp_path / "last.ckpt", foreign, model, parameters)
+    with pytest.raises(UserError, match=f"{path}: "):
         read_reference_checkpoint(path)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from spacecast.checkpoint.archive import Record, foreign_names, read_archive
@@ -46,6 +47,8 @@ def read_reference_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(saved, dict):
         raise UserError(f"{path} holds no parameters; give a checkpoint of the reference's training")
     state_dict = {name: value for name, value in saved.items() if isinstance(value, Tensor)}
+    if not all(value.device.type == "cpu" and value.layout == torch.strided for value in state_dict.values()):
+        raise UserError(f"{path} holds parameters without their numbers; give a checkpoint of the reference's training")
     clamping = _attributes(config, "training", "output_clamping")
     limits = {side: _numbers(clamping.get(side), path) for side in ("lower", "upper")}
     weights = _numbers(_attributes(config, "training", "state_feature_weighting").get("weights"), path)
