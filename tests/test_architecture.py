@@ -184,6 +184,17 @@ def lazy_third_parties(sources: list[Source]) -> list[str]:
     ]
 
 
+def public_third_parties(sources: list[Source]) -> list[str]:
+    """What others keep to themselves, a name that begins with an underscore, may change with any release."""
+    return [
+        f"{module.module} imports {found.name}, which is private"
+        for module in sources
+        for found in imports(module)
+        if any(part.startswith("_") and part != "__version__" for part in found.name.split(".")[1:])
+        and found.name.partition(".")[0] not in {"spacecast", *sys.stdlib_module_names}
+    ]
+
+
 def no_print_below_app(sources: list[Source]) -> list[str]:
     """Only commands write to the terminal."""
     return [
@@ -229,6 +240,7 @@ RULES: list[Callable[[list[Source]], list[str]]] = [
     absolute_imports,
     owned_third_parties,
     lazy_third_parties,
+    public_third_parties,
     no_print_below_app,
     short_functions,
     short_files,
@@ -252,6 +264,7 @@ PLANTED = [
     (owned_third_parties, "app.train", "import wandb"),
     (lazy_third_parties, "plots.maps", "import matplotlib.pyplot as plt"),
     (lazy_third_parties, "graphs.hetero", "class A:\n    from torch_geometric.data import HeteroData"),
+    (public_third_parties, "config.words", "def f():\n    from hydra._internal.utils import get_args_parser"),
     (no_print_below_app, "evaluation.scores", "print('hello')"),
     (short_functions, "app.train", "def f():\n" + "    a = 1\n" * 60),
     (short_files, "app.train", "a = 1\n" * 301),

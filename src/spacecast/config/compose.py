@@ -10,14 +10,14 @@ from typing import Any, cast
 
 import yaml
 from hydra import compose as hydra_compose
-from hydra import version
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
+from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -31,6 +31,17 @@ NOTHING = {"launcher": "local"}  # by group: the member that stands for nothing,
 OmegaConf.register_new_resolver("cwd", lambda: str(Path.cwd()), replace=True)
 OmegaConf.register_new_resolver("env", lambda name, other: os.environ.get(name, "").strip() or other, replace=True)
 OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+
+
+class UserFolder(SearchPathPlugin):
+    """Lets Hydra search a user's own folder behind conf/, as its flag `--config-dir` does."""
+
+    path: Path | None = None  # of the composition under way
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Add the folder; Hydra calls this."""
+        if self.path is not None:
+            search_path.append("command-line", f"file://{self.path.resolve()}")
 
 
 def conf_dir() -> Path:
@@ -75,20 +86,18 @@ def compose(config_name: str, overrides: Sequence[str], conf: Path, user_conf: P
         raise UserError(f"--config-dir: there is no folder {user_conf}")
     if user_conf is not None:
         make_importable(user_conf)
+        Plugins.instance().register(UserFolder)
+    UserFolder.path = user_conf
     GlobalHydra.instance().clear()
     try:
-        version.setbase(VERSION_BASE)
-        folders = create_config_search_path(str(conf))
-        if user_conf is not None:  # as `--config-dir` does; the override `hydra.searchpath` would have to be quoted
-            folders.prepend("command-line", f"file://{user_conf.resolve()}", SearchPathQuery(provider="schema"))
-        Hydra.create_main_hydra2(config_name, folders)
-        cfg = hydra_compose(config_name, overrides=list(overrides), return_hydra_config=True)
+        with initialize_config_dir(str(conf), job_name=config_name, version_base=VERSION_BASE):
+            cfg = hydra_compose(config_name, overrides=list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         places = [conf] if user_conf is None else [conf, user_conf]
         raise explain(error, lambda: _known_names(config_name, overrides, conf, user_conf), places) from error
     finally:
-        GlobalHydra.instance().clear()
+        UserFolder.path = None
     return cfg
 
 

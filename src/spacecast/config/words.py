@@ -7,7 +7,6 @@ from itertools import chain, product
 from pathlib import Path
 from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
@@ -18,6 +17,7 @@ from spacecast.config.paths import absolute_path
 from spacecast.core.errors import UserError
 
 UNREADABLE = re.compile(r"[^\w\s/\-\\+.$%*@?|:,]|[^\x00-\x7f]")  # signs that Hydra reads only within quotes
+INFO = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
 RUN_NAMES = ("datastore.runs", "datastore.holdout", "evaluation.runs")
 NUMBER_LIKE = re.compile(r"(?<![\w.+-])(?!(0|[1-9]\d*)(?![\w.+-]))\d[\w.+-]*")  # but no plain whole number
 CALL = re.compile(r"\w+\(.*\)$")  # choice(1, 2) and its like
@@ -38,7 +38,15 @@ def arranged_words(command: Command, words: Sequence[str]) -> tuple[argparse.Nam
 
 def parse_words(words: Sequence[str]) -> argparse.Namespace:
     """Hydra's own flags and the overrides."""
-    parser = get_args_parser()
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--hydra-help", action="store_true")
+    for names in (["--multirun", "-m"], ["--run", "-r"], ["--resolve"], ["--shell-completion", "-sc"]):
+        parser.add_argument(*names, action="store_true")
+    for names in (["--package", "-p"], ["--config-path", "-cp"], ["--config-name", "-cn"], ["--config-dir", "-cd"]):
+        parser.add_argument(*names)
+    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    parser.add_argument("--info", "-i", nargs="?", const="all", choices=INFO)
 
     def refuse(message: str) -> NoReturn:
         raise UserError(f"{message}; see --help")
