@@ -13,7 +13,7 @@ from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.accumulator import Accumulator
 from spacecast.evaluation.regions import region_masks
 from spacecast.forecast.writer import ExampleWriter
-from spacecast.formulas.divergence import DivergencePenalty
+from spacecast.objectives.divergence import DivergencePenalty
 from spacecast.graphs.builders import MeshGraphBuilder
 from spacecast.graphs.reference import ReferenceGraph
 

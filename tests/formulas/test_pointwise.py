@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Normal
+from torch.distributions import Normal, kl_divergence
 
-from spacecast.formulas.pointwise import LOSSES
+from spacecast.formulas.pointwise import LOSSES, kl_gauss
 
 
 @pytest.fixture
@@ -54,3 +54,13 @@ def test_gradients_point_from_the_truth_to_the_forecast(name):
     forecast = torch.tensor([2.0, -2.0], requires_grad=True)
     LOSSES[name](forecast, torch.zeros(2), torch.ones(2)).sum().backward()
     assert forecast.grad[0] > 0 > forecast.grad[1]
+
+
+def test_kl_is_that_of_torch_and_vanishes_for_equal_distributions():
+    torch.manual_seed(0)
+    mean, prior_mean = torch.randn(2, 3, 7, dtype=torch.float64)
+    std, prior_std = torch.rand(2, 3, 7, dtype=torch.float64) + 0.1
+    expected = kl_divergence(Normal(mean, std), Normal(prior_mean, prior_std))
+    torch.testing.assert_close(kl_gauss(mean, std, prior_mean, prior_std), expected)
+    torch.testing.assert_close(kl_gauss(mean, std, mean, std), torch.zeros_like(mean))
+    assert (kl_gauss(mean, std, prior_mean, prior_std) >= 0).all()

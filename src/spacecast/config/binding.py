@@ -229,6 +229,8 @@ def fits(value: Any, annotation: Any) -> bool:
     if inspect.isclass(annotation) and issubclass(annotation, Path):
         return isinstance(value, str)
     container = origin or annotation
+    if container is Callable:
+        return False  # comes as a section with a `_target_`, which has been looked at before
     if inspect.isclass(container) and issubclass(container, Mapping):
         inside = arguments[1] if len(arguments) == 2 else Any
         return isinstance(value, Mapping) and all(fits(entry, inside) for entry in value.values())
@@ -261,6 +263,8 @@ def describe(annotation: Any) -> str:
         return "null"
     if annotation in words:
         return words[annotation]
+    if container is Callable:
+        return "the _target_ of a function"
     if inspect.isclass(container) and issubclass(container, Mapping):
         return f"a mapping of names to {describe(arguments[1])}" if len(arguments) == 2 else "a mapping"
     if inspect.isclass(container) and issubclass(container, Iterable):

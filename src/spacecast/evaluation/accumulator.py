@@ -11,7 +11,7 @@ from spacecast.core.spec import NON_NEGATIVE, DataSpec
 from spacecast.evaluation import metrics
 from spacecast.evaluation.regions import RegionSums, region_masks
 from spacecast.evaluation.scores import Row, Scores
-from spacecast.formulas.latent import Estimator, member_variance
+from spacecast.formulas.ensemble import Estimator, member_variance
 
 log = logging.getLogger(__name__)
 

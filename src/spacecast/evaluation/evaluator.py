@@ -22,7 +22,7 @@ from spacecast.evaluation.regions import DEFAULT_REGIONS
 from spacecast.evaluation.scores import Scores
 from spacecast.forecast.forecaster import Forecaster
 from spacecast.forecast.writer import ExampleWriter
-from spacecast.formulas.latent import Estimator
+from spacecast.formulas.ensemble import Estimator
 
 
 def evaluate(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spacecast.core.grid import Grid
 from spacecast.formulas import latent
-from spacecast.formulas.latent import Estimator
+from spacecast.formulas.ensemble import Estimator
 
 LARGE = 2**24  # numbers of an ensemble beyond which it is sorted variable by variable
 ROUNDING = 1e-6  # of the size of a value: what single precision may make of it

@@ -1,6 +1,6 @@
-"""Losses of single entries, before any reduction.
+"""Losses and scores of single entries, before any average.
 
-Each takes a forecast, the truth and a standard deviation (predicted, or a fixed scale per variable) of shapes that
+A loss takes a forecast, the truth and a standard deviation (predicted, or a fixed scale per variable) of shapes that
 broadcast, and returns the loss of each entry.
 """
 
@@ -16,12 +16,12 @@ LossName = Literal["mse", "mae", "wmse", "wmae", "nll", "crps_gauss"]
 Reduction = Literal["mean", "reference"]
 
 
-def mse(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:  # noqa: ARG001
+def mse(forecast: Tensor, truth: Tensor, std: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """Squared error (x - y)^2."""
     return (forecast - truth).square()
 
 
-def mae(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:  # noqa: ARG001
+def mae(forecast: Tensor, truth: Tensor, std: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """Absolute error |x - y|."""
     return (forecast - truth).abs()
 
@@ -49,6 +49,16 @@ def crps_gauss(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:
     z = (truth - forecast) / std
     density = torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
     return std * (z * torch.erf(z / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))
+
+
+def kl_gauss(mean: Tensor, std: Tensor, prior_mean: Tensor, prior_std: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of N(mean, std^2) from N(prior_mean, prior_std^2).
+
+    log(s_p / s) + (s^2 + (m - m_p)^2) / (2 s_p^2) - 1 / 2 (Kingma & Welling 2014, appendix B).
+    """
+    ratio = (std / prior_std).square()
+    distance = ((mean - prior_mean) / prior_std).square()
+    return 0.5 * (ratio + distance - 1 - ratio.log())
 
 
 LOSSES: dict[LossName, Loss] = {

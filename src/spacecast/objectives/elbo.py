@@ -12,10 +12,10 @@ from spacecast.core.protocols import LatentStepModel, StepModel
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch, Forecast, LossTerms, Stage, StepOutput
 from spacecast.forecast.rollout import iterate, model_step, repeat_members, rollout, split_members, stack
-from spacecast.formulas.divergence import DivergencePenalty
-from spacecast.formulas.latent import check_estimator, crps_ensemble, kl_gauss, mean_squared_error_of_mean
-from spacecast.formulas.pointwise import LossName, Reduction
-from spacecast.objectives.forecast import Errors
+from spacecast.formulas.ensemble import check_estimator, crps_ensemble, mean_squared_error_of_mean
+from spacecast.formulas.pointwise import Loss, LossName, Reduction, kl_gauss
+from spacecast.objectives.divergence import DivergencePenalty
+from spacecast.objectives.interior_loss import InteriorLoss
 
 TrainingEstimator = Literal["fair", "almost_fair"]  # `ecdf` rewards an ensemble for too little spread
 
@@ -30,7 +30,7 @@ class ElboObjective(nn.Module):
 
     Args:
         spec: facts of the data.
-        loss: name of a loss in `losses.pointwise.LOSSES`.
+        loss: name of a loss in `formulas.pointwise.LOSSES`, or a function like those.
         variable_weights: multiplies a variable's squared error, by name; 1 where it is not named.
         reconstruction_weight: weight of the loss; where this and the KL weight are 0 the posterior is left out.
         kl_weight: weight of the divergence of the posterior from the prior.
@@ -39,7 +39,7 @@ class ElboObjective(nn.Module):
             bias. Until the ensemble score comes in, it is that of a roll-out whose latent variables are the prior's
             mean instead: a deterministic training, at the cost of one member.
         members: members of those ensembles.
-        estimator: `fair` or `almost_fair`, see `losses.latent.crps_ensemble`.
+        estimator: `fair` or `almost_fair`, see `formulas.ensemble.crps_ensemble`.
         alpha: share of the fair score in `almost_fair`.
         div_weight: weight of the magnetic divergence penalty.
         reduction: `mean`, or `reference` for the published definitions: sums over nodes, variables, latent numbers and
@@ -52,7 +52,7 @@ class ElboObjective(nn.Module):
         self,
         spec: DataSpec,
         *,
-        loss: LossName = "wmse",
+        loss: LossName | Loss = "wmse",
         variable_weights: Mapping[str, float] | None = None,
         reconstruction_weight: float = 1.0,
         kl_weight: float = 1.0,
@@ -69,7 +69,7 @@ class ElboObjective(nn.Module):
         check_estimator(estimator, get_args(TrainingEstimator))
         if members < 2:
             raise UserError(f"loss.members is {members}: an ensemble needs 2 members or more")
-        self.errors = Errors(spec, loss=loss, variable_weights=variable_weights, reduction=reduction)
+        self.interior = InteriorLoss(spec, loss=loss, variable_weights=variable_weights, reduction=reduction)
         self.reference = reduction == "reference"
         self.weights = {
             "loss": reconstruction_weight,
@@ -99,8 +99,8 @@ class ElboObjective(nn.Module):
         if weights["loss"] or weights["kl"]:
             forecast, kl = self._reconstruct(model, batch, steps, prepared, with_kl=bool(weights["kl"]))
             fields.append(forecast.states)
-            values = self.errors.interior.numel() * steps if self.reference else 1
-            terms["loss"] = self.errors(forecast, target) * values
+            values = self.interior.nodes.numel() * steps if self.reference else 1
+            terms["loss"] = self.interior(forecast, target) * values
             if kl is not None:
                 terms["kl"] = kl
         if weights["crps"] or weights["mean"]:
@@ -124,7 +124,7 @@ class ElboObjective(nn.Module):
         if not with_kl:
             return forecast, None
         total = torch.stack([output.kl for output in outputs]).sum() / len(batch.initial)
-        values = 1 if self.reference else steps * self.errors.interior.numel() * forecast.states.shape[-1]
+        values = 1 if self.reference else steps * self.interior.nodes.numel() * forecast.states.shape[-1]
         return forecast, total / values
 
     def _ensemble(self, model: StepModel, batch: Batch, steps: int, prepared: Any, members: int) -> Tensor:
@@ -135,17 +135,17 @@ class ElboObjective(nn.Module):
 
     def _options(self, prepared: Any) -> dict[str, Any]:
         """What all roll-outs have in common."""
-        return {"boundary": self.errors.driven, "prepared": prepared, "recompute": self.recompute}
+        return {"boundary": self.interior.driven, "prepared": prepared, "recompute": self.recompute}
 
     def _scores(self, states: Tensor, target: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
         """Scores of the ensembles that have a weight."""
-        members, truth = self.errors.inside(states), self.errors.inside(target)
+        members, truth = self.interior.inside(states), self.interior.inside(target)
         scores = {}
         if weights["crps"]:
             entries = crps_ensemble(members, truth, estimator=self.estimator, alpha=self.alpha)
-            scores["crps"] = self.errors.reduce(entries if self.reference else entries / self.errors.scale)
+            scores["crps"] = self.interior.reduce(entries if self.reference else entries / self.interior.scale)
         if weights["mean"]:
-            scores["mean"] = (mean_squared_error_of_mean(members, truth) / self.errors.scale.square()).mean()
+            scores["mean"] = (mean_squared_error_of_mean(members, truth) / self.interior.scale.square()).mean()
         return scores
 
 

@@ -1,86 +1,24 @@
-"""What training minimises: a loss over a roll-out, and penalties."""
+"""What training of a deterministic model minimises: a loss over a roll-out, and the divergence of B."""
 
 from collections.abc import Mapping
-from typing import get_args
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from spacecast.core.errors import UserError, nearest
 from spacecast.core.protocols import StepModel
 from spacecast.core.spec import DataSpec
-from spacecast.core.types import Batch, Forecast, LossTerms, Stage
+from spacecast.core.types import Batch, LossTerms, Stage
 from spacecast.forecast.rollout import rollout
-from spacecast.formulas.divergence import DivergencePenalty
-from spacecast.formulas.pointwise import LOSSES, LossName, Reduction
-
-
-class Errors(nn.Module):
-    """A loss of single entries, averaged over interior nodes.
-
-    Errors are measured in units of the one-step increments of the data, so that 1 is the error of persistence after one
-    step (up to the mean increment) for every variable.
-
-    Args:
-        spec: facts of the data.
-        loss: name of a loss in `losses.pointwise.LOSSES`.
-        variable_weights: multiplies a variable's squared error, by name; 1 where it is not named.
-        reduction: `mean` over all axes, or `reference`, the published definition: mean over batch, lead and node, sum
-            over variables, each weighted by 1 / number of variables unless weights are given.
-    """
-
-    interior: Tensor
-    driven: Tensor | None
-    scale: Tensor
-
-    def __init__(
-        self,
-        spec: DataSpec,
-        *,
-        loss: LossName = "wmse",
-        variable_weights: Mapping[str, float] | None = None,
-        reduction: Reduction = "mean",
-    ) -> None:
-        super().__init__()
-        if loss not in LOSSES:
-            raise UserError(f"unknown loss {loss!r}; {nearest(loss, LOSSES)}")
-        if reduction not in get_args(Reduction):
-            raise UserError(f"unknown reduction {reduction!r}; {nearest(reduction, get_args(Reduction))}")
-        self.loss = LOSSES[loss]
-        self.reference = reduction == "reference"
-        weights = torch.ones(len(spec.state))
-        if self.reference and not variable_weights:
-            weights /= len(spec.state)
-        for name, weight in (variable_weights or {}).items():
-            if weight < 0:
-                raise UserError(f"loss weight of {name} is {weight:g}: it must not be negative")
-            weights[spec.state.index(name)] = weight
-        diff_std = torch.as_tensor(spec.increment_statistics[1])
-        self.register_buffer("scale", diff_std / weights.sqrt(), persistent=False)
-        self.register_buffer("interior", torch.as_tensor(spec.interior_nodes), persistent=False)
-        driven = None if spec.driven is None else torch.as_tensor(spec.driven)
-        self.register_buffer("driven", driven, persistent=False)
-
-    def inside(self, values: Tensor) -> Tensor:
-        """Interior nodes of (..., node, variable)."""
-        return values if self.driven is None else values.index_select(-2, self.interior)
-
-    def reduce(self, entries: Tensor) -> Tensor:
-        """Losses of entries (..., variable) to a scalar."""
-        return entries.flatten(0, -2).mean(dim=0).sum() if self.reference else entries.mean()
-
-    def forward(self, forecast: Forecast, target: Tensor) -> Tensor:
-        """Loss of a roll-out against its target, (batch, lead, node, variable)."""
-        std = self.scale if forecast.std is None else self.inside(forecast.std)
-        return self.reduce(self.loss(self.inside(forecast.states), self.inside(target), std))
+from spacecast.formulas.pointwise import Loss, LossName, Reduction
+from spacecast.objectives.divergence import DivergencePenalty
+from spacecast.objectives.interior_loss import InteriorLoss
 
 
 class ForecastObjective(nn.Module):
-    """Mean loss of a roll-out over batch, lead, node and variable, boundary nodes left out; see `Errors`.
+    """Mean loss of a roll-out over batch, lead, node and variable, boundary nodes left out; see `InteriorLoss`.
 
     Args:
         spec: facts of the data.
-        loss: name of a loss in `losses.pointwise.LOSSES`.
+        loss: name of a loss in `formulas.pointwise.LOSSES`, or a function like those.
         variable_weights: multiplies a variable's squared error, by name; 1 where it is not named.
         div_weight: weight of the magnetic divergence penalty.
         reduction: `mean`, or `reference` for the published definitions.
@@ -91,14 +29,14 @@ class ForecastObjective(nn.Module):
         self,
         spec: DataSpec,
         *,
-        loss: LossName = "wmse",
+        loss: LossName | Loss = "wmse",
         variable_weights: Mapping[str, float] | None = None,
         div_weight: float = 0.0,
         reduction: Reduction = "mean",
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.errors = Errors(spec, loss=loss, variable_weights=variable_weights, reduction=reduction)
+        self.interior = InteriorLoss(spec, loss=loss, variable_weights=variable_weights, reduction=reduction)
         self.div_weight = div_weight
         self.recompute = recompute
         self.divergence = DivergencePenalty(spec, reduction=reduction) if div_weight else None
@@ -106,8 +44,8 @@ class ForecastObjective(nn.Module):
     def forward(self, model: StepModel, batch: Batch, stage: Stage) -> LossTerms:
         """See `core.protocols.Objective`."""
         steps = stage.rollout_steps
-        forecast = rollout(model, batch, steps, boundary=self.errors.driven, recompute=self.recompute)
-        terms = {"loss": self.errors(forecast, batch.target[:, :steps])}
+        forecast = rollout(model, batch, steps, boundary=self.interior.driven, recompute=self.recompute)
+        terms = {"loss": self.interior(forecast, batch.target[:, :steps])}
         total = terms["loss"]
         if self.divergence is not None and stage.div:
             terms["div"] = self.divergence(forecast.states)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from spacecast.core.spec import FeatureSpec
 from spacecast.evaluation.metrics import changes, variable_mean
-from spacecast.formulas.latent import crps_ensemble, mean_squared_error_of_mean, member_variance
+from spacecast.formulas.ensemble import crps_ensemble, mean_squared_error_of_mean, member_variance
 
 SCORES = ("mse", "persistence_mse", "crps", "persistence_mae", "variance", "truth_square")
 

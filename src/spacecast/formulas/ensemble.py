@@ -1,4 +1,4 @@
-"""Losses of distributions that are known by their parameters or by samples."""
+"""Scores and losses of ensembles, entry by entry; the members are the first axis, shape (member, ...)."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -11,16 +11,6 @@ from spacecast.core.errors import UserError, nearest
 Estimator = Literal["fair", "almost_fair", "ecdf"]
 
 
-def kl_gauss(mean: Tensor, std: Tensor, prior_mean: Tensor, prior_std: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of N(mean, std^2) from N(prior_mean, prior_std^2), entry by entry.
-
-    log(s_p / s) + (s^2 + (m - m_p)^2) / (2 s_p^2) - 1 / 2 (Kingma & Welling 2014, appendix B).
-    """
-    ratio = (std / prior_std).square()
-    distance = ((mean - prior_mean) / prior_std).square()
-    return 0.5 * (ratio + distance - 1 - ratio.log())
-
-
 def check_estimator(estimator: str, known: Sequence[str] = get_args(Estimator)) -> None:
     """Refuse an estimator of the CRPS that is none of the known ones."""
     if estimator not in known:
@@ -28,13 +18,13 @@ def check_estimator(estimator: str, known: Sequence[str] = get_args(Estimator)) 
 
 
 def crps_ensemble(members: Tensor, truth: Tensor, *, estimator: Estimator = "fair", alpha: float = 0.95) -> Tensor:
-    """Continuous ranked probability score of an ensemble, entry by entry.
+    """Continuous ranked probability score of an ensemble.
 
     mean_j |x_j - y| - c / (2 M (M - 1)) sum_jk |x_j - x_k| for M members, the double sum from sorted members in
-    O(M log M): sum_jk |x_j - x_k| = 2 sum_i (2 i - M - 1) x_(i).
+    O(M log M): sum_jk |x_j - x_k| = 2 sum_i (2 i - M - 1) x_(i). One member leaves the absolute error.
 
     Args:
-        members: shape (member, ...), two or more.
+        members: shape (member, ...).
         truth: shape (...).
         estimator: `fair`, c = 1, is unbiased for the distribution that the members are drawn from (Ferro 2014). It
             cannot tell apart ensembles of which one member is off as long as another one is right; `almost_fair`,
@@ -43,16 +33,16 @@ def crps_ensemble(members: Tensor, truth: Tensor, *, estimator: Estimator = "fai
         alpha: share of the fair score in `almost_fair`.
 
     Raises:
-        UserError: for one member, or an unknown estimator.
+        UserError: for an unknown estimator.
 
     """
     check_estimator(estimator)
     count = len(members)
-    if count < 2:
-        raise UserError(f"the CRPS of an ensemble needs 2 members or more, found {count}")
     share = {"fair": 1.0, "almost_fair": 1 - (1 - alpha) / count, "ecdf": 1 - 1 / count}[estimator]
     errors = members - truth
     skill = errors.abs().mean(dim=0)
+    if count == 1:
+        return skill
     if count == 2:
         return skill - 0.5 * share * (errors[0] - errors[1]).abs()
     weights = torch.arange(1 - count, count, 2, dtype=errors.dtype, device=errors.device)
@@ -61,7 +51,7 @@ def crps_ensemble(members: Tensor, truth: Tensor, *, estimator: Estimator = "fai
 
 
 def member_variance(members: Tensor) -> Tensor:
-    """Unbiased variance over members, shape (member, ...), entry by entry; zero of one member.
+    """Unbiased variance over members; zero of one member.
 
     Tensor.var along a leading axis takes three times as long.
     """
@@ -69,7 +59,7 @@ def member_variance(members: Tensor) -> Tensor:
 
 
 def mean_squared_error_of_mean(members: Tensor, truth: Tensor) -> Tensor:
-    """Squared error of the mean of the distribution that the members are drawn from, entry by entry.
+    """Squared error of the mean of the distribution that the members are drawn from.
 
     (mean_j x_j - y)^2 - s^2 / M with the sample variance s^2: an unbiased estimate, for the mean of M members misses
     that of their distribution by s^2 / M (Fortin et al. 2014). So, unlike the plain squared error of the ensemble mean,
@@ -81,3 +71,19 @@ def mean_squared_error_of_mean(members: Tensor, truth: Tensor) -> Tensor:
     """
     squared = (members.mean(dim=0) - truth).square()
     return squared if len(members) == 1 else squared - member_variance(members) / len(members)
+
+
+def rank_histogram(members: Tensor, truth: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """How often the truth takes each rank among the members, counts of shape (variable, M + 1).
+
+    Flat when the truth is exchangeable with the members, U-shaped for too little spread (Hamill 2001). Ties are
+    broken by chance. All axes of the truth but the last, the variables, are counted together.
+    """
+    count, variables = len(members), truth.shape[-1]
+    below = (members < truth).sum(dim=0)
+    ties = (members == truth).sum(dim=0)
+    if bool(ties.any()):
+        draw = torch.rand(ties.shape, generator=generator, device=generator.device if generator else truth.device)
+        below = below + (draw.to(truth.device) * (ties + 1)).long()
+    slots = below + torch.arange(variables, device=truth.device) * (count + 1)
+    return torch.bincount(slots.reshape(-1), minlength=variables * (count + 1)).reshape(variables, count + 1)

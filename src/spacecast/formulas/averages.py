@@ -1,0 +1,69 @@
+"""What follows from averages over nodes and windows: which variables count, means over them, scores of several averages.
+
+Averages have the variables on their last axis.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+ROUNDING = 1e-6  # of the size of a value: what single precision may make of it
+
+
+def changes(persistence_square: Tensor, truth_square: Tensor, offset: Tensor) -> Tensor:
+    """Whether a variable changes by more than rounding, so that its errors can be held against those of persistence.
+
+    All means over variables take those that do, and leave the others out.
+
+    Args:
+        persistence_square: mean squared error of persistence, standardised, shape (..., variable).
+        truth_square: mean square of the standardised truth, same shape.
+        offset: mean of each variable in standard deviations, by which it was standardised, shape (variable,).
+
+    """
+    return persistence_square > ROUNDING**2 * (truth_square + offset.square())
+
+
+def is_constant(mean: Tensor, square: Tensor, offset: Tensor) -> Tensor:
+    """Whether a field varies over nodes and windows by rounding alone; what is no number does not.
+
+    Args:
+        mean, square: of the standardised field, shape (..., variable).
+        offset: mean of each variable in standard deviations, shape (variable,).
+
+    """
+    return square - mean.square() <= ROUNDING**2 * (square + offset.double().square())
+
+
+def variable_mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Mean over the variables that count, last axis removed: NaN where one of them is NaN, or where there is none."""
+    total = torch.where(counted, values, torch.zeros_like(values)).sum(dim=-1)
+    return total / counted.sum(dim=-1)
+
+
+def correlation(f: Tensor, y: Tensor, ff: Tensor, yy: Tensor, fy: Tensor, offset: Tensor) -> Tensor:
+    """Pearson's coefficient of f and y over nodes and windows, from their means and those of their products.
+
+    NaN where one of them is constant, by `is_constant`.
+    """
+    covariance = fy - f * y
+    variances = (ff - f.square()) * (yy - y.square())
+    constant = is_constant(f, ff, offset) | is_constant(y, yy, offset)
+    return torch.where(constant, math.nan, covariance / variances.abs().sqrt())
+
+
+def spread_skill_ratio(variance: Tensor, mean_square: Tensor, members: int) -> Tensor:
+    """Spread over the RMSE of the ensemble mean, corrected for the number of members.
+
+    sqrt((M + 1) / M) sqrt(variance) / sqrt(mean_square): Fortin et al. (2014), J. Hydromet. 15, eq. 15, which averages
+    variances, not standard deviations. It is 1 when the truth is exchangeable with the members, for every M >= 2; below
+    1 the ensemble is under-dispersed.
+
+    Args:
+        variance: over members, unbiased, averaged over nodes and windows.
+        mean_square: squared error of the ensemble mean, averaged over the same.
+        members: M.
+
+    """
+    return math.sqrt((members + 1) / members) * variance.sqrt() / mean_square.sqrt()

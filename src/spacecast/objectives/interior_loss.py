@@ -1,0 +1,72 @@
+"""A loss of single entries, averaged over the nodes that are forecast."""
+
+from collections.abc import Mapping
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from spacecast.core.errors import UserError, nearest
+from spacecast.core.spec import DataSpec
+from spacecast.core.types import Forecast
+from spacecast.formulas.pointwise import LOSSES, Loss, LossName, Reduction
+
+
+class InteriorLoss(nn.Module):
+    """A loss of single entries, averaged over interior nodes.
+
+    Errors are measured in units of the one-step increments of the data, so that 1 is the error of persistence after one
+    step (up to the mean increment) for every variable.
+
+    Args:
+        spec: facts of the data.
+        loss: name of a loss in `formulas.pointwise.LOSSES`, or a function like those.
+        variable_weights: multiplies a variable's squared error, by name; 1 where it is not named.
+        reduction: `mean` over all axes, or `reference`, the published definition: mean over batch, lead and node, sum
+            over variables, each weighted by 1 / number of variables unless weights are given.
+    """
+
+    nodes: Tensor
+    driven: Tensor | None
+    scale: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        loss: LossName | Loss = "wmse",
+        variable_weights: Mapping[str, float] | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        super().__init__()
+        if not callable(loss) and loss not in LOSSES:
+            raise UserError(f"unknown loss {loss!r}; {nearest(loss, LOSSES)}")
+        if reduction not in get_args(Reduction):
+            raise UserError(f"unknown reduction {reduction!r}; {nearest(reduction, get_args(Reduction))}")
+        self.loss: Loss = loss if callable(loss) else LOSSES[loss]
+        self.reference = reduction == "reference"
+        weights = torch.ones(len(spec.state))
+        if self.reference and not variable_weights:
+            weights /= len(spec.state)
+        for name, weight in (variable_weights or {}).items():
+            if weight < 0:
+                raise UserError(f"loss weight of {name} is {weight:g}: it must not be negative")
+            weights[spec.state.index(name)] = weight
+        diff_std = torch.as_tensor(spec.increment_statistics[1])
+        self.register_buffer("scale", diff_std / weights.sqrt(), persistent=False)
+        self.register_buffer("nodes", torch.as_tensor(spec.interior_nodes), persistent=False)
+        driven = None if spec.driven is None else torch.as_tensor(spec.driven)
+        self.register_buffer("driven", driven, persistent=False)
+
+    def inside(self, values: Tensor) -> Tensor:
+        """Interior nodes of (..., node, variable)."""
+        return values if self.driven is None else values.index_select(-2, self.nodes)
+
+    def reduce(self, entries: Tensor) -> Tensor:
+        """Losses of entries (..., variable) to a scalar."""
+        return entries.flatten(0, -2).mean(dim=0).sum() if self.reference else entries.mean()
+
+    def forward(self, forecast: Forecast, target: Tensor) -> Tensor:
+        """Loss of a roll-out against its target, (batch, lead, node, variable)."""
+        std = self.scale if forecast.std is None else self.inside(forecast.std)
+        return self.reduce(self.loss(self.inside(forecast.states), self.inside(target), std))
