@@ -1,4 +1,4 @@
-"""Write the tables of docs/configuration.md from the comments in conf/ (`make docs`), so that they cannot rot."""
+"""Write the tables of docs/configuration.md from conf/ and the metrics (`make docs`), so that they cannot rot."""
 
 import re
 import sys
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
+
+from spacecast.evaluation import metrics
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
@@ -91,11 +93,24 @@ def tables() -> str:
     return "\n".join(group_section(folders[name], defaults.get(name)) for name in order)
 
 
+def metric_table() -> str:
+    """All metrics of `scores.csv`."""
+    units = {"variable": "of the variable", "1": "1", "gradient": "of B, per R_E"}
+    members = {"mean": "its mean", "each": "its members", "none": ""}
+    lines = ["## Metrics", "", "In `scores.csv`, by lead, region and variable; `mean` is that over the variables.", ""]
+    lines += ["| Metric | Meaning | Units | Perfect | Of an ensemble |", "|---|---|---|---|---|"]
+    for metric in metrics.METRICS:
+        best = "none" if metric.best is None else f"{metric.best:g}"
+        label = metric.label.replace("|", "\\|")
+        lines.append(f"| `{metric.name}` | {label} | {units[metric.units]} | {best} | {members[metric.members]} |")
+    return "\n".join([*lines, ""])
+
+
 def render(page: str) -> str:
     """The page with its tables written anew."""
     head, _, rest = page.partition(BEGIN)
     tail = rest.partition(END)[2]
-    return f"{head}{BEGIN}\n{tables()}\n{END}{tail}"
+    return f"{head}{BEGIN}\n{tables()}\n{metric_table()}\n{END}{tail}"
 
 
 if __name__ == "__main__":

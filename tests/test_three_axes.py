@@ -8,14 +8,15 @@ from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
 from spacecast.core.regions import boundary_nodes
 from spacecast.core.spec import DataSpec, FeatureSpec
+from spacecast.core.types import Batch
 from spacecast.data.contract import check_datastore
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.accumulator import Accumulator
 from spacecast.evaluation.regions import region_masks
 from spacecast.forecast.writer import ExampleWriter
-from spacecast.objectives.divergence import DivergencePenalty
 from spacecast.graphs.builders import MeshGraphBuilder
 from spacecast.graphs.reference import ReferenceGraph
+from spacecast.objectives.divergence_penalty import DivergencePenalty
 
 FIELD = ("Bx", "By", "Bz")
 
@@ -124,9 +125,8 @@ def test_windows_scores_and_files_of_a_forecast(spec, tmp_path):
     batch = windows[3]
     np.testing.assert_array_equal(batch.target, store.frames[5:7])
     sums = Accumulator(spec, 1, regions={"dawn": {"y_max": 0}})
-    truth = batch.target[None, 0]
-    sums.add(0, truth[:, None], truth, truth)
-    sums.add_divergence(0, truth[:, None], truth)
+    batch = Batch(*(torch.as_tensor(field)[None] for field in batch))
+    sums.add(0, batch.target[:, :1], batch, batch)
     scores = sums.scores()
     for region in ("all", "dawn"):
         forecast, own = (scores.series(metric, "B", region)[1] for metric in ("div_b", "div_b_truth"))

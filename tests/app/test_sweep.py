@@ -20,7 +20,7 @@ from spacecast.config.complete import agree_on_devices
 from spacecast.config.compose import conf_dir
 from spacecast.config.schema import Graph
 from spacecast.core.errors import UserError
-from spacecast.evaluation.scores import Row, Scores
+from spacecast.evaluation.scores import ScoreRow, Scores
 from spacecast.process.status import read_status, write_status
 from spacecast.sweep import creation
 from spacecast.sweep.folder import Sweep, name_runs
@@ -175,7 +175,8 @@ def finished(folder: Path, scores: dict[str, float]) -> None:
     """A run folder with a status and scores."""
     folder.mkdir(parents=True)
     write_status(folder, state="finished")
-    rows = [Row("skill", "mean", "1", lead, "all", value / lead) for value in scores.values() for lead in (1.0, 2.0)]
+    points = [(lead, value / lead) for value in scores.values() for lead in (1.0, 2.0)]
+    rows = [ScoreRow("skill", "mean", "1", lead, "all", value) for lead, value in points]
     Scores(tuple(rows)).write_csv(folder / "scores.csv")
 
 

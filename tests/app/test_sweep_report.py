@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from spacecast.core.spec import DataSpec
+from spacecast.core.types import Batch
 from spacecast.evaluation.accumulator import Accumulator
-from spacecast.evaluation.metrics import FACTS
-from spacecast.evaluation.scores import Row, Scores
+from spacecast.evaluation.metrics import METRICS
+from spacecast.evaluation.scores import ScoreRow, Scores
 from spacecast.process.status import write_status
 from spacecast.sweep.folder import Sweep, name_runs
 from spacecast.sweep.report import write_report
@@ -22,7 +23,7 @@ def sweep(folder: Path, metric: str, values: dict[str, list[float]]) -> Path:
     made = Sweep(folder / "sweep", "spacecast.app.train:COMMAND", tuple(name_runs(words)))
     made.write()
     for run, value in zip(made.runs, chain.from_iterable(values.values()), strict=True):
-        rows = [Row(metric, "mean", "1", lead, "all", value) for lead in (10.0, 20.0)]
+        rows = [ScoreRow(metric, "mean", "1", lead, "all", value) for lead in (10.0, 20.0)]
         Scores(tuple(rows)).write_csv(made.run_dir(run) / "scores.csv")
         write_status(made.run_dir(run), state="finished")
     return made.folder
@@ -36,10 +37,10 @@ def order(text: str) -> list[str]:
 
 def test_every_score_that_an_evaluation_writes_is_known(tiny_spec: DataSpec):
     sums = Accumulator(tiny_spec, leads=1, members=2)
-    truth = torch.randn(1, tiny_spec.num_nodes, 12)
-    sums.add(0, truth.unsqueeze(1).repeat(1, 2, 1, 1), truth, truth)
-    sums.add_divergence(0, truth.unsqueeze(1)[..., :2], truth[..., :2])
-    assert set(sums.scores().metrics) == set(FACTS)
+    states = torch.randn(1, 2, tiny_spec.num_nodes, 12)
+    batch = Batch(states, states[:, :1], states[:, :1, :, :0], torch.zeros(1, 2, dtype=torch.long))
+    sums.add(0, states, batch, batch)
+    assert sums.scores().metrics == [metric.name for metric in METRICS]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 
 from spacecast.checkpoint.reference import map_hyper_parameters, map_state_dict
 from spacecast.core.types import Stage
-from spacecast.objectives.divergence import DivergencePenalty
+from spacecast.objectives.divergence_penalty import DivergencePenalty
 from spacecast.objectives.elbo import ElboObjective
 from spacecast.objectives.forecast import ForecastObjective
 

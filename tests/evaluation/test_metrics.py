@@ -1,193 +1,161 @@
+"""Metrics as values: one that is added to the list is scored, ranked, drawn, recorded and documented."""
+
+import csv
+import importlib.util
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from spacecast.core.errors import UserError
-from spacecast.core.grid import Grid
-from spacecast.evaluation import metrics
+from spacecast.core.types import Batch
+from spacecast.evaluation import metrics, sample
+from spacecast.evaluation.accumulator import Accumulator
+from spacecast.evaluation.evaluator import evaluate
+from spacecast.evaluation.metrics import METRICS, Metric, distance_to_best
+from spacecast.evaluation.sample import Sample, Setting
+from spacecast.evaluation.scores import ScoreRow, Scores
+from spacecast.plots.canvas import ScoredRun
+from spacecast.plots.pictures import draw_pictures
+from spacecast.process.status import write_status
+from spacecast.sweep.folder import Sweep, name_runs
+from spacecast.sweep.report import write_report
+from spacecast.tracking.names import score_points
+
+
+def log_error(seen: Sample) -> torch.Tensor:
+    return seen.error.abs().log1p()
+
+
+def member_range(seen: Sample) -> torch.Tensor:
+    return seen.members.amax(dim=1) - seen.members.amin(dim=1)
+
+
+OWN = [
+    Metric("log_error", "mean log error", 0.0, (log_error,), units="1"),
+    Metric("range", "range of the members", None, (member_range,), members="each", ensemble=True),
+]
 
 
 @pytest.fixture
-def fields() -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(2, 7, 3, generator=generator), torch.randn(2, 7, 3, generator=generator)
+def own(monkeypatch) -> list[Metric]:
+    """Two more metrics."""
+    monkeypatch.setattr(metrics, "METRICS", [*METRICS, *OWN])
+    return OWN
 
 
-def brute_force_crps(members: np.ndarray, truth: np.ndarray, share: float) -> np.ndarray:
-    """Double sum over pairs, members on the first axis."""
-    count = len(members)
-    pairs = sum(np.abs(one - other) for one in members for other in members)
-    return np.abs(members - truth).mean(0) - share * pairs / (2 * count * max(count - 1, 1))
+def test_a_metric_of_ones_own_is_one_value(own, store, fakes, tmp_path) -> None:
+    """Scored, written, recorded and drawn."""
+    regions = {"inner": {"r_max": 10}}
+    scores = evaluate(fakes.Persist(noise=0.1), store, steps=3, members=4, regions=regions)
+    scores.write_csv(tmp_path / "scores.csv")
+    with (tmp_path / "scores.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    state = store.spec.state
+    for name, units in (("log_error", ["1"] * 13), ("range", list(state.units))):
+        found = [row for row in rows if row["metric"] == name and row["lead_s"] == "10" and row["region"] == "inner"]
+        assert [row["variable"] for row in found] == [*state.names, "mean"][: len(units)]
+        assert [row["units"] for row in found] == units
+    mean = scores.series("log_error", "mean")[1]
+    np.testing.assert_allclose(mean, np.mean([scores.series("log_error", name)[1] for name in state.names], axis=0))
+    assert {"test_log_error_by_lead/mean", "test_range_by_lead/Bx"} <= {point.name for point in score_points(scores)}
+    pictures = draw_pictures(ScoredRun(scores, store.spec), tmp_path / "figures")
+    assert {"log_error.png", "range.png"} <= {path.name for path in pictures}
+    assert "range" not in evaluate(fakes.Persist(), store, steps=1).metrics
 
 
-def test_pointwise_scores_by_hand() -> None:
-    forecast = torch.tensor([[1.0], [4.0], [100.0]])
-    truth = torch.tensor([[0.0], [6.0], [0.0]])
-    mask = torch.tensor([True, True, False])
-    assert metrics.mse(forecast, truth, mask).item() == 2.5
-    assert metrics.mae(forecast, truth, mask).item() == 1.5
-    assert metrics.bias(forecast, truth, mask).item() == -0.5
-    assert metrics.wmse(forecast, truth, torch.tensor(2.0), mask).item() == 0.625
-    assert metrics.wmae(forecast, truth, torch.tensor(2.0), mask[:, None]).item() == 0.75
-    assert metrics.mse(forecast, truth).item() == pytest.approx(10005 / 3)
+def test_the_average_of_ones_own_is_that_of_all_forecasts_at_once(own, store, fakes) -> None:
+    scores = evaluate(fakes.Persist(), store, steps=1, batch_size=2)
+    states = (store.states[0].astype(np.float64) - store.spec.state.mean) / store.spec.state.std
+    errors = np.abs(states[1:-1] - states[2:])[:, store.spec.interior]
+    ours = [scores.series("log_error", name)[1][0] for name in scores.variables]
+    np.testing.assert_allclose(ours, np.log1p(errors).mean(axis=(0, 1)), rtol=1e-5)
 
 
-def test_a_masked_node_may_hold_nan(fields) -> None:
-    forecast, truth = fields
+@pytest.mark.parametrize(("best", "order"), [(0.0, ["2", "1", "3"]), (4.0, ["3", "1", "2"])])
+def test_a_metric_of_ones_own_is_ranked_by_its_best_value(monkeypatch, tmp_path, best, order) -> None:
+    monkeypatch.setattr(metrics, "METRICS", [*METRICS, Metric("log_error", "mean log error", best, (log_error,))])
+    made = Sweep(tmp_path, "spacecast.app.train:COMMAND", tuple(name_runs([[f"width={n}"] for n in (1, 2, 3)])))
+    made.write()
+    for run, value in zip(made.runs, (0.5, 0.1, 2.5), strict=True):
+        row = ScoreRow("log_error", "mean", "1", 10.0, "all", value)
+        Scores((row,)).write_csv(made.run_dir(run) / "scores.csv")
+        write_status(made.run_dir(run), state="finished")
+    lines = [line.split(" | ") for line in write_report(tmp_path, ["log_error/mean"]).splitlines() if "| " in line]
+    assert [cells[1] for cells in lines[2:]] == order
+
+
+def test_names_are_unlike_and_all_metrics_are_documented() -> None:
+    names = [metric.name for metric in METRICS]
+    assert len(set(names)) == len(names)
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    for metric in METRICS:
+        assert f"| `{metric.name}` | {metric.label} |".replace("|div B|", "\\|div B\\|") in page
+
+
+def test_the_table_of_the_documentation_has_what_is_added(own) -> None:
+    path = Path(__file__).parents[2] / "scripts" / "configuration_doc.py"
+    loader = importlib.util.spec_from_file_location("configuration_doc", path)
+    module = importlib.util.module_from_spec(loader)
+    loader.loader.exec_module(module)
+    table = module.metric_table()
+    assert "| `log_error` | mean log error | 1 | 0 | its mean |" in table
+    assert "| `range` | range of the members | of the variable | none | its members |" in table
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "distance"),
+    [
+        ("rmse", 0.5, 0.5), ("bias", -0.5, 0.5), ("skill", 0.25, 0.75), ("spread_skill_ratio", 1.5, 0.5),
+        ("spread", 0.5, math.inf), ("rmse", math.nan, math.inf), ("skill", -math.inf, math.inf),
+        ("unknown", 1.0, math.inf),
+    ],
+)  # fmt: skip
+def test_distance_to_the_score_of_a_perfect_forecast(name, value, distance) -> None:
+    assert distance_to_best(name, value) == distance
+
+
+def drawn(spec, members: int) -> tuple[torch.Tensor, Batch]:
+    """Random forecasts and windows."""
+    states = torch.randn(2, members, spec.num_nodes, 12, generator=torch.Generator().manual_seed(0))
+    truth = torch.randn(2, 3, spec.num_nodes, 12, generator=torch.Generator().manual_seed(1))
+    return states, Batch(truth[:, :2], truth[:, 2:], truth[:, :1, :, :0], torch.zeros(2, 2, dtype=torch.long))
+
+
+def test_what_stands_on_the_boundary_is_not_scored(tiny_spec) -> None:
+    forecast, batch = drawn(tiny_spec, 3)
     broken = forecast.clone()
-    broken[:, 2] = math.nan
-    mask = torch.arange(7) != 2
-    for metric in (metrics.mse, metrics.mae, metrics.bias, metrics.correlation):
-        torch.testing.assert_close(metric(broken, truth, mask), metric(forecast[:, mask], truth[:, mask]))
+    broken[:, :, tiny_spec.boundary] = math.nan
+    tables = []
+    for members in (forecast, broken):
+        sums = Accumulator(tiny_spec, 1, members=3)
+        sums.add(0, members, batch, batch)
+        tables.append([row for row in sums.scores() if not row.metric.startswith("div_b")])
+    assert len(tables[0]) > 100
+    assert tables[0] == tables[1]
 
 
-def test_nll_is_that_of_torch(fields) -> None:
-    forecast, truth = fields
-    std = torch.tensor([0.5, 1.0, 3.0])
-    expected = -torch.distributions.Normal(forecast, std).log_prob(truth).mean(-2)
-    torch.testing.assert_close(metrics.nll(forecast, truth, std), expected)
+def test_scores_by_hand(tiny_spec) -> None:
+    """One window, forecasts one and three standard deviations too high: the mean is off by two."""
+    truth = torch.zeros(1, 1, tiny_spec.num_nodes, 12)
+    batch = Batch(truth.repeat(1, 2, 1, 1) + 5, truth, truth[..., :0], torch.zeros(1, 2, dtype=torch.long))
+    sums = Accumulator(tiny_spec, 1, members=2)
+    sums.add(0, torch.cat([truth + 1, truth + 3], dim=1), batch, batch)
+    scores, std = sums.scores(), tiny_spec.state.std[0]
+    expected = {
+        "rmse": 2, "mae": 2, "bias": 2, "persistence_rmse": 5, "persistence_mae": 5, "member_rmse": math.sqrt(5),
+        "crps": 1, "spread": math.sqrt(2),
+    }  # fmt: skip
+    for metric, value in expected.items():
+        assert scores.series(metric, "Bx")[1] == pytest.approx([value * std]), metric
+    assert scores.series("skill", "mean")[1] == pytest.approx([1 - 2 / 5])
+    assert scores.series("spread_skill_ratio", "mean")[1] == pytest.approx([math.sqrt(3 / 2) * math.sqrt(2) / 2])
 
 
-def test_correlation_is_pearsons(fields) -> None:
-    forecast, truth = fields
-    expected = np.corrcoef(forecast[1, :, 2].numpy(), truth[1, :, 2].numpy())[0, 1]
-    assert metrics.correlation(forecast, truth)[1, 2].item() == pytest.approx(expected, rel=1e-5)
-    torch.testing.assert_close(metrics.correlation(truth, 3 * truth + 2), torch.ones(2, 3))
-    assert metrics.correlation(torch.ones(4, 1), torch.randn(4, 1)).isnan().all()
-
-
-def test_gaussian_crps_integrates_the_squared_cdf_error() -> None:
-    mean, std, truth = 0.3, 0.7, 1.4
-    x = torch.linspace(-20, 20, 400001, dtype=torch.float64)
-    cdf = torch.distributions.Normal(torch.tensor(mean).double(), torch.tensor(std).double()).cdf(x)
-    integral = torch.trapezoid((cdf - (x >= truth).double()).square(), x)
-    value = metrics.crps_gauss(torch.tensor([[mean]]), torch.tensor([[truth]]), torch.tensor([std]))
-    assert value.item() == pytest.approx(integral.item(), rel=1e-4)
-    sharp = metrics.crps_gauss(torch.tensor([[mean]]), torch.tensor([[truth]]), torch.tensor([1e-6]))
-    assert sharp.item() == pytest.approx(truth - mean, rel=1e-5)
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 8, 21])
-@pytest.mark.parametrize("estimator", ["fair", "ecdf", "almost_fair"])
-def test_ensemble_crps_equals_the_double_sum(count: int, estimator: str) -> None:
-    rng = np.random.default_rng(count)
-    members, truth = rng.normal(size=(count, 2, 5, 3)), rng.normal(size=(2, 5, 3))
-    share = {"fair": 1.0, "ecdf": 1 - 1 / count, "almost_fair": 1 - 0.1 / count}[estimator]
-    expected = brute_force_crps(members, truth, share).mean(-2)
-    for axis in (0, 1, -3):
-        moved = torch.as_tensor(np.moveaxis(members, 0, axis))
-        value = metrics.crps_ensemble(moved, torch.as_tensor(truth), axis, estimator, alpha=0.9)
-        np.testing.assert_allclose(value.numpy(), expected, rtol=1e-12)
-
-
-def test_crps_variable_by_variable_is_the_same(monkeypatch) -> None:
-    members, truth = torch.randn(2, 6, 5, 3), torch.randn(2, 5, 3)
-    whole = metrics.crps_ensemble(members, truth, axis=1)
-    monkeypatch.setattr(metrics, "LARGE", 1)
-    torch.testing.assert_close(metrics.crps_ensemble(members, truth, axis=1), whole)
-
-
-def test_ecdf_crps_integrates_the_squared_step_function() -> None:
-    members, truth = torch.tensor([0.1, 0.9, 1.3, 4.0]).double(), 1.0
-    x = torch.linspace(-2, 6, 800001, dtype=torch.float64)
-    cdf = (x[:, None] >= members).double().mean(-1)
-    integral = torch.trapezoid((cdf - (x >= truth).double()).square(), x).item()
-    value = metrics.crps_ensemble(members.reshape(4, 1, 1), torch.tensor([[truth]]).double(), 0, "ecdf")
-    assert value.item() == pytest.approx(integral, rel=1e-4)
-
-
-def test_large_ensemble_approaches_the_gaussian() -> None:
-    members = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(20000) + 0.5) / 20000)
-    truth = torch.tensor([[0.4]])
-    value = metrics.crps_ensemble(members.reshape(-1, 1, 1), truth, axis=0)
-    assert value.item() == pytest.approx(metrics.crps_gauss(torch.zeros(1, 1), truth, torch.ones(1)).item(), rel=1e-3)
-
-
-def test_ensemble_of_one_is_the_absolute_error(fields) -> None:
-    forecast, truth = fields
-    torch.testing.assert_close(metrics.crps_ensemble(forecast[None], truth, axis=0), metrics.mae(forecast, truth))
-    assert (metrics.spread(forecast[None], axis=0) == 0).all()
-
-
-def test_fair_crps_is_unbiased_in_the_number_of_members() -> None:
-    generator = torch.Generator().manual_seed(3)
-    truth = torch.randn(40000, 1, generator=generator)
-    exact = metrics.crps_gauss(torch.zeros(40000, 1), truth, torch.ones(1)).item()
-    for count in (2, 5):
-        members = torch.randn(count, 40000, 1, generator=generator)
-        assert metrics.crps_ensemble(members, truth, axis=0).item() == pytest.approx(exact, rel=0.02)
-        assert metrics.crps_ensemble(members, truth, axis=0, estimator="ecdf").item() > 1.1 * exact
-
-
-def test_unknown_estimator_is_refused() -> None:
-    with pytest.raises(UserError, match="unknown CRPS estimator 'unfair'; did you mean 'fair'"):
-        metrics.crps_ensemble(torch.zeros(2, 1, 1), torch.zeros(1, 1), axis=0, estimator="unfair")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="unknown CRPS estimator"):
-        metrics.crps_ensemble(torch.zeros(1, 1, 1), torch.zeros(1, 1), axis=0, estimator="unfair")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("count", [2, 5, 20])
-def test_exchangeable_ensemble_has_ratio_one_and_flat_ranks(count: int) -> None:
-    generator = torch.Generator().manual_seed(count)
-    centre = 10 * torch.randn(30000, 2, generator=generator)
-    drawn = centre + torch.randn(count + 1, 30000, 2, generator=generator)
-    members, truth = drawn[:-1], drawn[-1]
-    variance, error = metrics.ensemble_variance(members, axis=0), metrics.mse(members.mean(0), truth)
-    torch.testing.assert_close(metrics.spread_skill_ratio(variance, error, count), torch.ones(2), rtol=0.02, atol=0)
-    counts = metrics.rank_histogram(members, truth, axis=0)
-    assert counts.shape == (2, count + 1)
-    assert (counts.sum(-1) == 30000).all()
-    expected = 30000 / (count + 1)
-    assert ((counts - expected).abs() < 5 * math.sqrt(expected)).all()
-
-
-def test_ranks_by_hand_and_ties_by_chance() -> None:
-    members = torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1)
-    for value, rank in ((0.0, 0), (1.5, 1), (2.5, 2), (9.0, 3)):
-        counts = metrics.rank_histogram(members, torch.tensor([[value]]), axis=0)
-        assert counts.tolist() == [[int(rank == slot) for slot in range(4)]]
-    tied = metrics.rank_histogram(
-        torch.zeros(3, 8000, 1), torch.zeros(8000, 1), axis=0, generator=torch.Generator().manual_seed(0)
-    )
-    assert ((tied - 2000).abs() < 250).all()
-
-
-def test_divergence_of_a_linear_field_and_of_a_curl() -> None:
-    x, z = np.arange(8.0), np.arange(6.0) * 2
-    valid = np.ones((8, 6), dtype=bool)
-    valid[3, 3] = False
-    grid = Grid({"x": x, "z": z}, valid)
-    px, pz = torch.as_tensor(grid.positions).T
-    assert metrics.divergence(grid, 3 * px, pz).item() == pytest.approx(4.0)
-    assert metrics.divergence(grid, 3 * px, pz, squared=True).item() == pytest.approx(16.0)
-    assert metrics.divergence(grid, pz, -px).item() == pytest.approx(0.0)
-    mask = torch.as_tensor(grid.positions[:, 0] < 3)
-    assert metrics.divergence(grid, torch.where(px > 4, px**3, px), 0 * pz, mask).item() == pytest.approx(1.0)
-
-
-def test_agreement_with_the_reference(reference_dir) -> None:
-    known = {name: torch.as_tensor(value) for name, value in np.load(reference_dir / "tensors/metrics.npz").items()}
-    pred, target, std, mask = (known[name] for name in ("pred", "target", "pred_std", "mask"))
-    ours = {name: getattr(metrics, name)(pred, target, mask=mask) for name in ("mse", "mae")}
-    ours |= {name: getattr(metrics, name)(pred, target, std, mask) for name in ("wmse", "wmae", "nll", "crps_gauss")}
-    for count in (2, 3, 5, 12):
-        members = known[f"ens{count}"]
-        ours[f"crps_ens{count}"] = metrics.crps_ensemble(members, target, axis=1, mask=mask)
-        ours[f"spread_squared{count}"] = metrics.ensemble_variance(members, axis=1, mask=mask)
-    for name, value in ours.items():
-        torch.testing.assert_close(value, known[name], rtol=1e-5, atol=1e-6, msg=lambda text, n=name: f"{n}: {text}")
-
-
-def test_divergence_agrees_with_the_reference_on_its_cells(reference_dir) -> None:
-    constants = np.load(reference_dir / "tensors/constants.npz")
-    known = np.load(reference_dir / "tensors/divergence.npz")
-    nx, nz, dx, dz = (constants[name].item() for name in ("nx", "nz", "dx", "dz"))
-    grid = Grid({"x": np.arange(nx) * dx, "z": np.arange(nz) * dz}, np.ones((nx, nz), dtype=bool))
-    mask = torch.zeros(nx * nz, dtype=torch.bool)
-    mask[torch.as_tensor(grid.stencil[0])] = torch.as_tensor(constants["div_mask"][:, 0] > 0)
-    bx, bz = torch.as_tensor(known["field"]).unbind(-1)
-    for name, squared in (("absolute", False), ("squared", True)):
-        ours = metrics.divergence(grid, bx, bz, mask, squared)
-        np.testing.assert_allclose(ours.numpy(), known[name], rtol=1e-5)
+def test_crps_variable_by_variable_is_the_same(tiny_spec, monkeypatch) -> None:
+    forecast, batch = drawn(tiny_spec, 6)
+    seen = Sample(Setting(tiny_spec, 6), forecast, batch.target[:, 0], batch.initial[:, 1], batch.target[:, 0])
+    whole = seen.crps()
+    monkeypatch.setattr(sample, "LARGE", 1)
+    torch.testing.assert_close(seen.crps(), whole)

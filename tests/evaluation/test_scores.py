@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from spacecast.core.errors import UserError
-from spacecast.evaluation.scores import Row, Scores
+from spacecast.evaluation.scores import ScoreRow, Scores
 
 
 @pytest.fixture
@@ -14,12 +14,12 @@ def scores() -> Scores:
     for lead in (5.0, 10.0, 15.0):
         for name, units, scale in (("Bx", "nT", 1.0), ("rho", "1/cm3", 0.1)):
             for metric, factor in (("rmse", 1), ("mae", 1 / 2), ("persistence_rmse", 2), ("crps", 1 / 4)):
-                rows.append(Row(metric, name, units, lead, "all", scale * factor * lead))
-            rows.append(Row("skill", name, "1", lead, "all", 0.5))
-            rows.append(Row("rmse", name, units, lead, "inner", 3 * lead))
-        rows.append(Row("skill", "mean", "1", lead, "all", 0.5))
-        rows.append(Row("spread_skill_ratio", "mean", "1", lead, "all", 0.9))
-        rows += [Row(metric, "B", "nT/R_E", lead, "all", lead / 100) for metric in ("div_b", "div_b_truth")]
+                rows.append(ScoreRow(metric, name, units, lead, "all", scale * factor * lead))
+            rows.append(ScoreRow("skill", name, "1", lead, "all", 0.5))
+            rows.append(ScoreRow("rmse", name, units, lead, "inner", 3 * lead))
+        rows.append(ScoreRow("skill", "mean", "1", lead, "all", 0.5))
+        rows.append(ScoreRow("spread_skill_ratio", "mean", "1", lead, "all", 0.9))
+        rows += [ScoreRow(metric, "B", "nT/R_E", lead, "all", lead / 100) for metric in ("div_b", "div_b_truth")]
     return Scores(tuple(rows), windows=7, members=4)
 
 
@@ -57,7 +57,7 @@ def test_csv_is_tidy_and_comes_back(scores, tmp_path) -> None:
 
 
 def test_csv_keeps_what_is_not_a_number(tmp_path) -> None:
-    path = Scores((Row("skill", "By", "1", 1.5, "all", math.nan),)).write_csv(tmp_path / "scores.csv")
+    path = Scores((ScoreRow("skill", "By", "1", 1.5, "all", math.nan),)).write_csv(tmp_path / "scores.csv")
     assert path.read_text().endswith("skill,By,1,1.5,all,nan\n")
     assert math.isnan(Scores.read_csv(path).rows[0].value)
 

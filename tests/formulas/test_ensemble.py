@@ -1,13 +1,15 @@
-"""Distributions known by parameters or samples."""
+"""Scores of ensembles against brute force, quadrature and closed forms."""
 
 import itertools
 import math
 
 import pytest
 import torch
+from torch.distributions import Normal
 
 from spacecast.core.errors import UserError
 from spacecast.formulas.ensemble import crps_ensemble, mean_squared_error_of_mean, member_variance, rank_histogram
+from spacecast.formulas.pointwise import crps_gauss
 
 
 def brute_force(members, truth, share):
@@ -16,13 +18,15 @@ def brute_force(members, truth, share):
     return sum(abs(member - truth) for member in members) / count - share * pairs / (2 * count * (count - 1))
 
 
-@pytest.mark.parametrize("count", [2, 3, 5, 12])
-@pytest.mark.parametrize(("estimator", "alpha"), [("fair", 0.95), ("almost_fair", 0.95), ("almost_fair", 0.0)])
+@pytest.mark.parametrize("count", [2, 3, 5, 12, 21])
+@pytest.mark.parametrize(
+    ("estimator", "alpha"), [("fair", 0.95), ("almost_fair", 0.95), ("almost_fair", 0.0), ("ecdf", 0.95)]
+)
 def test_ensemble_score_is_the_double_sum_over_pairs(count, estimator, alpha):
     torch.manual_seed(count)
     members, truth = torch.randn(count, 4, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
     found = crps_ensemble(members, truth, estimator=estimator, alpha=alpha)
-    share = 1.0 if estimator == "fair" else 1 - (1 - alpha) / count
+    share = {"fair": 1.0, "almost_fair": 1 - (1 - alpha) / count, "ecdf": 1 - 1 / count}[estimator]
     for where in itertools.product(range(4), range(3)):
         expected = brute_force([float(member[where]) for member in members], float(truth[where]), share)
         assert float(found[where]) == pytest.approx(expected, rel=1e-10, abs=1e-12)
@@ -64,11 +68,62 @@ def test_gradients_are_finite_where_members_agree():
     assert torch.isfinite(members.grad).all()
 
 
-def test_bad_ensembles_are_refused():
-    with pytest.raises(UserError, match="needs 2 members or more, found 1"):
-        crps_ensemble(torch.zeros(1, 3), torch.zeros(3))
+@pytest.mark.parametrize("estimator", ["fair", "almost_fair", "ecdf"])
+def test_one_member_scores_its_absolute_error(estimator):
+    member, truth = torch.randn(2, 4, 3)
+    assert torch.equal(crps_ensemble(member[None], truth, estimator=estimator), (member - truth).abs())
+    assert (member_variance(member[None]) == 0).all()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_unknown_estimators_are_refused(count):
     with pytest.raises(UserError, match="unknown CRPS estimator 'unfair'; did you mean 'fair'"):
-        crps_ensemble(torch.zeros(2, 3), torch.zeros(3), estimator="unfair")
+        crps_ensemble(torch.zeros(count, 3), torch.zeros(3), estimator="unfair")
+
+
+def test_the_score_of_the_empirical_distribution_integrates_the_squared_step_function():
+    members, truth = torch.tensor([0.1, 0.9, 1.3, 4.0]).double(), torch.tensor(1.0).double()
+    x = torch.linspace(-2, 6, 800001, dtype=torch.float64)
+    cdf = (x[:, None] >= members).double().mean(-1)
+    integral = torch.trapezoid((cdf - (x >= truth).double()).square(), x)
+    assert float(crps_ensemble(members, truth, estimator="ecdf")) == pytest.approx(float(integral), rel=1e-4)
+
+
+def test_a_large_ensemble_approaches_the_gaussian():
+    members = Normal(0.0, 1.0).icdf((torch.arange(20000) + 0.5) / 20000)
+    truth = torch.tensor(0.4)
+    exact = crps_gauss(torch.tensor(0.0), truth, torch.tensor(1.0))
+    assert float(crps_ensemble(members, truth)) == pytest.approx(float(exact), rel=1e-3)
+
+
+def test_only_the_fair_score_is_unbiased_in_the_number_of_members():
+    generator = torch.Generator().manual_seed(3)
+    truth = torch.randn(40000, generator=generator)
+    exact = float(crps_gauss(torch.zeros(40000), truth, torch.ones(1)).mean())
+    for count in (2, 5):
+        members = torch.randn(count, 40000, generator=generator)
+        assert float(crps_ensemble(members, truth).mean()) == pytest.approx(exact, rel=0.02)
+        assert float(crps_ensemble(members, truth, estimator="ecdf").mean()) > 1.1 * exact
+
+
+@pytest.mark.parametrize("count", [2, 5, 20])
+def test_ranks_of_an_ensemble_that_the_truth_might_belong_to_are_flat(count):
+    generator = torch.Generator().manual_seed(count)
+    drawn = torch.randn(count + 1, 3, 10000, 2, generator=generator)
+    counts = rank_histogram(drawn[:-1], drawn[-1])
+    assert counts.shape == (2, count + 1)
+    assert (counts.sum(-1) == 30000).all()
+    expected = 30000 / (count + 1)
+    assert ((counts - expected).abs() < 5 * math.sqrt(expected)).all()
+
+
+def test_ranks_by_hand_and_ties_by_chance():
+    members = torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1)
+    for value, rank in ((0.0, 0), (1.5, 1), (2.5, 2), (9.0, 3)):
+        counts = rank_histogram(members, torch.tensor([[value]]))
+        assert counts.tolist() == [[int(rank == slot) for slot in range(4)]]
+    tied = rank_histogram(torch.zeros(3, 8000, 1), torch.zeros(8000, 1), torch.Generator().manual_seed(0))
+    assert ((tied - 2000).abs() < 250).all()
 
 
 def test_error_of_the_mean_is_unbiased_for_any_number_of_members():

@@ -7,7 +7,7 @@ import torch
 from spacecast.core.errors import UserError
 from spacecast.core.spec import FeatureSpec
 from spacecast.forecast.standardize import Standardizer
-from spacecast.objectives.divergence import DivergencePenalty
+from spacecast.objectives.divergence_penalty import DivergencePenalty
 
 
 def standardized(spec, bx, bz):

@@ -10,7 +10,7 @@ from figure_contents import assert_a_whole_picture, images, lines, panes, share_
 from matplotlib.figure import Figure
 
 from spacecast.core.spec import DataSpec, FeatureSpec
-from spacecast.evaluation.scores import Row, Scores
+from spacecast.evaluation.scores import ScoreRow, Scores
 from spacecast.forecast.writer import ExampleWriter
 from spacecast.plots import canvas, curves, examples, maps, pictures, plane
 from spacecast.plots.canvas import ScoredRun
@@ -33,14 +33,10 @@ def make_scores(*, members: int = 1, div: bool = False) -> Scores:
     ratios = ["skill", *(["spread_skill_ratio"] if members > 1 else [])]
     rows = []
     for lead in LEADS:
-        rows += [
-            Row(each, name, UNITS[name], lead, "all", value(each, name, lead)) for each in metrics for name in NAMES
-        ]
-        rows += [
-            Row(each, name, "1", lead, "all", value(each, name, lead)) for each in ratios for name in (*NAMES, "mean")
-        ]
-        if div:
-            rows += [Row(each, "B", "nT/R_E", lead, "all", value(each, "B", lead)) for each in ("div_b", "div_b_truth")]
+        found = [(each, name, UNITS[name]) for each in metrics for name in NAMES]
+        found += [(each, name, "1") for each in ratios for name in (*NAMES, "mean")]
+        found += [(each, "B", "nT/R_E") for each in ("div_b", "div_b_truth") if div]
+        rows += [ScoreRow(each, name, units, lead, "all", value(each, name, lead)) for each, name, units in found]
     ranks = np.arange(len(LEADS) * len(NAMES) * (members + 1)).reshape(len(LEADS), len(NAMES), -1)
     return Scores(tuple(rows), members=members, ranks=ranks if members > 1 else None)
 

@@ -108,10 +108,7 @@ def _score(
     examples = {row: writer.windows[first + row] for row in rows if first + row in writer.windows} if writer else {}
     for lead, members in enumerate(forecaster.leads(scaled, steps)):
         truth = batch.target[:, lead]
-        sums.add(lead, members, scaled.target[:, lead], scaled.initial[:, 1])
-        if sums.magnetic is not None:
-            field = forecaster.standardizer.state_to_physical(members)[..., sums.magnetic]
-            sums.add_divergence(lead, field, truth[..., sums.magnetic])
+        sums.add(lead, members, scaled, batch)
         for row, example in examples.items():
             forecast = forecaster.standardizer.state_to_physical(members[row]).cpu().numpy()
             cast(ExampleWriter, writer).write(example, lead, forecast, truth[row].cpu().numpy())

@@ -1,237 +1,165 @@
-"""Scores of forecasts as pure tensor functions, and what there is to know of each score.
+"""The metrics: each is one value in `METRICS`, and whatever scores, ranks, draws or explains goes through that list.
 
-Fields have shape (..., node, variable), ensembles one more axis of members, named by `axis`. Every function averages
-over the nodes of `mask` (all nodes when None) and returns (..., variable). Square roots are left to the caller, who
-takes them after averaging over windows: the root of a mean is not the mean of roots.
+To add one, write what is averaged as a function of a `Sample`, and add a `Metric` to the list.
 """
 
 import math
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from spacecast.core.grid import Grid
-from spacecast.formulas import latent
-from spacecast.formulas.ensemble import Estimator
+from spacecast.evaluation.sample import Sample, Setting
+from spacecast.formulas.averages import changes, correlation, is_constant, spread_skill_ratio
 
-LARGE = 2**24  # numbers of an ensemble beyond which it is sorted variable by variable
-ROUNDING = 1e-6  # of the size of a value: what single precision may make of it
+Entries = Callable[[Sample], Tensor]
 
 
-class Facts(NamedTuple):
-    """What there is to know of a score of `scores.csv` beside its numbers.
+def _average(_: Setting, average: Tensor) -> Tensor:
+    return average
 
-    label: for axes and tables.
-    best: value of a perfect forecast; None: the score does not tell a better forecast from a worse one.
-    units: those of the variable, 1 for none, or those of B per R_E.
+
+def _root(_: Setting, average: Tensor) -> Tensor:
+    return average.sqrt()
+
+
+def _skill(setting: Setting, square: Tensor, persistence_square: Tensor, truth_square: Tensor) -> Tensor:
+    """NaN for variables that do not change."""
+    counted = changes(persistence_square, truth_square, setting.offset)
+    return torch.where(counted, 1 - square.sqrt() / persistence_square.sqrt(), math.nan)
+
+
+def _correlation(setting: Setting, *moments: Tensor) -> Tensor:
+    f, y, ff, yy, fy = moments
+    return correlation(f, y, ff, yy, fy, setting.offset)
+
+
+def _truth_is_constant(setting: Setting, *moments: Tensor) -> Tensor:
+    _, y, _, yy, _ = moments
+    return is_constant(y, yy, setting.offset)
+
+
+def _spread_skill_ratio(setting: Setting, variance: Tensor, square: Tensor) -> Tensor:
+    return spread_skill_ratio(variance, square, setting.members)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score of forecasts: how it comes about, and what there is to know of it.
+
+    Args:
+        name: in `scores.csv`, reports and MLflow.
+        label: for axes and tables.
+        best: value of a perfect forecast; None: the score does not tell a better forecast from a worse one.
+        entries: functions of a `Sample`, standardised and of shape (window, node, variable), to be averaged over the
+            windows and the nodes of each region.
+        score: from the `Setting` and their averages, each (lead, region, variable), to the score, still standardised.
+        units: those of the variable, by whose standard deviation the score is multiplied; 1 for none; those of B per
+            R_E (`gradient`).
+        of: each variable; those that cannot be negative; or the magnetic field, where the data have it, whose entries
+            lie on the nodes of the grid's stencil.
+        members: whether the score of an ensemble is that of its mean, of each member, or not of the forecast at all.
+        ensemble: whether there must be several members.
+        left_out: from the same to whether a mean over variables leaves one out, beside those that do not change.
+        picture: whether it has a picture of its own, `figures/NAME.png`.
+
     """
 
+    name: str
     label: str
     best: float | None
+    entries: tuple[Entries, ...]
+    score: Callable[..., Tensor] = _average
     units: Literal["variable", "1", "gradient"] = "variable"
+    of: Literal["variables", "non_negative", "B"] = "variables"
+    members: Literal["mean", "each", "none"] = "mean"
+    ensemble: bool = False
+    left_out: Callable[..., Tensor] | None = None
+    picture: bool = True
+
+    def columns(self, setting: Setting) -> list[tuple[str, str]]:
+        """Name and units of what is scored; empty where these data or a single member have no such score."""
+        if self.ensemble and setting.members == 1:
+            return []
+        state = setting.spec.state
+        if self.of == "B":
+            return [("B", f"{state.units[column]}/R_E") for column in setting.magnetic[:1]]
+        columns = range(len(state)) if self.of == "variables" else setting.non_negative
+        return [(state.names[column], state.units[column] if self.units == "variable" else "1") for column in columns]
+
+    @property
+    def averaged(self) -> bool:
+        """Whether there is a mean over variables: of what has no units."""
+        return self.of == "variables" and self.units == "1"
 
 
-FACTS = {
-    "rmse": Facts("RMSE", 0.0),
-    "mae": Facts("mean absolute error", 0.0),
-    "bias": Facts("mean error", 0.0),
-    "correlation": Facts("correlation", 1.0, "1"),
-    "persistence_rmse": Facts("RMSE of persistence", 0.0),
-    "persistence_mae": Facts("mean absolute error of persistence", 0.0),
-    "skill": Facts("1 - RMSE / persistence", 1.0, "1"),
-    "member_rmse": Facts("RMSE of the members", 0.0),
-    "crps": Facts("CRPS", 0.0),
-    "spread": Facts("spread", None),
-    "spread_skill_ratio": Facts("spread / skill", 1.0, "1"),
-    "div_b": Facts("mean |div B|", 0.0, "gradient"),
-    "div_b_truth": Facts("mean |div B| of the truth", None, "gradient"),
-    "negative_share": Facts("share of cells below 0", 0.0, "1"),
-    "negative_share_truth": Facts("share of cells below 0 in the truth", None, "1"),
-}
+METRICS = [
+    Metric("rmse", "RMSE", 0.0, (Sample.squared_error,), _root, picture=False),
+    Metric("mae", "mean absolute error", 0.0, (Sample.absolute_error,), picture=False),
+    Metric("bias", "mean error", 0.0, (Sample.signed_error,), picture=False),
+    Metric(
+        "correlation", "correlation", 1.0,
+        (Sample.forecast, Sample.truth_itself, Sample.forecast_square, Sample.truth_square, Sample.product),
+        _correlation, units="1", left_out=_truth_is_constant, picture=False,
+    ),
+    Metric(
+        "persistence_rmse", "RMSE of persistence", 0.0, (Sample.persistence_squared_error,), _root,
+        members="none", picture=False,
+    ),
+    Metric(
+        "persistence_mae", "mean absolute error of persistence", 0.0, (Sample.persistence_absolute_error,),
+        members="none", picture=False,
+    ),
+    Metric(
+        "skill", "1 - RMSE / persistence", 1.0,
+        (Sample.squared_error, Sample.persistence_squared_error, Sample.truth_square), _skill,
+        units="1", picture=False,
+    ),
+    Metric(
+        "member_rmse", "RMSE of the members", 0.0, (Sample.member_squared_error,), _root,
+        members="each", ensemble=True, picture=False,
+    ),
+    Metric("crps", "CRPS", 0.0, (Sample.crps,), members="each", ensemble=True, picture=False),
+    Metric("spread", "spread", None, (Sample.variance,), _root, members="each", ensemble=True, picture=False),
+    Metric(
+        "spread_skill_ratio", "spread / skill", 1.0, (Sample.variance, Sample.squared_error), _spread_skill_ratio,
+        units="1", members="each", ensemble=True, picture=False,
+    ),
+    Metric(
+        "div_b", "mean |div B|", 0.0, (Sample.divergence,),
+        units="gradient", of="B", members="each", picture=False,
+    ),
+    Metric(
+        "div_b_truth", "mean |div B| of the truth", None, (Sample.divergence_of_truth,),
+        units="gradient", of="B", members="none", picture=False,
+    ),
+    Metric(
+        "negative_share", "share of cells below 0", 0.0, (Sample.below_zero,),
+        units="1", of="non_negative", members="each", picture=False,
+    ),
+    Metric(
+        "negative_share_truth", "share of cells below 0 in the truth", None, (Sample.below_zero_in_truth,),
+        units="1", of="non_negative", members="none", picture=False,
+    ),
+]  # fmt: skip
+"""All metrics, in the order of `scores.csv`. Those without a picture of their own are shown together, or in tables."""
 
 
-def distance_to_best(metric: str, value: float) -> float:
+def find(name: str) -> Metric | None:
+    """The metric of a name."""
+    return next((metric for metric in METRICS if metric.name == name), None)
+
+
+def label_of(name: str) -> str:
+    """How axes and tables call a metric."""
+    metric = find(name)
+    return name if metric is None else metric.label
+
+
+def distance_to_best(name: str, value: float) -> float:
     """How far a score is from that of a perfect forecast; infinite for what is no number or has no best value."""
-    best = FACTS[metric].best if metric in FACTS else None
+    metric = find(name)
+    best = None if metric is None else metric.best
     return math.inf if best is None or not math.isfinite(value) else abs(value - best)
-
-
-def changes(persistence_mse: Tensor, truth_square: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Whether a variable changes by more than rounding, so that its errors can be held against those of persistence.
-
-    All means over variables take those that do, and leave the others out.
-
-    Args:
-        persistence_mse: mean squared error of persistence, standardised, shape (..., variable).
-        truth_square: mean square of the standardised truth, same shape.
-        mean, std: by which it was standardised, shape (variable,).
-
-    """
-    return persistence_mse > ROUNDING**2 * (truth_square + (mean / std).square())
-
-
-def variable_mean(values: Tensor, counted: Tensor) -> Tensor:
-    """Mean over the variables that count, last axis removed: NaN where one of them is NaN, or where there is none."""
-    total = torch.where(counted, values, torch.zeros_like(values)).sum(dim=-1)
-    return total / counted.sum(dim=-1)
-
-
-def node_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean over nodes: (..., node, variable) to (..., variable); mask is (node,) or (node, 1), True = counts."""
-    return (values if mask is None else values[..., mask.reshape(-1).bool(), :]).mean(dim=-2)
-
-
-def mse(forecast: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean squared error, mean_n (f - y)^2."""
-    return node_mean((forecast - truth).square(), mask)
-
-
-def mae(forecast: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean absolute error, mean_n |f - y|."""
-    return node_mean((forecast - truth).abs(), mask)
-
-
-def wmse(forecast: Tensor, truth: Tensor, std: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean squared error in units of a standard deviation, mean_n ((f - y) / s)^2; std is broadcast."""
-    return node_mean(((forecast - truth) / std).square(), mask)
-
-
-def wmae(forecast: Tensor, truth: Tensor, std: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean absolute error in units of a standard deviation, mean_n |f - y| / s; std is broadcast."""
-    return node_mean(((forecast - truth) / std).abs(), mask)
-
-
-def bias(forecast: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean error, mean_n (f - y); positive when the forecast is too high."""
-    return node_mean(forecast - truth, mask)
-
-
-def nll(forecast: Tensor, truth: Tensor, std: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Negative log-likelihood of a Gaussian, mean_n ((f - y)^2 / (2 s^2) + ln s + ln(2 pi) / 2); std is broadcast."""
-    std = torch.as_tensor(std).expand_as(forecast)
-    return node_mean(((forecast - truth) / std).square() / 2 + std.log() + math.log(2 * math.pi) / 2, mask)
-
-
-def crps_gauss(forecast: Tensor, truth: Tensor, std: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Continuous ranked probability score of a Gaussian, closed form.
-
-    s (w (2 Phi(w) - 1) + 2 phi(w) - 1 / sqrt(pi)) with w = (y - f) / s: Gneiting et al. (2005), Mon. Wea. Rev. 133,
-    eq. 5. Non-negative, in units of the variable; the absolute error in the limit s -> 0.
-    """
-    w = (truth - forecast) / std
-    density = torch.exp(-w.square() / 2) / math.sqrt(2 * math.pi)
-    return node_mean(std * (w * torch.erf(w / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi)), mask)
-
-
-def correlation(forecast: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Pattern correlation: Pearson's coefficient over nodes; NaN for a constant field."""
-    if mask is not None:
-        forecast, truth = (field[..., mask.reshape(-1).bool(), :] for field in (forecast, truth))
-    f = forecast - forecast.mean(dim=-2, keepdim=True)
-    y = truth - truth.mean(dim=-2, keepdim=True)
-    return (f * y).sum(dim=-2) / (f.square().sum(dim=-2) * y.square().sum(dim=-2)).sqrt()
-
-
-def crps_entries(
-    members: Tensor, truth: Tensor, axis: int, estimator: Estimator = "fair", alpha: float = 0.95
-) -> Tensor:
-    """Ensemble CRPS of every entry, shape of `truth`; see `crps_ensemble`."""
-    members = members.movedim(axis, 0)
-    if len(members) == 1:
-        latent.check_estimator(estimator)
-        return (members[0] - truth).abs()
-    if members.numel() > LARGE:
-        parts = zip(members.split(1, dim=-1), truth.split(1, dim=-1), strict=True)
-        return torch.cat([latent.crps_ensemble(*part, estimator=estimator, alpha=alpha) for part in parts], dim=-1)
-    return latent.crps_ensemble(members, truth, estimator=estimator, alpha=alpha)
-
-
-def crps_ensemble(
-    members: Tensor,
-    truth: Tensor,
-    axis: int,
-    estimator: Estimator = "fair",
-    alpha: float = 0.95,
-    mask: Tensor | None = None,
-) -> Tensor:
-    """Continuous ranked probability score of an ensemble of any size M >= 1.
-
-    See `losses.latent.crps_ensemble` for its definition. One member leaves the absolute error.
-
-    Args:
-        members: shape (..., member, ..., node, variable).
-        truth: the same without the axis of members.
-        axis: which axis counts the members.
-        estimator: `fair`, `almost_fair` or `ecdf`.
-        alpha: share of the fair estimator in `almost_fair`.
-        mask: nodes that count.
-
-    """
-    return node_mean(crps_entries(members, truth, axis, estimator, alpha), mask)
-
-
-def ensemble_variance(members: Tensor, axis: int, mask: Tensor | None = None) -> Tensor:
-    """Unbiased variance over members, averaged over nodes; its root is the spread. Zero for one member."""
-    return node_mean(latent.member_variance(members.movedim(axis, 0)), mask)
-
-
-def spread(members: Tensor, axis: int, mask: Tensor | None = None) -> Tensor:
-    """Root of the mean variance over members (Fortin et al. 2014: average variances, not standard deviations)."""
-    return ensemble_variance(members, axis, mask).sqrt()
-
-
-def spread_skill_ratio(variance: Tensor, mean_mse: Tensor, members: int) -> Tensor:
-    """Spread over the RMSE of the ensemble mean, corrected for the number of members.
-
-    sqrt((M + 1) / M) sqrt(variance / mse): Fortin et al. (2014), J. Hydromet. 15, eq. 15. It is 1 when the truth
-    is exchangeable with the members, for every M >= 2; below 1 the ensemble is under-dispersed.
-
-    Args:
-        variance: mean of `ensemble_variance` over windows.
-        mean_mse: mean squared error of the ensemble mean, over the same nodes and windows.
-        members: M.
-
-    """
-    return ((members + 1) / members * variance / mean_mse).sqrt()
-
-
-def rank_histogram(
-    members: Tensor,
-    truth: Tensor,
-    axis: int,
-    mask: Tensor | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """How often the truth takes each rank among the members, counts of shape (variable, M + 1).
-
-    Flat when the truth is exchangeable with the members, U-shaped for too little spread (Hamill 2001). Ties are
-    broken by chance. All axes but the last are counted together.
-    """
-    if mask is not None:
-        members, truth = (field[..., mask.reshape(-1).bool(), :] for field in (members, truth))
-    count, variables = members.shape[axis], truth.shape[-1]
-    below = (members < truth.unsqueeze(axis)).sum(dim=axis)
-    ties = (members == truth.unsqueeze(axis)).sum(dim=axis)
-    if bool(ties.any()):
-        draw = torch.rand(ties.shape, generator=generator, device=generator.device if generator else truth.device)
-        below = below + (draw.to(truth.device) * (ties + 1)).long()
-    slots = below + torch.arange(variables, device=truth.device) * (count + 1)
-    return torch.bincount(slots.reshape(-1), minlength=variables * (count + 1)).reshape(variables, count + 1)
-
-
-def divergence(grid: Grid, bx: Tensor, bz: Tensor, mask: Tensor | None = None, squared: bool = False) -> Tensor:
-    """Mean |div B| (or its square) over the nodes with a central difference: (..., node) to (...).
-
-    Args:
-        grid: the plane.
-        bx: x component on the nodes, physical units, for example nT.
-        bz: z component.
-        mask: nodes whose divergence counts, shape (node,).
-        squared: mean square instead of mean absolute value.
-
-    """
-    values = grid.divergence(bx, bz)
-    values = values.square() if squared else values.abs()
-    centre = torch.as_tensor(grid.stencil[0], device=bx.device)
-    return node_mean(values.unsqueeze(-1), None if mask is None else mask.reshape(-1)[centre]).squeeze(-1)

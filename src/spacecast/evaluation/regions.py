@@ -1,6 +1,6 @@
 """Parts of the plane that are scored apart, and the sums over them."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import torch
@@ -57,22 +57,25 @@ class RegionSums:
     def __init__(self, masks: np.ndarray, leads: int) -> None:
         self.weights = torch.as_tensor(np.asarray(masks, dtype=np.float64))
         self.leads = leads
-        self.sums: dict[str, Tensor] = {}
-        self.counts = np.zeros(leads, dtype=np.int64)
+        self.sums: dict[Hashable, Tensor] = {}
 
-    def count(self, lead: int, windows: int) -> None:
-        """Note that some more windows were added at a lead."""
-        self.counts[lead] += windows
-
-    def add(self, lead: int, name: str, values: Tensor) -> None:
+    def add(self, lead: int, name: Hashable, values: Tensor) -> None:
         """Add values of shape (window, node, variable) under a name."""
         self.weights = self.weights.to(values.device)
         total = self.weights @ values.sum(dim=0, dtype=torch.float64)
         store = self.sums.setdefault(name, total.new_zeros(self.leads, *total.shape))
         store[lead] += total
 
-    def mean(self, name: str) -> np.ndarray:
-        """Mean over the nodes of a region and all windows, shape (lead, region, variable); NaN where none counts."""
-        entries = self.counts[:, None] * self.weights.sum(dim=1).cpu().numpy()
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(self.sums[name].cpu().numpy() / entries[..., None])
+    def mean(self, name: Hashable, windows: Tensor) -> Tensor:
+        """Mean over the nodes of a region and the windows of each lead; NaN where none counts.
+
+        Args:
+            name: of what was added.
+            windows: how many were added at each lead, shape (lead,).
+
+        Returns:
+            Shape (lead, region, variable).
+
+        """
+        entries = windows[:, None] * self.weights.sum(dim=1).cpu()
+        return self.sums[name].cpu() / entries[..., None]

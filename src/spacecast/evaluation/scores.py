@@ -12,11 +12,11 @@ import torch
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.text import several
-from spacecast.evaluation.metrics import variable_mean
+from spacecast.formulas.averages import variable_mean
 from spacecast.process.files import atomic_write
 
 
-class Row(NamedTuple):
+class ScoreRow(NamedTuple):
     """One number: the line of the CSV file. `lead_s` is the lead time in seconds, `units` is "1" for ratios."""
 
     metric: str
@@ -39,12 +39,12 @@ class Scores:
 
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ScoreRow, ...]
     windows: int = 0
     members: int = 1
     ranks: np.ndarray | None = field(default=None, compare=False)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[ScoreRow]:
         return iter(self.rows)
 
     @property
@@ -86,7 +86,7 @@ class Scores:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(Row._fields)
+            writer.writerow(ScoreRow._fields)
             writer.writerows((*row[:3], f"{row.lead_s:.10g}", row.region, f"{row.value:.9g}") for row in self.rows)
         return path
 
@@ -95,10 +95,10 @@ class Scores:
         """Read what `write_csv` wrote (numbers of windows and ranks are not in the file)."""
         with Path(path).open(newline="", encoding="utf-8") as stream:
             lines = csv.DictReader(stream)
-            if tuple(lines.fieldnames or ()) != Row._fields:
-                raise UserError(f"{path} is no table of scores: expected the columns {','.join(Row._fields)}")
-            texts = [[line[name] for name in Row._fields] for line in lines]
-        rows = tuple(Row(*text[:3], float(text[3]), text[4], float(text[5])) for text in texts)  # type: ignore[call-arg,arg-type]
+            if tuple(lines.fieldnames or ()) != ScoreRow._fields:
+                raise UserError(f"{path} is no table of scores: expected the columns {','.join(ScoreRow._fields)}")
+            texts = [[line[name] for name in ScoreRow._fields] for line in lines]
+        rows = tuple(ScoreRow(*text[:3], float(text[3]), text[4], float(text[5])) for text in texts)  # type: ignore[call-arg,arg-type]
         return cls(rows)
 
     def ratio(self) -> np.ndarray:

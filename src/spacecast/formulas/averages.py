@@ -1,4 +1,4 @@
-"""What follows from averages over nodes and windows: which variables count, means over them, scores of several averages.
+"""What follows from averages over nodes and windows: which variables count, means over them, scores of several.
 
 Averages have the variables on their last axis.
 """

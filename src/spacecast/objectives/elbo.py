@@ -14,7 +14,7 @@ from spacecast.core.types import Batch, Forecast, LossTerms, Stage, StepOutput
 from spacecast.forecast.rollout import iterate, model_step, repeat_members, rollout, split_members, stack
 from spacecast.formulas.ensemble import check_estimator, crps_ensemble, mean_squared_error_of_mean
 from spacecast.formulas.pointwise import Loss, LossName, Reduction, kl_gauss
-from spacecast.objectives.divergence import DivergencePenalty
+from spacecast.objectives.divergence_penalty import DivergencePenalty
 from spacecast.objectives.interior_loss import InteriorLoss
 
 TrainingEstimator = Literal["fair", "almost_fair"]  # `ecdf` rewards an ensemble for too little spread

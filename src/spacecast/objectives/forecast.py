@@ -9,7 +9,7 @@ from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch, LossTerms, Stage
 from spacecast.forecast.rollout import rollout
 from spacecast.formulas.pointwise import Loss, LossName, Reduction
-from spacecast.objectives.divergence import DivergencePenalty
+from spacecast.objectives.divergence_penalty import DivergencePenalty
 from spacecast.objectives.interior_loss import InteriorLoss
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spacecast.evaluation.metrics import FACTS
+from spacecast.evaluation.metrics import Metric, label_of
 from spacecast.plots.canvas import BASELINE, FORECAST, SPREAD, TRUTH, ScoredRun, label, new_figure, save
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def draw_rmse(run: ScoredRun, path: Path) -> list[Path]:
         pane.set_title(label(name, scores.units[name]))
         pane.set_ylim(bottom=0)
 
-    return _draw_panes(scores.variables, draw, path, "lead time [s]", FACTS["rmse"].label)
+    return _draw_panes(scores.variables, draw, path, "lead time [s]", label_of("rmse"))
 
 
 def draw_skill(run: ScoredRun, path: Path) -> list[Path]:
@@ -42,7 +42,7 @@ def draw_skill(run: ScoredRun, path: Path) -> list[Path]:
 
 def draw_spread_skill(run: ScoredRun, path: Path) -> list[Path]:
     """Draw spread over skill, corrected for the number of members, against lead time; 1 is reliable."""
-    return _draw_lines(run, path, "spread_skill_ratio", FACTS["spread_skill_ratio"].label)
+    return _draw_lines(run, path, "spread_skill_ratio", label_of("spread_skill_ratio"))
 
 
 def draw_divergence(run: ScoredRun, path: Path) -> list[Path]:
@@ -59,6 +59,25 @@ def draw_divergence(run: ScoredRun, path: Path) -> list[Path]:
         axes.set_ylabel(rf"mean $|\nabla\cdot B|$ [{run.scores.units['Bx']}/$R_E$]")
         axes.legend(frameon=False)
         return [save(figure, path)]
+
+
+def draw_metric(run: ScoredRun, path: Path, metric: Metric) -> list[Path]:
+    """Draw any metric against lead time beside its best value, a pane for each variable and their mean."""
+    scores = run.scores
+    units = {row.variable: row.units for row in scores if row.metric == metric.name}
+    if not units:
+        return []
+    of = {"mean": "ensemble mean", "each": "members", "none": "forecast"}[metric.members]
+
+    def draw(pane: "Axes", name: str) -> None:
+        leads, values = scores.series(metric.name, name)
+        text = of if scores.members > 1 else "forecast"
+        pane.plot(leads, values, color=FORECAST, marker="." if len(leads) < 20 else "", label=text)
+        if metric.best is not None:
+            pane.axhline(metric.best, color=TRUTH, linestyle="--", linewidth=0.8, label="perfect")
+        pane.set_title(label(name, None if units[name] == "1" else units[name]))
+
+    return _draw_panes(list(units), draw, path, "lead time [s]", metric.label)
 
 
 def draw_ranks(run: ScoredRun, path: Path) -> list[Path]:

@@ -1,9 +1,11 @@
-"""The pictures of a scored run, each a function of a file of its own."""
+"""The pictures of a scored run, each a function of a file of its own, and those of metrics."""
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from spacecast.evaluation import metrics
 from spacecast.plots import curves, examples
 from spacecast.plots.canvas import ScoredRun
 
@@ -32,7 +34,8 @@ def draw_pictures(run: ScoredRun, folder: Path) -> list[Path]:
 
     """
     paths: list[Path] = []
-    for name, draw in PICTURES.items():
+    own = {f"{each.name}.png": partial(curves.draw_metric, metric=each) for each in metrics.METRICS if each.picture}
+    for name, draw in (PICTURES | own).items():
         try:
             paths += draw(run, folder / name)
         except (ValueError, RuntimeError, OSError) as error:

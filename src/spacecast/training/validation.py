@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from spacecast.core.spec import FeatureSpec
-from spacecast.evaluation.metrics import changes, variable_mean
+from spacecast.formulas.averages import changes, variable_mean
 from spacecast.formulas.ensemble import crps_ensemble, mean_squared_error_of_mean, member_variance
 
 SCORES = ("mse", "persistence_mse", "crps", "persistence_mae", "variance", "truth_square")
@@ -33,11 +33,10 @@ class ValidationSums:
             members: shape (member, window, node, variable).
             truth, present: the target and persistence, shape (window, node, variable).
         """
-        many = len(members) > 1
         entries = (
             mean_squared_error_of_mean(members, truth),
             (present - truth).square(),
-            crps_ensemble(members, truth) if many else (members[0] - truth).abs(),
+            crps_ensemble(members, truth),
             (present - truth).abs(),
             member_variance(members),
             truth.square(),
@@ -58,7 +57,7 @@ class ValidationSums:
 def summary(means: dict[str, Tensor], state: FeatureSpec, *, ensemble: bool) -> dict[str, Tensor]:
     """What is logged of a validation: ratios to persistence, averaged over variables, and RMSE at the last lead.
 
-    Variables that do not change are left out of the averages (`metrics.changes`).
+    Variables that do not change are left out of the averages (`formulas.averages.changes`).
 
     Args:
         means: of `ValidationSums.means`.
@@ -66,7 +65,7 @@ def summary(means: dict[str, Tensor], state: FeatureSpec, *, ensemble: bool) -> 
         ensemble: also the ratio of CRPS to persistence's mean absolute error, and the spread-skill ratio.
     """
     mean, std = torch.as_tensor(state.mean), torch.as_tensor(state.std)
-    counted = changes(means["persistence_mse"], means["truth_square"], mean, std)
+    counted = changes(means["persistence_mse"], means["truth_square"], mean / std)
     rmse = means["mse"].sqrt()
     ratio = rmse / means["persistence_mse"].sqrt()
     by_lead = variable_mean(ratio, counted)

@@ -1,0 +1,160 @@
+"""What metrics see: forecasts of some windows at one lead beside the truth."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from spacecast.core.spec import NON_NEGATIVE, DataSpec
+from spacecast.formulas.averages import ROUNDING
+from spacecast.formulas.ensemble import Estimator, crps_ensemble, member_variance
+from spacecast.formulas.pointwise import mse
+
+LARGE = 2**24  # numbers of an ensemble beyond which it is sorted variable by variable
+
+
+class Setting:
+    """What is the same for all samples of an evaluation.
+
+    Args:
+        spec: grid, boundary and units of the data, and the statistics by which the fields are standardised.
+        members: ensemble members.
+        estimator: of the ensemble CRPS, see `formulas.ensemble.crps_ensemble`.
+
+    """
+
+    def __init__(self, spec: DataSpec, members: int = 1, estimator: Estimator = "fair") -> None:
+        self.spec, self.members, self.estimator = spec, members, estimator
+        self.nodes = torch.as_tensor(spec.interior_nodes)
+        self.offset = torch.as_tensor(spec.state.mean / spec.state.std)  # mean in standard deviations
+        components = spec.grid.components("B")
+        self.magnetic = spec.state.indices(components) if set(components) <= set(spec.state.names) else []
+        self.non_negative = [spec.state.names.index(name) for name in NON_NEGATIVE if name in spec.state.names]
+        zero = -self.offset[self.non_negative]
+        self.zero = zero - ROUNDING * zero.abs()  # standardised, below rounding
+
+
+class Sample:
+    """Forecasts of some windows at one lead; standardised, on the nodes outside the boundary unless it says otherwise.
+
+    Args:
+        setting: of the evaluation.
+        everywhere: forecasts on all nodes, shape (window, member, node, state).
+        truth: on all nodes, shape (window, node, state).
+        start: state at the start of the forecast, which persistence repeats, same shape.
+        physical: the truth in physical units, same shape.
+
+    Attributes:
+        members: shape (window, member, node, state).
+        truth, start: shape (window, node, state).
+
+    """
+
+    def __init__(self, setting: Setting, everywhere: Tensor, truth: Tensor, start: Tensor, physical: Tensor) -> None:
+        self.setting, self.everywhere, self.physical = setting, everywhere, physical
+        nodes = setting.nodes.to(truth.device)
+        self.members, self.truth, self.start = (field.index_select(-2, nodes) for field in (everywhere, truth, start))
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Mean of the members, shape (window, node, state)."""
+        return self.members[:, 0] if self.setting.members == 1 else self.members.mean(dim=1)
+
+    @cached_property
+    def error(self) -> Tensor:
+        """Error of the mean."""
+        return self.mean - self.truth
+
+    @cached_property
+    def persistence_error(self) -> Tensor:
+        """Error of persistence."""
+        return self.start - self.truth
+
+    @cached_property
+    def double(self) -> tuple[Tensor, Tensor]:
+        """Mean and truth in double precision, for variances are differences of what follows from them."""
+        return self.mean.double(), self.truth.double()
+
+    # Entries: what metrics average over windows and nodes, of shape (window, node, state) but for the last four.
+
+    def signed_error(self) -> Tensor:
+        """Positive where the mean is too high."""
+        return self.error
+
+    def absolute_error(self) -> Tensor:
+        """Of the mean."""
+        return self.error.abs()
+
+    def squared_error(self) -> Tensor:
+        """Of the mean."""
+        return self.error.square()
+
+    def persistence_absolute_error(self) -> Tensor:
+        """Of persistence."""
+        return self.persistence_error.abs()
+
+    def persistence_squared_error(self) -> Tensor:
+        """Of persistence."""
+        return self.persistence_error.square()
+
+    def member_squared_error(self) -> Tensor:
+        """Of each member, averaged over the members."""
+        return mse(self.members, self.truth.unsqueeze(1)).mean(dim=1)
+
+    def forecast(self) -> Tensor:
+        """The mean itself."""
+        return self.double[0]
+
+    def truth_itself(self) -> Tensor:
+        """The truth itself."""
+        return self.double[1]
+
+    def forecast_square(self) -> Tensor:
+        """Square of the mean."""
+        return self.double[0].square()
+
+    def truth_square(self) -> Tensor:
+        """Square of the truth."""
+        return self.double[1].square()
+
+    def product(self) -> Tensor:
+        """Mean times truth."""
+        return self.double[0] * self.double[1]
+
+    def crps(self) -> Tensor:
+        """Continuous ranked probability score of the members."""
+        members, estimator = self.members.movedim(1, 0), self.setting.estimator
+        if members.numel() <= LARGE:
+            return crps_ensemble(members, self.truth, estimator=estimator)
+        parts = zip(members.split(1, dim=-1), self.truth.split(1, dim=-1), strict=True)
+        return torch.cat([crps_ensemble(*part, estimator=estimator) for part in parts], dim=-1)
+
+    def variance(self) -> Tensor:
+        """Unbiased variance of the members."""
+        return member_variance(self.members.movedim(1, 0))
+
+    def divergence(self) -> Tensor:
+        """|div B| in physical units, averaged over the members, shape (window, node of the stencil, 1)."""
+        state, columns = self.setting.spec.state, self.setting.magnetic
+        mean, std = (torch.as_tensor(each[columns], device=self.truth.device) for each in (state.mean, state.std))
+        return self._divergence(self.everywhere[..., columns] * std + mean).mean(dim=1).unsqueeze(-1)
+
+    def divergence_of_truth(self) -> Tensor:
+        """The same of the truth."""
+        return self._divergence(self.physical[..., self.setting.magnetic]).unsqueeze(-1)
+
+    def below_zero(self) -> Tensor:
+        """Share of the members below zero, of the variables that cannot be, shape (window, node, such a variable)."""
+        return self._below_zero(self.members).mean(dim=1)
+
+    def below_zero_in_truth(self) -> Tensor:
+        """The same of the truth, 1 or 0."""
+        return self._below_zero(self.truth)
+
+    def _divergence(self, field: Tensor) -> Tensor:
+        """(..., node, component) to (..., node of the stencil)."""
+        return self.setting.spec.grid.divergence(*field.unbind(-1)).abs()
+
+    def _below_zero(self, values: Tensor) -> Tensor:
+        """(..., state) to (..., variable that cannot be negative)."""
+        return (values[..., self.setting.non_negative] < self.setting.zero.to(values.device)).double()
