@@ -2,9 +2,10 @@
 
 import pytest
 
-from spacecast.app.dryrun import Cost, _duration, _measured, schedule_table
+from spacecast.app.dryrun import _duration, _limited, _seconds
 from spacecast.core.types import Stage
-from spacecast.training.schedule import GraphEFMSchedule
+from spacecast.training.rehearsal import Clock, Cost, representative_stages
+from spacecast.training.schedule import ConstantSchedule, GraphEFMSchedule, schedule_table
 
 
 class TwoStages:
@@ -24,8 +25,18 @@ def test_the_table_has_a_line_per_stage():
     assert schedule_table(TwoStages(), 1)[1].split() == ["0", "to", "1", "1", "1", "to", "0.9", "1", "0", "0"]
 
 
+def costs(steps: dict) -> Cost:
+    """Measured seconds by roll-out length and seconds, each with what its stage switches off."""
+    cost = Cost()
+    for (length, seconds), off in steps.items():
+        clock = Clock(patience=1)
+        clock.training, clock.validation = [9.0, seconds, 2 * seconds], [0.5]  # the first step does not count
+        cost.add(Stage(rollout_steps=length, **off), clock)
+    return cost
+
+
 def test_seconds_per_step_grow_evenly_with_the_rollout():
-    cost = Cost({(True, True, False): {1: 1.0, 4: 4.0}, (False, False, True): {1: 2.0}}, forward=0.5)
+    cost = costs({(1, 1.0): {"div": 0}, (4, 4.0): {"div": 0}, (1, 2.0): {"kl": 0, "crps": 0}})
     assert [cost.step(Stage(rollout_steps=length, div=0)) for length in (1, 2, 3, 4)] == [1, 2, 3, 4]
     assert cost.step(Stage(kl=0, crps=0)) == 2
     assert cost.extremes == [(1, 1.0), (4, 4.0)]
@@ -33,7 +44,7 @@ def test_seconds_per_step_grow_evenly_with_the_rollout():
 
 def test_each_set_of_terms_is_measured_at_its_shortest_and_longest_rollout():
     schedule = GraphEFMSchedule(10, switches=(0.2, 0.4, 0.8, 0.9), rollout_steps=4)
-    found = [(stage.rollout_steps, stage.kl, stage.crps, stage.div) for stage in _measured(schedule, 10)]
+    found = [(stage.rollout_steps, stage.kl, stage.crps, stage.div) for stage in representative_stages(schedule, 10)]
     assert found == [(4, 1, 0, 0), (4, 1, 1, 0), (4, 1, 1, 1), (1, 0, 0, 0), (1, 1, 0, 0)]
 
 
@@ -43,3 +54,15 @@ def test_each_set_of_terms_is_measured_at_its_shortest_and_longest_rollout():
 )
 def test_durations(seconds, text):
     assert _duration(seconds) == text
+
+
+def test_limits_are_numbers_or_shares_of_the_batches():
+    assert [_limited(10, limit) for limit in (1.0, 0.25, 4, 40)] == [10, 2, 4, 10]
+
+
+def test_the_time_ends_with_the_steps_that_are_left():
+    """Two epochs of three batches of a second, and a validation of two batches of half a second after each."""
+    cost, schedule = costs({(1, 1.0): {}}), ConstantSchedule(2)
+    assert _seconds(schedule, cost, [3, 3], validation=2, left=6) == 8
+    assert _seconds(schedule, cost, [3, 3], validation=2, left=4) == 5
+    assert _seconds(schedule, cost, [3, 3], validation=2, left=3) == 4

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from spacecast.app.assemble import Parts, assemble, device_of
-from spacecast.app.foresee import foresee
+from spacecast.app.planned import planned_datastore
 from spacecast.config.build import build
 from spacecast.config.schema import Train
 from spacecast.core.errors import UserError
@@ -36,9 +36,14 @@ def check_without_data(config: Train) -> None:
     check_optimizer(config)
     if config.logger.tracking_uri:
         check_uri(config.logger.tracking_uri)
+    trainer_of(config)
+
+
+def trainer_of(config: Train) -> Any:
+    """The Lightning trainer of a training, for what it refuses and for its numbers."""
     trainer, run_dir = build(lightning_keywords(dict(config.trainer.content))), config.paths.run_dir
     batch_size, global_batch = config.data.batch_size, config.trainer.global_batch
-    make_trainer(trainer, run_dir, None, [], batch_size=batch_size, global_batch=global_batch)
+    return make_trainer(trainer, run_dir, None, [], batch_size=batch_size, global_batch=global_batch)
 
 
 def check_optimizer(config: Train) -> None:
@@ -70,14 +75,14 @@ def check_optimizer(config: Train) -> None:
         raise UserError(f"optimizer: LBFGS cannot follow the scaled gradients of trainer.precision={precision}")
 
 
-def check_foreseen(config: Train) -> None:
+def check_planned(config: Train) -> None:
     """The checks that follow, and building everything, on data that are still to be simulated.
 
     Raises:
         UserError: the configuration does not fit them.
 
     """
-    data: Any = foresee(config)
+    data: Any = planned_datastore(config)
     if data is None:
         return
     with information_muted(), TemporaryDirectory() as folder:

@@ -43,7 +43,7 @@ def train(inputs: Inputs[Train]) -> "Scores | None":
 
     """
     from spacecast.app.assemble import assemble, open_data
-    from spacecast.app.datacheck import check_evaluation, check_foreseen, check_training, check_without_data
+    from spacecast.app.datacheck import check_evaluation, check_planned, check_training, check_without_data
     from spacecast.app.dryrun import dry_run
     from spacecast.process.logs import mute_libraries
     from spacecast.process.memory import keep_memory
@@ -56,7 +56,7 @@ def train(inputs: Inputs[Train]) -> "Scores | None":
         return None
     start = find_start(config, inputs.opened)
     check_without_data(config)
-    check_foreseen(config)
+    check_planned(config)
     datastore = open_data(config)
     check_evaluation(config, datastore)
     parts = assemble(config, datastore, config.paths.data_dir)
@@ -131,6 +131,7 @@ def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> boo
         batch_size=parts.data.batch_size,
         global_batch=section.global_batch,
         some_unused=isinstance(parts.model, LatentStepModel),
+        opened=inputs.opened,
     )
     parts.data.global_batch = section.global_batch
     if first_process():

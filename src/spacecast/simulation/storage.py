@@ -60,6 +60,16 @@ def write_run(path: Path, parameters: Parameters, report: Callable[[int, int], N
         raise _unwritable(path, error) from None
 
 
+def static_features(parameters: Parameters) -> dict[str, tuple[np.ndarray, str, str]]:
+    """Values (x, z), unit and meaning of each static feature by name."""
+    along_x, along_z = np.meshgrid(*cell_centres(parameters), indexing="ij")
+    return {
+        "x_coord": (along_x, "R_E", "distance from Earth along the Sun-Earth line, sunward"),
+        "z_coord": (along_z, "R_E", "distance from the equator, northward"),
+        "r": (np.hypot(along_x, along_z), "R_E", "distance from Earth's centre"),
+    }
+
+
 def write_static(path: Path, parameters: Parameters) -> None:
     """Write coordinates, distance from Earth's centre and the mask (1 = space), dims (x, z).
 
@@ -67,14 +77,8 @@ def write_static(path: Path, parameters: Parameters) -> None:
         UserError: when the store cannot be written.
 
     """
-    x, z = cell_centres(parameters)
-    along_x, along_z = np.meshgrid(x, z, indexing="ij")
-    features = {
-        "x_coord": (along_x, "R_E", "distance from Earth along the Sun-Earth line, sunward"),
-        "z_coord": (along_z, "R_E", "distance from the equator, northward"),
-        "r": (np.hypot(along_x, along_z), "R_E", "distance from Earth's centre"),
-        "mask": (space_mask(parameters), "1", "1 in space, 0 inside the inner boundary"),
-    }
+    mask = (space_mask(parameters), "1", "1 in space, 0 inside the inner boundary")
+    features = {**static_features(parameters), "mask": mask}
     attributes = {"title": "Static fields of the simulated magnetosphere", "source": ORIGIN}
     attributes["parameters_hash"] = parameters.grid_hash
     try:

@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     `Trainer.save_checkpoint` may name `keep`, a path that the file replaced goes to, and `also`, a second name of the
     new one. What could not be written under a second name waits in memory for `write_waiting`, for training goes on
     and cannot make it again.
+
+    Args:
+        opened: content of files that have been read already; a file is taken out when it is loaded.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, opened: MutableMapping[Path, dict[str, Any]] | None = None) -> None:
         super().__init__()
+        self._opened = {} if opened is None else opened
         self.written = True
         self._waiting: dict[Path, bytes] = {}
 
@@ -66,6 +72,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             self._waiting.pop(options["also"], None)  # the new one takes its place
             if not self.written:
                 self._waiting[options["also"]] = _in_memory(checkpoint)
+
+    def load_checkpoint(self, path: str | os.PathLike[str], *rest: Any, **more: Any) -> dict[str, Any]:
+        """The content of a checkpoint."""
+        content = self._opened.pop(Path(path), None)
+        return super().load_checkpoint(path, *rest, **more) if content is None else content
 
     def write_waiting(self, path: Path) -> bool:
         """Try again what waits for a name; False while it waits."""

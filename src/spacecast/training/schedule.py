@@ -1,14 +1,15 @@
 """The schedule of a training run: a pure function of the epoch, so that a resumed run needs no memory of it."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from spacecast.core.errors import UserError
 from spacecast.core.types import Stage
 
 Decay = Literal["constant", "cosine"]
+QUARTERS = (0.0, 0.25, 0.5, 0.75)  # of an epoch: when one is looked at, for a stage may begin within it
 
 
 class Schedule(Protocol):
@@ -171,3 +172,24 @@ def _cosine(epoch: float, start: int, end: int, final: float) -> float:
     """Half a cosine from 1 in epoch `start` to `final` in epoch `end`."""
     share = min(max((epoch - start) / max(end - start, 1), 0.0), 1.0)
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def schedule_table(schedule: Schedule, epochs: int) -> list[str]:
+    """One line per stretch of the training in which the stage is the same but for the learning rate."""
+    lines = [f"  {'epochs done':>12}  {'roll-out':>8}  {'lr factor':>16}  {'kl':>6}  {'crps':>6}  {'div':>6}"]
+    for first, last, stage in _stretches(schedule, epochs):
+        rates = f"{stage.lr_factor:.3g} to {schedule.at(last).lr_factor:.3g}"
+        weights = f"{stage.kl:>6.3g}  {stage.crps:>6.3g}  {stage.div:>6.3g}"
+        lines.append(f"  {f'{first:g} to {last:g}':>12}  {stage.rollout_steps:>8}  {rates:>16}  {weights}")
+    return lines
+
+
+def _stretches(schedule: Schedule, epochs: int) -> Iterator[tuple[float, float, Stage]]:
+    """Begin, end and first stage of each stretch."""
+    first = 0.0
+    moments = [epoch + quarter for epoch in range(epochs) for quarter in QUARTERS]
+    for moment in [*moments[1:], float(epochs)]:
+        stage = schedule.at(first)
+        if moment == epochs or replace(schedule.at(moment), lr_factor=stage.lr_factor) != stage:
+            yield first, moment, stage
+            first = moment

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def make_trainer(
     batch_size: int = 1,
     global_batch: int | None = None,
     some_unused: bool = False,
+    opened: MutableMapping[Path, dict[str, Any]] | None = None,
 ) -> pl.Trainer:
     """Make the trainer with what every run needs; loaders are made anew each epoch, samplers are our own.
 
@@ -44,13 +45,14 @@ def make_trainer(
         global_batch: windows per optimiser step over all devices; batches are accumulated to reach it. None: one batch
             of each device, or as many as `accumulate_grad_batches` says.
         some_unused: some steps leave parameters out of the loss, which several devices must be prepared for.
+        opened: checkpoints that have been read already, see `AtomicCheckpointIO`.
 
     Raises:
         UserError: the machine does not have what the configuration asks for, or values contradict each other.
 
     """
     typed = getattr(build, "keywords", {})
-    plugins: list[Any] = [AtomicCheckpointIO(), *typed.get("plugins", ())]
+    plugins: list[Any] = [AtomicCheckpointIO(opened), *typed.get("plugins", ())]
     if "plugins" not in typed and in_batch_job(os.environ) and SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))
     always: dict[str, Any] = {

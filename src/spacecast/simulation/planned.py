@@ -1,0 +1,54 @@
+"""What simulated data will be, said before they are made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spacecast.core.grid import Grid
+from spacecast.core.spec import DataSpec, FeatureSpec
+from spacecast.simulation.generate import plan_runs
+from spacecast.simulation.magnetosphere import VARIABLES, cell_centres, space_mask
+from spacecast.simulation.storage import static_features
+
+
+@dataclass(frozen=True)
+class PlannedData:
+    """Data that `generate` is going to make.
+
+    Args:
+        spec: their facts; every mean is 0 and every standard deviation 1, and no node is driven.
+        runs: names of the runs.
+        frames: of each run.
+
+    """
+
+    spec: DataSpec
+    runs: tuple[str, ...]
+    frames: int
+
+
+def planned_data(root: str | Path, processes: int | None = None, **plan: Any) -> PlannedData:  # noqa: ARG001
+    """What `generate` will make when it is called with the same arguments, which it refuses for the same reasons."""
+    base, runs = plan_runs(**plan)
+    grid, static = Grid(dict(zip("xz", cell_centres(base), strict=True)), space_mask(base)), static_features(base)
+    count = len(VARIABLES)
+    spec = DataSpec(
+        grid=grid,
+        state=_unscaled({name: units for name, (units, _) in VARIABLES.items()}),
+        static=_unscaled({name: units for name, (_, units, _) in static.items()}),
+        forcing=FeatureSpec.empty(),
+        diff_mean=np.zeros(count, dtype=np.float32),
+        diff_std=np.ones(count, dtype=np.float32),
+        static_values=np.stack([grid.to_nodes(values) for values, _, _ in static.values()], axis=-1),
+        boundary=np.zeros(grid.num_nodes, dtype=bool),
+        step_seconds=base.cadence,
+    )
+    return PlannedData(spec, tuple(name.removeprefix("run_") for name in runs), base.frames)
+
+
+def _unscaled(units: Mapping[str, str]) -> FeatureSpec:
+    """Variables by name and unit; means are 0 and standard deviations 1."""
+    return FeatureSpec(tuple(units), tuple(units.values()), np.zeros(len(units)), np.ones(len(units)))
