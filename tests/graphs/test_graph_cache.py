@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
 from spacecast.graphs.builders import MeshGraphBuilder
 from spacecast.graphs.cache import cache_key, graph_from_dict, graph_to_dict, load_or_build
@@ -94,6 +95,21 @@ def test_unwritable_cache_costs_time_only(plane, builder, tmp_path, caplog):
     graph = load_or_build(builder, plane(), tmp_path / "file" / "graphs")
     assert graph.num_grid_nodes == plane().num_nodes
     assert "cannot keep the graph" in caplog.text
+
+
+def test_a_graph_is_checked_once_whether_it_is_built_or_read(plane, builder, tmp_path, monkeypatch):
+    checked = []
+    monkeypatch.setattr("spacecast.graphs.cache.validate", lambda graph, grid: checked.append(graph.content_hash))
+    hashes = [load_or_build(builder, plane(), tmp_path).content_hash for _ in range(2)]
+    assert checked == hashes
+
+
+def test_a_graph_of_another_grid_under_the_name_is_refused(plane, builder, tmp_path):
+    load_or_build(builder, plane(), tmp_path)
+    (file,) = tmp_path.iterdir()
+    torch.save(graph_to_dict(MeshGraphBuilder("simple").build(plane(hole=6.0))), file)
+    with pytest.raises(UserError, match="was built for"):
+        load_or_build(builder, plane(), tmp_path)
 
 
 def test_dictionary_round_trip(plane):

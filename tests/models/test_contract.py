@@ -198,9 +198,15 @@ def test_weights_serve_another_grid_and_graph(
         boundary=np.zeros(grid.num_nodes, dtype=bool),
     )
     other = build_model(name, spec, graph_factory(grid, levels), **options)
-    other.load_state_dict(build_model(name, tiny_spec, graphs[levels], **options).state_dict())
+    before = outputs(forecast(other, *draw_states(spec)))
+    trained = build_model(name, tiny_spec, graphs[levels], **options)
+    with torch.no_grad():
+        for weight in trained.parameters():
+            weight.mul_(1.1)
+    other.load_state_dict(trained.state_dict())
     result = outputs(forecast(other, *draw_states(spec)))
     assert torch.isfinite(result).all()
+    assert not torch.equal(result, before)
     assert result.shape[1] == grid.num_nodes
 
 

@@ -22,7 +22,6 @@ from spacecast.data.contract import check_datastore
 from spacecast.data.datastore import RunDatastore
 from spacecast.data.prepare import prepare
 from spacecast.graphs.cache import load_or_build
-from spacecast.graphs.validation import validate
 from spacecast.process.progress import ProgressBar, ProgressCallback
 
 if TYPE_CHECKING:
@@ -85,15 +84,14 @@ def open_data(config: Train | Graph | Data) -> Datastore:
         datastore = open_prepared(config.datastore, progress)
     spec = datastore.spec
     runs = ", ".join((*datastore.train_runs, *(f"{run} (held out)" for run in datastore.holdout_runs)))
-    facts = (*spec.grid.shape, len(spec.state), spec.step_seconds, runs)
-    log.info("data: %d x %d cells, %d variables, every %g s, runs %s", *facts)
+    facts = (" x ".join(map(str, spec.grid.shape)), len(spec.state), spec.step_seconds, runs)
+    log.info("data: %s cells, %d variables, every %g s, runs %s", *facts)
     return datastore
 
 
 def open_graph(section: Section, grid: Grid, data_dir: Path) -> MeshGraph:
     """The mesh graph for a grid, from the cache under the data folder when it was built before."""
     graph = load_or_build(section.build(), grid, data_dir / "graphs")
-    validate(graph, grid)
     sizes = " + ".join(f"{level.num_nodes}" for level in graph.levels)
     edges = sum(edges.num_edges for edges in graph.edge_sets().values())
     log.info("graph: %d grid nodes, %s mesh nodes, %d edges", graph.num_grid_nodes, sizes, edges)

@@ -12,7 +12,7 @@ import yaml
 
 from spacecast.core.errors import UserError
 from spacecast.core.text import natural_key
-from spacecast.data.raw import left_out, open_raw
+from spacecast.data.raw import left_out, open_raw, space_axes
 from spacecast.data.sources import names_sources
 from spacecast.data.splits import SPLITS
 from spacecast.storage.folder import require_folder, write_text
@@ -22,7 +22,7 @@ HEADER = "# Written by spacecast-data, and again for a raw run of another time a
 STYLE: dict[str, Any] = {"sort_keys": False, "width": 120}
 FRACTIONS = (0.7, 0.15, 0.15)
 """Shares of the frames of a run for the splits, in time order."""
-ORDER = ("Bx", "By", "Bz", "Ex", "Ey", "Ez", "vx", "vy", "vz", "rho", "P", "T", "x_coord", "z_coord", "r")
+ORDER = ("Bx", "By", "Bz", "Ex", "Ey", "Ez", "vx", "vy", "vz", "rho", "P", "T", "x_coord", "y_coord", "z_coord", "r")
 """Order of the variables in the published data."""
 
 
@@ -198,10 +198,11 @@ def _run_config(root: Path, run: str, fractions: tuple[float, float, float]) -> 
         raise UserError(f"{label}: raw data have no time axis; store frames along a dimension named time")
     check_times(raw["time"].values, f"{label}: run_{run}.zarr")
     times = raw["time"].values.astype("datetime64[ns]")
-    fields, features = _variables(raw, {"time", "x", "z"}), _variables(static, {"x", "z"})
-    features = [name for name in features if name != "mask"]
+    axes = space_axes(map(str, raw.sizes))
+    fields = _variables(raw, {"time", *axes})
+    features = [name for name in _variables(static, set(axes)) if name != "mask"]
     if not fields:
-        raise UserError(f"{label}: raw data hold no variable with the dimensions time, x, z")
+        raise UserError(f"{label}: raw data hold no variable with the dimensions time, {', '.join(axes)}")
     if "mask" not in static:
         raise UserError(f"{label}: static.zarr has no variable mask; add it (1 = space, 0 = inside Earth)")
     splits: dict[str, Any] = {
@@ -226,9 +227,9 @@ def _run_config(root: Path, run: str, fractions: tuple[float, float, float]) -> 
             "splitting": {"dim": "time", "splits": splits},
         },
         "inputs": {
-            "fields": _input(f"run_{run}.zarr", fields, "state"),
-            "coordinates": _input("static.zarr", features, "static"),
-            "mask": _input("static.zarr", ["mask"], "mask"),
+            "fields": _input(f"run_{run}.zarr", fields, "state", axes),
+            "coordinates": _input("static.zarr", features, "static", axes),
+            "mask": _input("static.zarr", ["mask"], "mask", axes),
         },
     }
 
@@ -239,12 +240,12 @@ def _variables(data: xr.Dataset, dims: set[str]) -> list[str]:
     return [*(name for name in ORDER if name in names), *sorted(names - set(ORDER))]
 
 
-def _input(path: str, variables: list[str], target: str) -> dict[str, Any]:
+def _input(path: str, variables: list[str], target: str, axes: Sequence[str]) -> dict[str, Any]:
     """One input of a configuration."""
     mapping: dict[str, Any] = {"time": {"method": "rename", "dim": "time"}} if target == "state" else {}
     mapping[f"{target}_feature"] = {"method": "stack_variables_by_var_name", "name_format": "{var_name}"}
-    mapping["grid_index"] = {"method": "stack", "dims": ["x", "z"]}
-    dims = ["time", "x", "z"] if target == "state" else ["x", "z"]
+    mapping["grid_index"] = {"method": "stack", "dims": list(axes)}
+    dims = ["time", *axes] if target == "state" else list(axes)
     return {
         "path": path,
         "dims": dims,

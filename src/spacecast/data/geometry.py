@@ -1,4 +1,6 @@
-"""The plane of a prepared run, and where its cells lie in grid_index."""
+"""The grid of a prepared run, and where its cells lie in grid_index."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -9,26 +11,20 @@ from spacecast.core.units import check_length
 
 
 def read_grid(dataset: xr.Dataset, label: str) -> tuple[Grid, np.ndarray]:
-    """The plane, and the grid_index of each node: cells are placed by their x and z, whatever the stacking order is."""
-    for name in ("x", "z"):
-        if name not in dataset or dataset[name].dims != ("grid_index",):
-            raise UserError(
-                f"{label}: coordinate {name!r} of grid_index is missing; stack grid_index from dims [x, "
-                "z] and prepare again"
-            )
-        if not np.isfinite(dataset[name].values).all():
-            raise UserError(f"{label}: coordinate {name!r} of grid_index is not finite; prepare again")
-        check_length(str(dataset[name].attrs.get("units", "")), f"{label}: coordinate {name!r} of grid_index")
-    x, i = np.unique(dataset["x"].values.astype(np.float64), return_inverse=True)
-    z, j = np.unique(dataset["z"].values.astype(np.float64), return_inverse=True)
-    if max(np.ptp(x), np.ptp(z)) > 1e4:
-        raise UserError(
-            f"{label}: the plane spans {np.ptp(x):g} x {np.ptp(z):g}, coordinates must be in R_E; "
-            "divide metres by 6.371e6"
-        )
-    cells = i * z.size + j
+    """The grid, and the grid_index of each node: cells are placed by coordinates, whatever the stacking order is.
+
+    The axes are x and z, and y where those two do not tell the cells apart.
+    """
+    axes = ["x", "z"]
+    coordinates, cells = _placed(dataset, axes, label)
+    if np.unique(cells).size != cells.size and "y" in dataset:
+        axes = ["x", "y", "z"]
+        coordinates, cells = _placed(dataset, axes, label)
     if np.unique(cells).size != cells.size:
-        raise UserError(f"{label}: two values of grid_index share one position; x and z do not describe a plane")
+        kind = "plane" if len(axes) == 2 else "grid"
+        raise UserError(
+            f"{label}: two values of grid_index share one position; {' and '.join(axes)} do not describe a {kind}"
+        )
     features = [str(name) for name in dataset["mask_feature"].values]
     feature = features.index("mask") if "mask" in features else 0
     mask = dataset["mask"].transpose("mask_feature", "grid_index").values[feature]
@@ -40,12 +36,36 @@ def read_grid(dataset: xr.Dataset, label: str) -> tuple[Grid, np.ndarray]:
             f"{label}: mask leaves {int(space.sum())} of {space.size} cells, it is probably inverted; "
             "expected 1 = space, 0 = inside Earth"
         )
-    valid = np.zeros((x.size, z.size), dtype=bool)
+    valid = np.zeros([values.size for values in coordinates.values()], dtype=bool)
     valid.ravel()[cells[space]] = True
     place = np.full(valid.size, -1)
     place[cells] = np.arange(cells.size)
     try:
-        grid = Grid({"x": x, "z": z}, valid)
+        grid = Grid(coordinates, valid)
     except UserError as error:
         raise UserError(f"{label}: {error}") from error
     return grid, place[grid.cells]
+
+
+def _placed(dataset: xr.Dataset, axes: Sequence[str], label: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Cell centres along some axes, and the flat cell number of each grid_index, last axis fast."""
+    coordinates: dict[str, np.ndarray] = {}
+    numbers = []
+    for name in axes:
+        if name not in dataset or dataset[name].dims != ("grid_index",):
+            raise UserError(
+                f"{label}: coordinate {name!r} of grid_index is missing; stack grid_index from dims "
+                f"[{', '.join(axes)}] and prepare again"
+            )
+        if not np.isfinite(dataset[name].values).all():
+            raise UserError(f"{label}: coordinate {name!r} of grid_index is not finite; prepare again")
+        check_length(str(dataset[name].attrs.get("units", "")), f"{label}: coordinate {name!r} of grid_index")
+        coordinates[name], number = np.unique(dataset[name].values.astype(np.float64), return_inverse=True)
+        numbers.append(number)
+    spans = [float(np.ptp(values)) for values in coordinates.values()]
+    if max(spans) > 1e4:
+        raise UserError(
+            f"{label}: the {'plane' if len(axes) == 2 else 'grid'} spans {' x '.join(f'{span:g}' for span in spans)}, "
+            "coordinates must be in R_E; divide metres by 6.371e6"
+        )
+    return coordinates, np.ravel_multi_index(numbers, [values.size for values in coordinates.values()])

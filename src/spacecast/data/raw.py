@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from spacecast.core.errors import UserError, nearest
+from spacecast.core.grid import DIRECTIONS
 from spacecast.core.names import within
 from spacecast.core.units import check_length
 from spacecast.storage.absences import check_absent, fill_of, missing_chunks, per_frame, stored_chunks
@@ -38,10 +39,15 @@ def open_raw(path: Path, label: str, axes: Iterable[str] = AXES) -> xr.Dataset:
     data = open_dataset(path, label, ADVICE)
     spare = [axis for axis, size in data.sizes.items() if size == 1 and axis not in {*AXES, *axes}]
     data = data.squeeze(spare, drop=True)
-    for axis in ("x", "z"):
+    for axis in DIRECTIONS:
         if axis in data.coords and data[axis].size > 1 and data[axis].values[0] > data[axis].values[-1]:
             data = data.isel({axis: slice(None, None, -1)})
     return data
+
+
+def space_axes(axes: Iterable[str]) -> tuple[str, ...]:
+    """Those of some axes that are of space: x and z in any case, and y where it is one of them."""
+    return tuple(axis for axis in DIRECTIONS if axis != "y" or axis in axes)
 
 
 def left_out(data: xr.Dataset, axes: set[str]) -> dict[str, str]:
@@ -139,7 +145,7 @@ def check_input(entry: dict[str, Any], label: str, seen: dict[str, Any]) -> None
         check_times(data["time"].values, f"{label}: {path.name}")
         warn_deviation(data["time"], f"{label}: {path.name}")
         seen["frames"] = int(data.sizes["time"])
-    for axis in ("x", "z"):
+    for axis in space_axes(dims):
         _check_coordinate(data, axis, path.name, label, seen)
 
 
@@ -228,7 +234,7 @@ class Loader:
     def __call__(self, fp: str | Path) -> xr.Dataset:
         """The store at a path, in dask arrays of its own chunks; coordinates of all stores are those of the first."""
         data = open_raw(Path(fp), self.label, self.axes)
-        for axis in ("x", "z"):
+        for axis in space_axes(self.axes):
             values = self.coordinates.setdefault(axis, data[axis].values.astype(np.float64))
             data = data.assign_coords({axis: (axis, values, data[axis].attrs)})
         for name, array in data.data_vars.items():

@@ -32,7 +32,7 @@ def cache_key(grid: Grid, recipe: dict[str, Any]) -> str:
 
 
 def load_or_build(builder: GraphBuilder, grid: Grid, cache_dir: str | Path) -> MeshGraph:
-    """Take a graph from the cache, or build it, check it and put it there.
+    """Take a graph from the cache or build it, check it, and put a new one there.
 
     Several processes may do this at once: a file appears under its name only when it is complete. A damaged file is
     built anew; a cache that cannot be written costs time, not the run. A graph that is itself read from files is not
@@ -49,14 +49,15 @@ def load_or_build(builder: GraphBuilder, grid: Grid, cache_dir: str | Path) -> M
     """
     path = Path(cache_dir) / f"graph-{cache_key(grid, builder.recipe)}.pt"
     stored = builder.recipe.get("builder") == "stored"
+    cached = None
     if path.exists() and not stored:
         try:
-            return graph_from_dict(torch.load(path, map_location="cpu", weights_only=True))
+            cached = graph_from_dict(torch.load(path, map_location="cpu", weights_only=True))
         except DAMAGE as error:
             logger.warning("cached graph %s is damaged (%s); building it again", path, type(error).__name__)
-    graph = builder.build(grid)
+    graph = cached or builder.build(grid)
     validate(graph, grid)
-    if stored:
+    if graph is cached or stored:
         return graph
     try:
         save_graph(graph, path)
