@@ -3,32 +3,27 @@
 import inspect
 import math
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from spacecast.config.targets import locate
 from spacecast.core.errors import UnknownKeyError, UserError, nearest
+from spacecast.core.names import within
+from spacecast.core.ranges import Range
 
 DIRECTIVES = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
 
-# Least value of a number by the last words of its name, whatever constructor takes it.
-LEAST = {
-    "dim": 1, "size": 1, "levels": 1, "members": 1, "windows": 1, "epochs": 1, "nodes": 1, "devices": 1,
-    "rollout_steps": 1, "max_steps": 1, "steps": 0, "layers": 0, "workers": 0, "weight": 0, "examples": 0,
-    "lr": 0, "decay": 0, "seed": 0, "radius": 0, "factor": 0, "cache_gb": 0, "gradient_clip_val": 0,
-    "accumulate_grad_batches": 1, "check_val_every_n_epoch": 1,
+# Ranges of constructors that are not ours and check little of it themselves; Lightning reads -1 as "no limit" or "all".
+OTHERS = {
+    "pytorch_lightning.trainer": {
+        "max_epochs": Range(1, beside=-1), "max_steps": Range(1, beside=-1), "devices": Range(1, beside=-1),
+        "num_nodes": Range(1), "min_epochs": Range(1), "min_steps": Range(0), "num_sanity_val_steps": Range(0),
+        "check_val_every_n_epoch": Range(1), "accumulate_grad_batches": Range(1), "log_every_n_steps": Range(0),
+        "gradient_clip_val": Range(0),
+    },
+    "torch.optim": {"lr": Range(0), "weight_decay": Range(0)},
 }  # fmt: skip
-UNLIMITED = ("max_epochs", "max_steps", "devices")  # where Lightning reads -1 as "no limit" or "all"
-
-
-@dataclass(frozen=True)
-class Range:
-    """Smallest and largest value that a number may have, for `Annotated[int, Range(1)]`."""
-
-    least: float = -math.inf
-    most: float = math.inf
 
 
 def check_target(
@@ -129,50 +124,64 @@ def _named(parameters: Mapping[str, inspect.Parameter]) -> dict[str, inspect.Par
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Annotations of the parameters; none where they cannot be evaluated."""
+    """Annotations of the parameters, with what `OTHERS` adds to them; none where they cannot be evaluated."""
     owner: Any = function
     if inspect.isclass(function) and "__init__" in vars(function):
         owner = function.__init__
     try:
-        return get_type_hints(inspect.unwrap(owner), include_extras=True)
+        hints = get_type_hints(inspect.unwrap(owner), include_extras=True)
     except (NameError, TypeError, AttributeError):
         return {}
+    home = str(getattr(function, "__module__", ""))
+    for ranges in (ranges for module, ranges in OTHERS.items() if within(home, [module])):
+        hints |= {name: Annotated[hints[name], limits] for name, limits in ranges.items() if name in hints}
+    return hints
 
 
 def check_value(value: Any, annotation: Any, key: str) -> None:
-    """Hold one value against an annotation and, numbers, against their range.
+    """Hold one value against an annotation: its type, its ranges, and that every number is finite.
 
     Raises:
         UserError: the value does not fit.
 
     """
     if isinstance(value, Mapping) and "_target_" in value:
-        return check_target(value, key)
+        check_target(value, key)
+        return
     if isinstance(value, (list, tuple)):
         for number, entry in enumerate(value):
             if isinstance(entry, Mapping) and "_target_" in entry:
                 check_target(entry, f"{key}[{number}]")
-    if get_origin(annotation) is Annotated:
-        annotation, *extras = get_args(annotation)
-        for bounds in (extra for extra in extras if isinstance(extra, Range)):
-            _check_range(value, bounds.least, bounds.most, key)
     if not fits(value, annotation):
         raise UserError(f"{key}: expected {describe(annotation)}, found {value!r}{_choice_hint(value, annotation)}")
-    for place, found in _numbers(value, key):
-        _check_number(found, place)
-    return None
+    _check_numbers(value, annotation, key)
 
 
-def _numbers(value: Any, key: str) -> Iterator[tuple[str, float]]:
-    """All numbers in a plain value, each with its dotted key; sections with a target are checked on their own."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield key, value
+def _check_numbers(value: Any, annotation: Any, key: str) -> None:
+    """Refuse numbers that are not finite or out of their range; sections with a target are checked on their own."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        _check_numbers(value, arguments[0], key)
+        for limits in (extra for extra in arguments[1:] if isinstance(extra, Range) and _is_number(value)):
+            if value not in limits:
+                raise UserError(f"{key}: expected {limits}, found {value!r}")
+    elif origin in (Union, types.UnionType):
+        for part in arguments:
+            if fits(value, part):
+                _check_numbers(value, part, key)
     elif isinstance(value, Mapping) and "_target_" not in value:
         for name, entry in value.items():
-            yield from _numbers(entry, f"{key}.{name}")
+            _check_numbers(entry, arguments[1] if len(arguments) == 2 else Any, f"{key}.{name}")
     elif isinstance(value, (list, tuple)):
         for number, entry in enumerate(value):
-            yield from _numbers(entry, f"{key}[{number}]")
+            _check_numbers(entry, arguments[0] if len(arguments) == 1 else Any, f"{key}[{number}]")
+    elif _is_number(value) and not math.isfinite(value):
+        raise UserError(f"{key}: expected a finite number, found {value!r}")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number, and no truth value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _choice_hint(value: Any, annotation: Any) -> str:
@@ -188,25 +197,6 @@ def _alternatives(annotation: Any) -> list[Any]:
     return [word for part in get_args(annotation) for word in _alternatives(part)]
 
 
-def _check_number(value: float, key: str) -> None:
-    """Rules for every number: finite, and not below the least value that its name allows."""
-    name = key.rpartition(".")[2]
-    if not math.isfinite(value):
-        raise UserError(f"{key}: expected a finite number, found {value!r}")
-    if name in UNLIMITED and value == -1:
-        return
-    endings = [ending for ending in LEAST if name == ending or name.endswith(f"_{ending}")]
-    if endings:
-        _check_range(value, LEAST[max(endings, key=len)], math.inf, key)
-
-
-def _check_range(value: Any, least: float, most: float, key: str) -> None:
-    """Refuse numbers outside [least, most]."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and not least <= value <= most:
-        wanted = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
-        raise UserError(f"{key}: expected {wanted}, found {value!r}")
-
-
 def fits(value: Any, annotation: Any) -> bool:
     """Whether a plain value can stand for an annotation; unknown kinds of annotation accept anything."""
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -220,10 +210,8 @@ def fits(value: Any, annotation: Any) -> bool:
         return any(value == word and type(value) is type(word) for word in arguments)
     if annotation is bool:
         return isinstance(value, bool)
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if annotation is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if annotation in (int, float):
+        return _is_number(value) and isinstance(value, (int, annotation))
     if annotation is str:
         return isinstance(value, str)
     if inspect.isclass(annotation) and issubclass(annotation, Path):

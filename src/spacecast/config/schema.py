@@ -9,10 +9,11 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
 
-from spacecast.config.binding import Range, defaults_of
+from spacecast.config.binding import defaults_of
 from spacecast.config.build import build
 from spacecast.config.targets import locate
 from spacecast.core.errors import UserError
+from spacecast.core.ranges import Range
 
 Schema = TypeVar("Schema")
 

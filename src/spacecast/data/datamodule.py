@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, DistributedSampler, get_worker_info
 
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore, SharedDatastore
+from spacecast.core.ranges import NonNegativeInt, PositiveInt
 from spacecast.core.types import Batch
 from spacecast.data.windows import WindowDataset
 
@@ -104,14 +105,14 @@ class WindowDataModule(pl.LightningDataModule):
     def __init__(
         self,
         datastore: Datastore,
-        batch_size: int = 1,
-        workers: int = 0,
-        seed: int = 0,
+        batch_size: PositiveInt = 1,
+        workers: NonNegativeInt = 0,
+        seed: NonNegativeInt = 0,
         rollout_steps: Rollout = 1,
         *,
-        val_steps: int | None = 4,
-        limit_windows: int | None = None,
-        limit_val_windows: int | None = 4,
+        val_steps: NonNegativeInt | None = 4,
+        limit_windows: PositiveInt | None = None,
+        limit_val_windows: PositiveInt | None = 4,
     ) -> None:
         super().__init__()
         for name, value, least in (

@@ -7,6 +7,7 @@ import numpy as np
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
+from spacecast.core.ranges import NonNegativeFloat
 from spacecast.core.regions import Bounds, boundary_nodes
 from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.data.cache import FrameCache
@@ -52,7 +53,7 @@ class RunDatastore:
         boundary: Bounds | Sequence[Bounds] | None = None,
         forcing_past: int = 0,
         forcing_future: int = 0,
-        cache_gb: float = 4.0,
+        cache_gb: NonNegativeFloat = 4.0,
         progress: ProgressCallback | None = None,
     ) -> None:
         if statistics not in ("pooled", "stored"):

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.protocols import Datastore
+from spacecast.core.ranges import NonNegativeInt, PositiveInt
 from spacecast.core.regions import Bounds
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch
@@ -32,16 +33,16 @@ def evaluate(
     spec: DataSpec | None = None,
     split: str = "test",
     runs: str | Sequence[str | int] | None = None,
-    steps: int = 10,
-    windows: int | None = None,
-    batch_size: int = 4,
-    members: int = 1,
+    steps: NonNegativeInt = 10,
+    windows: PositiveInt | None = None,
+    batch_size: PositiveInt = 4,
+    members: PositiveInt = 1,
     member_chunk: int = 6,
     estimator: Estimator = "fair",
     regions: Mapping[str, Bounds] | None = DEFAULT_REGIONS,
-    seed: int = 0,
+    seed: NonNegativeInt = 0,
     convert_units: bool = False,
-    examples: int = 0,
+    examples: NonNegativeInt = 0,
     out_dir: str | Path | None = None,
     device: torch.device | str | None = None,
     progress: Callable[[int, int], None] | None = None,

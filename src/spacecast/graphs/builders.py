@@ -8,6 +8,7 @@ import numpy as np
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
+from spacecast.core.ranges import NonNegativeFloat, PositiveInt
 from spacecast.graphs.edges import EdgeList, both_ways, join, lattice_pairs, make_graph, require_plane
 from spacecast.graphs.lattice import Lattice, Sight, coarser_lattice, finest_lattice, nearest_in_sight, within_radius
 
@@ -49,12 +50,12 @@ class MeshGraphBuilder:
         self,
         layout: str = "simple",
         *,
-        levels: int = 1,
+        levels: PositiveInt = 1,
         coarsening: int = 3,
         mesh_spacing: int | None = None,
-        inner_radius: float | None = None,
+        inner_radius: NonNegativeFloat | None = None,
         grid_to_mesh_nearest: int = 1,
-        grid_to_mesh_radius: float | None = None,
+        grid_to_mesh_radius: NonNegativeFloat | None = None,
         mesh_to_grid_nearest: int = 1,
         parents: int = 1,
     ) -> None:

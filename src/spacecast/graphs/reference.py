@@ -11,6 +11,7 @@ from scipy.spatial import KDTree
 from spacecast.core.errors import UserError
 from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
+from spacecast.core.ranges import PositiveInt
 from spacecast.graphs.builders import check_integer, check_layout
 from spacecast.graphs.edges import EdgeList, both_ways, join, lattice_pairs, make_graph, require_plane
 
@@ -39,7 +40,7 @@ class ReferenceGraph:
 
     """
 
-    def __init__(self, layout: str = "simple", *, coarsening: int = 5, levels: int | None = 1) -> None:
+    def __init__(self, layout: str = "simple", *, coarsening: int = 5, levels: PositiveInt | None = 1) -> None:
         check_layout(layout, levels)
         check_integer("coarsening", coarsening, 2)
         self.layout = layout

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
+from spacecast.core.ranges import NonNegativeInt, PositiveInt
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import StepOutput
 from spacecast.nn.edges import GraphEdges
@@ -67,10 +68,10 @@ class EncodeProcessDecode(nn.Module):
         spec: DataSpec,
         graph: MeshGraph,
         *,
-        hidden_dim: int = 48,
-        decode_dim: int | None = None,
-        processor_layers: int = 2,
-        hidden_layers: int = 1,
+        hidden_dim: PositiveInt = 48,
+        decode_dim: PositiveInt | None = None,
+        processor_layers: NonNegativeInt = 2,
+        hidden_layers: NonNegativeInt = 1,
         vertical: MessageKind = "propagation",
         aggregation: Aggregation = "sum",
         predict_std: bool = False,

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
+from spacecast.core.ranges import NonNegativeInt, PositiveInt
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import StepOutput
 from spacecast.models.encode_process_decode import GraphKind, check_graph
@@ -70,13 +71,13 @@ class GraphEFM(nn.Module):
         spec: DataSpec,
         graph: MeshGraph,
         *,
-        hidden_dim: int = 40,
-        latent_dim: int | None = 8,
-        decode_dim: int | None = None,
-        processor_layers: int = 2,
-        encoder_layers: int = 1,
-        prior_layers: int = 1,
-        hidden_layers: int = 1,
+        hidden_dim: PositiveInt = 40,
+        latent_dim: PositiveInt | None = 8,
+        decode_dim: PositiveInt | None = None,
+        processor_layers: NonNegativeInt = 2,
+        encoder_layers: NonNegativeInt = 1,
+        prior_layers: NonNegativeInt = 1,
+        hidden_layers: NonNegativeInt = 1,
         prior: PriorKind = "constant",
         prior_distribution: Distribution = "isotropic",
         prior_mean: float = 0.0,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import LatentStepModel, StepModel
+from spacecast.core.ranges import NonNegativeFloat, PositiveInt
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch, Forecast, LossTerms, Stage, StepOutput
 from spacecast.forecast.rollout import iterate, model_step, repeat_members, rollout, split_members, stack
@@ -54,14 +55,14 @@ class ElboObjective(nn.Module):
         *,
         loss: LossName | Loss = "wmse",
         variable_weights: Mapping[str, float] | None = None,
-        reconstruction_weight: float = 1.0,
-        kl_weight: float = 1.0,
-        crps_weight: float = 1.0,
-        mean_weight: float = 0.0,
-        members: int = 2,
+        reconstruction_weight: NonNegativeFloat = 1.0,
+        kl_weight: NonNegativeFloat = 1.0,
+        crps_weight: NonNegativeFloat = 1.0,
+        mean_weight: NonNegativeFloat = 0.0,
+        members: PositiveInt = 2,
         estimator: TrainingEstimator = "fair",
         alpha: float = 0.95,
-        div_weight: float = 0.0,
+        div_weight: NonNegativeFloat = 0.0,
         reduction: Reduction = "mean",
         recompute: bool = False,
     ) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from spacecast.core.protocols import StepModel
+from spacecast.core.ranges import NonNegativeFloat
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch, LossTerms, Stage
 from spacecast.forecast.rollout import rollout
@@ -31,7 +32,7 @@ class ForecastObjective(nn.Module):
         *,
         loss: LossName | Loss = "wmse",
         variable_weights: Mapping[str, float] | None = None,
-        div_weight: float = 0.0,
+        div_weight: NonNegativeFloat = 0.0,
         reduction: Reduction = "mean",
         recompute: bool = False,
     ) -> None:

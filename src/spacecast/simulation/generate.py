@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spacecast.core.errors import UserError
+from spacecast.core.ranges import NonNegativeInt
 from spacecast.process.progress import ProgressCallback
 from spacecast.process.workers import run_tasks
 from spacecast.simulation.magnetosphere import VARIABLES
@@ -26,7 +27,7 @@ def generate(
     root: str | Path,
     preset: str | Parameters = "small",
     densities: Sequence[float] = DENSITIES,
-    seed: int = 10,
+    seed: NonNegativeInt = 10,
     processes: int | None = None,
     progress: ProgressCallback | None = None,
     overwrite: bool = False,

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import psutil
 
 from spacecast.core.errors import UserError
+from spacecast.core.ranges import PositiveInt
 from spacecast.sweep.attempt import Attempt
 from spacecast.sweep.folder import STOP
 from spacecast.sweep.queue import end_controllers, is_controller, largest_array
@@ -53,7 +54,7 @@ class Launcher:
     def __init__(
         self,
         cluster: Literal["slurm", "local"] = "slurm",
-        nodes: int | None = None,
+        nodes: PositiveInt | None = None,
         gpus_per_node: int | None = None,
         cpus_per_task: int | None = None,
         memory_gb: float | None = None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from spacecast.core.errors import UserError
+from spacecast.core.ranges import NonNegativeFloat, PositiveInt
 from spacecast.core.types import Stage
 
 Decay = Literal["constant", "cosine"]
@@ -54,7 +55,12 @@ class ConstantSchedule:
     """
 
     def __init__(
-        self, epochs: int, *, rollout_steps: int = 1, decay: Decay = "cosine", final_lr_factor: float = 0.01
+        self,
+        epochs: PositiveInt,
+        *,
+        rollout_steps: PositiveInt = 1,
+        decay: Decay = "cosine",
+        final_lr_factor: NonNegativeFloat = 0.01,
     ) -> None:
         self.epochs, self.rollout_steps, self.decay, self.final = epochs, rollout_steps, decay, final_lr_factor
 
@@ -100,13 +106,13 @@ class GraphFMSchedule:
 
     def __init__(
         self,
-        epochs: int,
+        epochs: PositiveInt,
         *,
         switches: Sequence[float] = (0.7, 1.0),
-        rollout_steps: int = 2,
-        rollout_lr_factor: float = 0.3,
+        rollout_steps: PositiveInt = 2,
+        rollout_lr_factor: NonNegativeFloat = 0.3,
         decay: Decay = "cosine",
-        final_lr_factor: float = 0.01,
+        final_lr_factor: NonNegativeFloat = 0.01,
     ) -> None:
         if len(switches) != 2:
             raise UserError(f"schedule needs 2 switch points (roll-out, divergence), found {len(switches)}")
@@ -142,13 +148,13 @@ class GraphEFMSchedule:
 
     def __init__(
         self,
-        epochs: int,
+        epochs: PositiveInt,
         *,
         switches: Sequence[float] = (0.4, 0.6, 0.8, 0.9),
-        rollout_steps: int = 4,
-        rollout_lr_factor: float = 0.1,
+        rollout_steps: PositiveInt = 4,
+        rollout_lr_factor: NonNegativeFloat = 0.1,
         decay: Decay = "constant",
-        final_lr_factor: float = 0.01,
+        final_lr_factor: NonNegativeFloat = 0.01,
     ) -> None:
         if len(switches) != 4:
             raise UserError(f"schedule needs 4 switch points (KL, roll-out, CRPS, divergence), found {len(switches)}")

@@ -6,16 +6,18 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from spacecast.config.binding import Range, check_call, check_target, check_value, describe, fits
+from spacecast.config.binding import check_call, check_target, check_value, describe, fits
 from spacecast.config.targets import locate
 from spacecast.core.errors import UserError
+from spacecast.core.ranges import NonNegativeFloat, PositiveInt, Range
 
 FITTING = [
     (3, int), (3, float), (0.5, float), ("a", str), (True, bool), (None, type(None)), (None, int | None),
     ([1, 2], Sequence[int]), ([0.9, 0.95], tuple[float, float]), ([], list[str]), ([1, 2, 3], tuple[int, ...]),
     ({"rho": 2}, Mapping[str, float]), ({"a": {"x_min": 3}}, Mapping[str, Mapping[str, float]]),
     ("sum", Literal["sum", "mean"]), ("data", Path), ("data", str | Path), (3, Any), ([], Any),
-    ([{"x_min": 1.0}], Mapping[str, float] | Sequence[Mapping[str, float]]), (2, Annotated[int, Range(1)]),
+    ([{"x_min": 1.0}], Mapping[str, float] | Sequence[Mapping[str, float]]), (2, PositiveInt),
+    (None, PositiveInt | None),
 ]  # fmt: skip
 UNFIT = [
     (True, int), (True, float), (3.0, int), ("3", int), (1, bool), (None, int), ("a", Sequence[str]),
@@ -49,7 +51,14 @@ class Part:
     """Something with keywords."""
 
     def __init__(
-        self, spec: object, *, hidden_dim: int = 4, weight: float = 1.0, rate: Annotated[float, Range(0, 1)] = 0
+        self,
+        spec: object,
+        *,
+        hidden_dim: PositiveInt = 4,
+        weight: NonNegativeFloat | None = 1.0,
+        rate: Annotated[float, Range(0, 1)] = 0,
+        x_weight: float = 1.0,
+        sizes: Sequence[PositiveInt] | Mapping[str, PositiveInt] = (),
     ):
         self.hidden_dim = hidden_dim
 
@@ -62,9 +71,38 @@ def test_keywords_types_and_ranges():
         ({"weight": -1.0}, "model.weight: expected at least 0"),
         ({"weight": float("nan")}, "model.weight: expected a finite number"),
         ({"rate": 1.5}, "model.rate: expected from 0 to 1, found 1.5"),
+        ({"rate": float("nan")}, "model.rate: expected a finite number"),
+        ({"x_weight": float("inf")}, "model.x_weight: expected a finite number, found inf"),
+        ({"sizes": [1, 0]}, r"model.sizes\[1\]: expected at least 1, found 0"),
+        ({"sizes": {"a": 0}}, "model.sizes.a: expected at least 1, found 0"),
     ):
         with pytest.raises(UserError, match=message):
             check_call(Part, values, "model")
+
+
+def test_what_is_not_annotated_with_a_range_has_none():
+    """Whatever the name of a parameter of one's own ends with."""
+    check_call(Part, {"x_weight": -1.0, "weight": None, "sizes": [3]}, "model")
+
+
+@pytest.mark.parametrize(
+    ("target", "values", "message"),
+    [
+        ("torch.optim.AdamW", {"lr": -0.1}, "part.lr: expected at least 0, found -0.1"),
+        ("torch.optim.SGD", {"weight_decay": -1}, "part.weight_decay: expected at least 0"),
+        ("pytorch_lightning.Trainer", {"max_epochs": 0}, "part.max_epochs: expected at least 1, found 0"),
+        ("pytorch_lightning.Trainer", {"devices": -2}, "part.devices: expected at least 1, found -2"),
+    ],
+)
+def test_others_whose_constructors_check_little(target, values, message):
+    with pytest.raises(UserError, match=message):
+        check_call(locate(target, "part"), values, "part")
+
+
+def test_minus_one_means_no_limit_where_lightning_says_so():
+    trainer = locate("pytorch_lightning.Trainer", "trainer")
+    check_call(trainer, {"max_epochs": -1, "max_steps": -1, "devices": -1}, "trainer")
+    check_call(trainer, {"devices": [0, 1], "gradient_clip_val": None}, "trainer")
 
 
 def test_open_signatures_take_any_keyword():
@@ -73,7 +111,7 @@ def test_open_signatures_take_any_keyword():
 
 
 def test_a_missing_argument_is_found_unless_partial():
-    node = {"_target_": f"{Range.__module__}.locate", "where": "x"}
+    node = {"_target_": f"{locate.__module__}.locate", "where": "x"}
     check_target({**node, "_partial_": True}, "part")
     with pytest.raises(UserError, match=r"part: .* needs target"):
         check_target(node, "part")

@@ -1,0 +1,31 @@
+"""Which numbers a parameter takes, said in its annotation, against which a configuration is held."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+
+@dataclass(frozen=True)
+class Range:
+    """Smallest and largest value that a number may have, for `Annotated[int, Range(1)]`.
+
+    Args:
+        least, most: both may be taken.
+        beside: one value outside of them, with a meaning of its own.
+
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    beside: float | None = None
+
+    def __contains__(self, value: float) -> bool:
+        return self.least <= value <= self.most or value == self.beside
+
+    def __str__(self) -> str:
+        return f"at least {self.least:g}" if self.most == math.inf else f"from {self.least:g} to {self.most:g}"
+
+
+PositiveInt = Annotated[int, Range(1)]
+NonNegativeInt = Annotated[int, Range(0)]
+NonNegativeFloat = Annotated[float, Range(0)]
