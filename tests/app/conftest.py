@@ -1,6 +1,7 @@
 """Commands run in this process, in a folder of their own, and small simulated data."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from spacecast.app.evaluate import COMMAND as EVALUATE
 from spacecast.app.graph import COMMAND as GRAPH
 from spacecast.app.train import COMMAND as TRAIN
 from spacecast.config.command import Command
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 COMMANDS = {command.name: command for command in (TRAIN, EVALUATE, GRAPH, DATA)}
 

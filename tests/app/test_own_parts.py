@@ -1,14 +1,15 @@
-"""Datastores and losses of a user's own: one Python file and one YAML file, found by --config-dir alone."""
+"""Data and losses of one's own: the datastore of CONTRIBUTING.md and an objective, found by --config-dir alone."""
 
-import importlib.util
 import os
 import shutil
 import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from contributing import examples, write_files
 
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore
@@ -16,7 +17,6 @@ from spacecast.core.spec import DataSpec
 from spacecast.data.contract import check_datastore, members
 from spacecast.data.inspection import inspect
 
-FOLDER = Path(__file__).parent / "own"
 TINY = [
     "trainer=cpu", "logger=none", "model.hidden_dim=8", "model.processor_layers=1", "data.batch_size=4",
     "data.val_steps=2", "data.limit_windows=8", "schedule.rollout_steps=2", "evaluation.steps=2",
@@ -26,7 +26,7 @@ TINY = [
 
 @pytest.fixture(autouse=True)
 def own_modules(monkeypatch):
-    """Nothing of one test is importable in the next."""
+    """Nothing of one test can be imported in the next."""
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
     yield
@@ -34,10 +34,17 @@ def own_modules(monkeypatch):
         sys.modules.pop(name, None)
 
 
+@pytest.fixture(scope="session")
+def own(tmp_path_factory) -> Path:
+    """The files of the examples of CONTRIBUTING.md, and an objective beside them."""
+    folder = write_files(tmp_path_factory.mktemp("own"), "mine/") / "mine"
+    return Path(shutil.copytree(Path(__file__).parent / "own", folder, dirs_exist_ok=True))
+
+
 @pytest.fixture
-def waves(monkeypatch):
+def waves(own, monkeypatch):
     """The module of the datastore."""
-    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.syspath_prepend(own)
     import waves
 
     return waves
@@ -55,8 +62,8 @@ def test_the_example_has_exactly_the_members_of_the_interface(waves):
 
 
 @pytest.mark.slow
-def test_training_evaluation_graph_and_inspection_of_ones_own_data_with_ones_own_loss(run, workplace):
-    own = ["--config-dir", str(FOLDER)]
+def test_training_evaluation_graph_and_inspection_of_ones_own_data_with_ones_own_loss(own, run, workplace):
+    own = ["--config-dir", str(own)]
     result = run("spacecast-train", *own, "datastore=waves", "loss=absolute", "data.workers=1", *TINY)
     assert result.code == 0, result.err
     scores = (workplace / "run" / "scores.csv").read_text()
@@ -74,8 +81,8 @@ def test_training_evaluation_graph_and_inspection_of_ones_own_data_with_ones_own
 
 
 @pytest.mark.parametrize("action", ["prepare", "download"])
-def test_what_is_for_folders_of_runs_is_refused_for_others(run, action):
-    result = run("spacecast-data", action, "--config-dir", str(FOLDER), "datastore=waves")
+def test_what_is_for_folders_of_runs_is_refused_for_others(own, run, action):
+    result = run("spacecast-data", action, "--config-dir", str(own), "datastore=waves")
     assert result.code == 2
     assert "waves.Waves reads no folder of runs" in result.line
 
@@ -95,10 +102,9 @@ def test_a_missing_member_is_named(waves, member):
 
 
 def spec_of_waves() -> DataSpec:
-    """Of the datastore, whose module is not importable when tests are collected."""
-    loader = importlib.util.spec_from_file_location("waves_for_facts", FOLDER / "waves.py")
-    module = importlib.util.module_from_spec(loader)
-    loader.loader.exec_module(module)
+    """Of the datastore, whose module is in no file when tests are collected."""
+    module = types.ModuleType("waves_for_facts")
+    exec(examples().files["mine/waves.py"], vars(module))
     return module.Waves().spec
 
 
@@ -137,8 +143,8 @@ def test_a_member_of_another_kind_is_named(waves, fault):
     assert "\n" not in str(told.value)
 
 
-def test_a_datastore_without_a_member_ends_a_command_in_one_line(run, workplace):
-    folder = Path(shutil.copytree(FOLDER, workplace / "own"))
+def test_a_datastore_without_a_member_ends_a_command_in_one_line(own, run, workplace):
+    folder = Path(shutil.copytree(own, workplace / "own"))
     text = (folder / "waves.py").read_text()
     (folder / "waves.py").write_text(text.replace("def read_forcing", "def _read_forcing"))
     result = run("spacecast-train", "--config-dir", "own", "datastore=waves", *TINY)
@@ -173,12 +179,12 @@ def test_inspection_finds_faults_in_any_datastore(waves):
 
 
 @pytest.mark.parametrize("place", ["in it", "beside it", "PYTHONPATH"])
-def test_where_a_module_is_found(run, workplace, monkeypatch, place):
+def test_where_a_module_is_found(own, run, workplace, monkeypatch, place):
     conf = workplace / "my project" / "conf"
-    shutil.copytree(FOLDER / "datastore", conf / "datastore")
+    shutil.copytree(own / "datastore", conf / "datastore")
     target = {"in it": conf, "beside it": conf.parent, "PYTHONPATH": workplace / "far"}[place]
     target.mkdir(exist_ok=True)
-    shutil.copy(FOLDER / "waves.py", target)
+    shutil.copy(own / "waves.py", target)
     if place == "PYTHONPATH":
         monkeypatch.syspath_prepend(target)
     result = run("spacecast-graph", "--config-dir", str(conf), "datastore=waves", "picture=null")
@@ -186,8 +192,8 @@ def test_where_a_module_is_found(run, workplace, monkeypatch, place):
     assert {str(conf), str(conf.parent)} <= set(os.environ["PYTHONPATH"].split(os.pathsep))  # for jobs
 
 
-def test_a_module_that_is_not_found_or_faulty(run, workplace):
-    shutil.copytree(FOLDER / "datastore", workplace / "conf" / "datastore")
+def test_a_module_that_is_not_found_or_faulty(own, run, workplace):
+    shutil.copytree(own / "datastore", workplace / "conf" / "datastore")
     words = ["spacecast-graph", "--config-dir", "conf", "datastore=waves"]
     line = run(*words).line
     assert "datastore._target_: there is no module 'waves'; put waves.py into the folder of --config-dir" in line
