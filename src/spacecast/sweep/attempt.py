@@ -68,9 +68,11 @@ class Attempt:
         try:
             import_by_name(self.work)(self.command, self.run_dir, *self.trusted)
         except SystemExit as leaving:
+            from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
+
             wanted = getattr(leaving, "name", "SIGUSR2") == "SIGUSR2"  # other signals come from whoever ends the sweep
             if environment.cluster == "local" and leaving.code == GOES_ON and wanted:
-                environment._requeue(self.max_restarts - restarts)
+                raise SystemExit(LOCAL_REQUEUE_RETURN_CODE) from leaving
             raise
         except Exception as error:
             if first and read_status(folder).get("state") != FAILED:

@@ -21,6 +21,7 @@ from spacecast.sweep.attempt import Attempt
 from spacecast.sweep.folder import STOP
 from spacecast.sweep.queue import end_controllers, is_controller, largest_array
 from spacecast.sweep.snapshot import START
+from spacecast.sweep.submitit_private import submission_script
 
 MISREAD = ("bash", "interactive")  # job names that Lightning takes for a shell; it would train each task alone
 OURS = ("array", "error", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "signal", "time")
@@ -176,7 +177,7 @@ class Launcher:
 
     def _rehearse(self, executor: Any) -> None:
         """Let Slurm judge the request without queueing it: some sites queue for ever what can never start."""
-        script = executor._make_submission_file_text("true", "rehearsal")
+        script = submission_script(executor)
         done = subprocess.run(
             ["sbatch", "--test-only"], input=script, capture_output=True, text=True, timeout=120, check=False
         )

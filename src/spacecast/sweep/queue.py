@@ -13,8 +13,8 @@ import psutil
 
 from spacecast.core.errors import UserError
 from spacecast.process.status import QUEUED, RUNNING
+from spacecast.sweep.submitit_private import CONTROLLER
 
-CONTROLLER = "submitit.local._local"  # module of what watches over a job on this machine
 SAVE_SECONDS, REPEAT_SECONDS, END_SECONDS = 30.0, 3.0, 10.0
 
 
