@@ -14,7 +14,7 @@ from spacecast.core.errors import UserError
 from spacecast.process.run_folder import separate_journal
 from spacecast.process.status import write_status
 from spacecast.sweep.folder import Sweep, name_runs
-from spacecast.sweep.sync import Living
+from spacecast.sweep.sync import Liveness
 from spacecast.tracking.journal import Journal, RunSummary
 from spacecast.tracking.store import ensure_store, load_mlflow
 
@@ -172,17 +172,17 @@ def test_the_status_command_closes_dead_runs(workplace, uri, capsys):
 
 def test_a_number_that_another_process_has_now_is_not_the_run(tmp_path):
     here = {"host": socket.gethostname(), "pid": os.getpid(), "job": None}
-    assert Living()(tmp_path, RunSummary(process={**here, "time": 1e15}))
-    assert not Living()(tmp_path, RunSummary(process={**here, "time": 1e9}))
+    assert Liveness()(tmp_path, RunSummary(process={**here, "time": 1e15}))
+    assert not Liveness()(tmp_path, RunSummary(process={**here, "time": 1e9}))
 
 
 def test_slurm_is_asked_for_runs_of_other_machines(tmp_path, monkeypatch):
     asked, queue = [], {"3_1": "RUNNING"}
     monkeypatch.setattr("spacecast.sweep.queue.active_jobs", lambda cluster: asked.append(cluster) or queue)
-    living = Living()
+    going_on = Liveness()
     process = {"host": "node7", "pid": 1, "time": 1}
-    assert living(tmp_path, RunSummary(process={**process, "job": "3_1"}))
-    assert not living(tmp_path, RunSummary(process={**process, "job": "3_2"}))
+    assert going_on(tmp_path, RunSummary(process={**process, "job": "3_1"}))
+    assert not going_on(tmp_path, RunSummary(process={**process, "job": "3_2"}))
     assert asked == ["slurm"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from spacecast.core.errors import UserError
 from spacecast.process.status import read_status, write_status
 from spacecast.sweep.folder import Sweep, name_runs
-from spacecast.sweep.progress import failures, progress, settled, unfinished
+from spacecast.sweep.progress import progress, settled, unfinished
 from spacecast.sweep.queue import cancel_jobs
 
 SHOW = "JobId=7 JobState=TIMEOUT Reason=TimeLimit Requeue=1 Restarts=0 ExitCode=0:15"
@@ -70,8 +70,7 @@ def test_without_a_job_the_file_counts(sweep, answer):
     assert states[1].why == "ValueError: no"
     assert states[2].why == "TIMEOUT TimeLimit, exit code 0:15"
     assert read_status(sweep.run_dir(sweep.runs[2]))["state"] == "lost"
-    assert [run.number for run in unfinished(states)] == [1, 2, 3]
-    assert [each.run.number for each in failures(states)] == [1, 2, 3]
+    assert [each.run.number for each in unfinished(states)] == [1, 2, 3]
 
 
 def test_interrupted_on_this_machine_is_no_loss(tmp_path, sweep):

@@ -19,8 +19,13 @@ from spacecast.core.text import several
 from spacecast.process.exit_codes import AT_ONCE, DONE, GOES_ON, INTERNAL_ERROR, USER_ERROR
 from spacecast.process.logs import print_line
 from spacecast.process.signals import Interrupted
+from spacecast.process.status import FINISHED
+from spacecast.sweep.cancel import cancel as end_sweep
+from spacecast.sweep.folder import Sweep
+from spacecast.sweep.progress import progress, tally
 from spacecast.sweep.saved import check_saved, read_config
 from spacecast.sweep.starting import resume
+from spacecast.tracking.sync import close_abandoned
 
 NAME = "spacecast-sweep"
 MORE = f"""Examples
@@ -41,16 +46,9 @@ FIXED = ("nodes", "gpus_per_node", "cluster")  # part of the runs themselves
 
 def status(folder: Path) -> None:
     """Print state, restarts, job and error of each run; runs that died without a word are closed in MLflow as well."""
-    from spacecast.process.status import FINISHED
-    from spacecast.sweep.folder import Sweep
-    from spacecast.sweep.progress import progress
-    from spacecast.tracking.sync import close_abandoned
-
     sweep = Sweep.read(folder)
     states = progress(sweep)
-    counts = {state: sum(each.state == state for each in states) for state in dict.fromkeys(s.state for s in states)}
-    tally = ", ".join(f"{count} {state}" for state, count in counts.items())
-    print_line(f"{sweep.folder}: {several(len(states), 'run')}, {tally}")
+    print_line(f"{sweep.folder}: {several(len(states), 'run')}, {tally(states)}")
     rows = [("run", "state", "restarts", "job", "what", "why")]
     for each in states:
         if not each.active and each.state != FINISHED:
@@ -65,8 +63,6 @@ def status(folder: Path) -> None:
 
 def again(folder: Path, words: Sequence[str]) -> None:
     """Submit what neither has finished nor is under way, with changed keys of the launcher if so asked."""
-    from spacecast.sweep.folder import Sweep
-
     changes = _changes([word for word in words if not word.startswith("trust=")])
     trusted = trusted_words(_read([word for word in words if word.startswith("trust=")]).get("trust"))
     sweep = Sweep.read(folder)
@@ -103,12 +99,8 @@ def _read(words: Sequence[str]) -> dict[str, Any]:
 
 def cancel(folder: Path) -> None:
     """End what is queued, runs or waits. What is done is kept, and `resume` goes on from there."""
-    from spacecast.sweep import cancel as ending
-    from spacecast.sweep.folder import Sweep
-    from spacecast.tracking.sync import close_abandoned
-
     sweep = Sweep.read(folder)
-    ended = ending.cancel(sweep)
+    ended = end_sweep(sweep)
     for run in ended:
         close_abandoned(sweep.run_dir(run))
     print_line(f"{several(len(ended), 'run')} cancelled")

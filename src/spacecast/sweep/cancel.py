@@ -7,7 +7,7 @@ from spacecast.core.errors import UserError
 from spacecast.process.lock import holder
 from spacecast.process.status import CANCELLED, FINISHED, RUNNING, read_status, write_status
 from spacecast.sweep.folder import Run, Sweep
-from spacecast.sweep.progress import CANCELLED_WHY, Progress, progress
+from spacecast.sweep.progress import CANCELLED_WHY, RunProgress, progress
 from spacecast.sweep.queue import cancel_jobs
 
 LEAVE_SECONDS, POLL_SECONDS = 60.0, 0.2  # a command that starts runs sees within a second that it shall not
@@ -49,7 +49,7 @@ def cancel(sweep: Sweep) -> list[Run]:
     return ended
 
 
-def _check(sweep: Sweep, active: list[Progress]) -> None:
+def _check(sweep: Sweep, active: list[RunProgress]) -> None:
     """Refuse what cannot be ended from here."""
     for each in active:
         host = each.status.get("host", "")

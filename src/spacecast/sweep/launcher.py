@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ MISREAD = ("bash", "interactive")  # job names that Lightning takes for a shell;
 OURS = ("array", "error", "job-name", "nodes", "ntasks-per-node", "open-mode", "output", "signal", "time")
 
 
+@dataclass(frozen=True)
 class Launcher:
     """What to ask of the scheduler for each run.
 
@@ -52,46 +54,41 @@ class Launcher:
 
     """
 
-    def __init__(
-        self,
-        cluster: Literal["slurm", "local"] = "slurm",
-        nodes: PositiveInt | None = None,
-        gpus_per_node: int | None = None,
-        cpus_per_task: int | None = None,
-        memory_gb: float | None = None,
-        hours: float = 4.0,
-        partition: str | None = None,
-        account: str | None = None,
-        qos: str | None = None,
-        constraint: str | None = None,
-        name: str = "spacecast",
-        parallel: int = 256,
-        max_restarts: int = 20,
-        signal_seconds: int = 120,
-        setup: Sequence[str] = (),
-        sbatch: Mapping[str, str | int | float | bool] | None = None,
-        srun: Sequence[str] = (),
-        wait: bool = False,
-    ) -> None:
-        self.cluster, self.nodes, self.gpus_per_node = cluster, nodes or 1, gpus_per_node
-        self.cpus_per_task, self.memory_gb = cpus_per_task, memory_gb
-        self.minutes = math.ceil(hours * 60 - 1e-6)
-        self.site = {"partition": partition, "account": account, "qos": qos, "constraint": constraint}
-        self.name, self.parallel, self.max_restarts, self.signal_seconds = name, parallel, max_restarts, signal_seconds
-        self.setup, self.sbatch, self.srun, self.wait = list(setup), dict(sbatch or {}), list(srun), wait
-        self._check(hours)
+    cluster: Literal["slurm", "local"] = "slurm"
+    nodes: PositiveInt | None = None
+    gpus_per_node: int | None = None
+    cpus_per_task: int | None = None
+    memory_gb: float | None = None
+    hours: float = 4.0
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    name: str = "spacecast"
+    parallel: int = 256
+    max_restarts: int = 20
+    signal_seconds: int = 120
+    setup: Sequence[str] = ()
+    sbatch: Mapping[str, str | int | float | bool] | None = None
+    srun: Sequence[str] = ()
+    wait: bool = False
 
-    def _check(self, hours: float) -> None:
+    @property
+    def minutes(self) -> int:
+        """Time limit as Slurm counts it."""
+        return math.ceil(self.hours * 60 - 1e-6)
+
+    def __post_init__(self) -> None:
         """Refuse what can never work."""
         if self.name in MISREAD or not self.name or any(letter.isspace() or letter == "/" for letter in self.name):
             taken = ": Lightning takes it for a shell" if self.name in MISREAD else ""
             raise UserError(f"launcher.name={self.name!r} cannot name a job{taken}; choose another word")
         if self.minutes * 60 <= self.signal_seconds:
-            limit = f"launcher.hours={hours:g} ({self.minutes * 60} s)"
+            limit = f"launcher.hours={self.hours:g} ({self.minutes * 60} s)"
             raise UserError(f"{limit} does not exceed launcher.signal_seconds={self.signal_seconds}; give more hours")
-        if self.cluster == "local" and self.nodes > 1:
+        if self.cluster == "local" and (self.nodes or 1) > 1:
             raise UserError(f"launcher.nodes={self.nodes}: this machine is one node; use launcher=slurm")
-        for key in self.sbatch:
+        for key in self.sbatch or ():
             if key.replace("_", "-") in OURS:
                 raise UserError(f"launcher.sbatch.{key} is set by the launcher itself; use its own keys")
 
@@ -104,28 +101,23 @@ class Launcher:
             after: a job that has to end first, however it does.
 
         """
-        sbatch = dict(self.sbatch)
+        sbatch = dict(self.sbatch or {})
         if after is not None:
             sbatch["dependency"] = ",".join([*map(str, filter(None, [sbatch.get("dependency")])), f"afterany:{after}"])
         setup = [f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"]
         if self.cpus_per_task:
             setup.append(f"export SRUN_CPUS_PER_TASK={self.cpus_per_task}")  # srun does not inherit it
-        wanted = {
+        as_they_are = ("gpus_per_node", "cpus_per_task", "partition", "account", "qos", "constraint")
+        wanted = {name: getattr(self, name) for name in as_they_are} | {
             "job_name": self.name,
-            "nodes": self.nodes,
+            "nodes": self.nodes or 1,
             "ntasks_per_node": tasks_per_node,
-            "gpus_per_node": self.gpus_per_node,
-            "cpus_per_task": self.cpus_per_task,
             "mem": None if self.memory_gb is None else f"{self.memory_gb * 1024:.0f}M",
             "time": self.minutes,
-            "partition": self.site["partition"],
-            "account": self.site["account"],
-            "qos": self.site["qos"],
-            "constraint": self.site["constraint"],
             "signal_delay_s": self.signal_seconds,
             "array_parallelism": self.parallel,
             "setup": [*self.setup, *setup],
-            "srun_args": self.srun or None,
+            "srun_args": list(self.srun) or None,
             "additional_parameters": {"requeue": True, **sbatch},
         }
         return {name: value for name, value in wanted.items() if value is not None}
@@ -163,7 +155,7 @@ class Launcher:
         with _outside_of_jobs():
             executor = SlurmExecutor(folder=logs, max_num_timeout=self.max_restarts, python=_interpreter(code))
             executor.update_parameters(**self.parameters(tasks_per_node, code))
-            self._rehearse(executor)
+            _rehearse(executor)
             most = largest_array()
             size = len(attempts) if most is None else max(1, most)
             at_once = max(1, self.parallel // size)  # arrays; those beyond wait for the one that many places before
@@ -174,15 +166,6 @@ class Launcher:
                 numbers += _queue_array(executor, attempts[first : first + size], len(numbers))
                 told(numbers)
         return numbers
-
-    def _rehearse(self, executor: Any) -> None:
-        """Let Slurm judge the request without queueing it: some sites queue for ever what can never start."""
-        script = submission_script(executor)
-        done = subprocess.run(
-            ["sbatch", "--test-only"], input=script, capture_output=True, text=True, timeout=120, check=False
-        )
-        if done.returncode:
-            raise UserError(f"launcher: Slurm refuses: {_reason(done.stderr)}")
 
     def _run_locally(
         self,
@@ -206,7 +189,7 @@ class Launcher:
                 gpus_per_node=self.gpus_per_node or 0,
                 timeout_min=self.minutes,
                 signal_delay_s=self.signal_seconds,
-                setup=self.setup,
+                setup=list(self.setup),
             )
             with _ended_with_us():
                 for attempt in attempts:
@@ -218,6 +201,14 @@ class Launcher:
                     told([str(job.job_id) for job in jobs])
                 _wait(jobs, 0)
         return [str(job.job_id) for job in jobs]
+
+
+def _rehearse(executor: Any) -> None:
+    """Let Slurm judge a request without queueing it: some sites queue for ever what can never start."""
+    command, script = ["sbatch", "--test-only"], submission_script(executor)
+    done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        raise UserError(f"launcher: Slurm refuses: {_reason(done.stderr)}")
 
 
 def _queue_array(executor: Any, attempts: Sequence[Attempt], queued: int) -> list[str]:

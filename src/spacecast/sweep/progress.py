@@ -1,7 +1,8 @@
 """What became of the runs of a sweep: the status files held against what the scheduler still has."""
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +21,13 @@ from spacecast.process.status import (
     write_status,
 )
 from spacecast.sweep.folder import LOGS, Run, Sweep
-from spacecast.sweep.queue import ENDING, active_jobs, fate
+from spacecast.sweep.queue import ENDING, active_jobs, why_gone
 
 CANCELLED_WHY = "by spacecast-sweep cancel"
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """One run of a sweep now.
 
     Args:
@@ -48,7 +49,7 @@ class Progress:
     why: str = ""
 
 
-def progress(sweep: Sweep, *, ours: bool = False) -> list[Progress]:
+def progress(sweep: Sweep, *, ours: bool = False) -> list[RunProgress]:
     """State of every run. A run that died without a word is marked LOST in its status file.
 
     Args:
@@ -64,9 +65,20 @@ def progress(sweep: Sweep, *, ours: bool = False) -> list[Progress]:
     return [_one(sweep, run, queues, run.number in turns) for run in sweep.runs]
 
 
-def unfinished(states: Iterable[Progress]) -> list[Run]:
+def unfinished(states: Iterable[RunProgress]) -> list[RunProgress]:
     """Runs that neither have finished nor will without anybody's doing."""
-    return [each.run for each in states if each.state != FINISHED and not each.active]
+    return [each for each in states if each.state != FINISHED and not each.active]
+
+
+def settled(states: Iterable[RunProgress]) -> bool:
+    """Whether nothing is left to wait for."""
+    return not any(each.active for each in states)
+
+
+def tally(states: Sequence[RunProgress]) -> str:
+    """How many runs there are, and how many in each state."""
+    counts = Counter(each.state for each in states)
+    return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
 def _clusters(sweep: Sweep) -> set[str]:
@@ -75,33 +87,33 @@ def _clusters(sweep: Sweep) -> set[str]:
     return {sweep.job(run)[0] for run in open_runs} - {""}
 
 
-def _one(sweep: Sweep, run: Run, queues: Mapping[str, Mapping[str, tuple[str, str]]], waits: bool) -> Progress:
+def _one(sweep: Sweep, run: Run, queues: Mapping[str, Mapping[str, tuple[str, str]]], waits: bool) -> RunProgress:
     """State of one run."""
     status = read_status(sweep.run_dir(run))
     state, (cluster, job) = status.get("state", ""), sweep.job(run)
     if state == FINISHED:
-        return Progress(run, FINISHED, False, job, status)
+        return RunProgress(run, FINISHED, False, job, status)
     if waits and not sweep.stopped:
-        return Progress(run, WAITING, True, "", status)
+        return RunProgress(run, WAITING, True, "", status)
     queued, remark = queues.get(cluster, {}).get(job, ("", ""))
     if queued:
         ending = remark == ENDING and state not in ("", RUNNING)
         now, why = (state, status.get("error", "")) if ending else (queued, remark.replace(ENDING, ""))
-        return Progress(run, now, True, job, status, why)
+        return RunProgress(run, now, True, job, status, why)
     if cluster != "slurm" and state == RUNNING and _alive(status, job):
-        return Progress(run, RUNNING, True, job, status)
+        return RunProgress(run, RUNNING, True, job, status)
     if _was_cancelled(sweep, run, state, job):
         write_status(sweep.run_dir(run), state=CANCELLED, error=CANCELLED_WHY)
-        return Progress(run, CANCELLED, False, job, read_status(sweep.run_dir(run)), CANCELLED_WHY)
+        return RunProgress(run, CANCELLED, False, job, read_status(sweep.run_dir(run)), CANCELLED_WHY)
     if not state or (job and status.get("job") != job):  # nothing, or only what an earlier submission left
-        why = fate(cluster, job, sweep.folder / LOGS) if job else ""
-        return Progress(run, LOST if job else state or UNSTARTED, False, job, status, why)
+        why = why_gone(cluster, job, sweep.folder / LOGS) if job else ""
+        return RunProgress(run, LOST if job else state or UNSTARTED, False, job, status, why)
     if state == RUNNING or (state == INTERRUPTED and cluster == "slurm"):  # Slurm would have queued it again
-        why = (fate(cluster, job, sweep.folder / LOGS) if job else "") or "it is gone without a word"
+        why = (why_gone(cluster, job, sweep.folder / LOGS) if job else "") or "it is gone without a word"
         state = CANCELLED if "CANCELLED" in why else LOST
         write_status(sweep.run_dir(run), state=state, error=why)
         status = read_status(sweep.run_dir(run))
-    return Progress(run, state, False, job, status, status.get("error", ""))
+    return RunProgress(run, state, False, job, status, status.get("error", ""))
 
 
 def _was_cancelled(sweep: Sweep, run: Run, state: str, job: str) -> bool:
@@ -118,15 +130,3 @@ def _alive(status: Mapping[str, Any], job: str) -> bool:
     if status.get("host", "") != socket.gethostname():
         return "host" in status or not job
     return not job and psutil.pid_exists(status.get("pid", 0))
-
-
-def settled(states: Iterable[Progress]) -> bool:
-    """Whether nothing is left to wait for."""
-    return not any(each.active for each in states)
-
-
-def failures(states: Iterable[Progress]) -> list[Progress]:
-    """Runs that ended without finishing."""
-    return [each for each in states if not each.active and each.state != FINISHED]
-
-

@@ -61,7 +61,7 @@ def largest_array() -> int | None:
     return int(found[1]) if found else None
 
 
-def fate(cluster: str, job: str, logs: Path) -> str:
+def why_gone(cluster: str, job: str, logs: Path) -> str:
     """Why a job is gone, as well as Slurm or its last words tell; empty when nobody knows."""
     if cluster == "slurm":
         for command in (

@@ -15,7 +15,7 @@ from spacecast.evaluation.significance import verdict
 from spacecast.process.files import atomic_write, write_text
 from spacecast.process.status import FINISHED
 from spacecast.sweep.folder import Run, Sweep
-from spacecast.sweep.progress import Progress, progress
+from spacecast.sweep.progress import RunProgress, progress, tally
 
 DEFAULT = ("skill/mean@1", "skill/mean@last", "skill/mean")
 SEED = "seed"
@@ -115,10 +115,9 @@ def _over_seeds(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
     return found
 
 
-def _state_lines(states: Sequence[Progress]) -> str:
+def _state_lines(states: Sequence[RunProgress]) -> str:
     """How many runs there are in each state, and what went wrong."""
-    counts = {state: sum(each.state == state for each in states) for state in dict.fromkeys(s.state for s in states)}
-    lines = [f"{several(len(states), 'run')}: " + ", ".join(f"{count} {state}" for state, count in counts.items())]
+    lines = [f"{several(len(states), 'run')}: {tally(states)}"]
     left = [(each.run, ", ".join(filter(None, [each.state, each.why]))) for each in states if each.state != FINISHED]
     lines += [f"- run {run.number} ({run.name}): {what}" for run, what in left]
     return "\n".join(lines)

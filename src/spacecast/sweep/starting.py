@@ -16,7 +16,7 @@ from spacecast.process.run_folder import CONFIG_FILE
 from spacecast.process.signals import Interrupted
 from spacecast.process.status import CANCELLED
 from spacecast.sweep.folder import CODE, FILE, LOGS, Run, Sweep
-from spacecast.sweep.progress import failures, progress, settled, unfinished
+from spacecast.sweep.progress import progress, settled, unfinished
 from spacecast.sweep.saved import check_saved, read_config, run_saved
 from spacecast.sweep.snapshot import check_code, snapshot
 from spacecast.sweep.submission import submit
@@ -95,7 +95,7 @@ def start_missing(
 
     """
     states = progress(sweep, ours=True)
-    runs = unfinished(states)
+    runs = [each.run for each in unfinished(states)]
     if not runs:
         return False
     check_saved(sweep, runs, trusted, changes, composed)
@@ -176,7 +176,7 @@ def _wait(folder: Path) -> None:
     """Stay until every run has ended; raises as `conclude` does."""
     while not settled(states := progress(sweep := Sweep.read(folder))):
         time.sleep(POLL_SECONDS)
-    left = failures(states)
+    left = unfinished(states)
     failed = [each for each in left if each.state != CANCELLED]
     if left and not failed:
         raise _cancelled(sweep)

@@ -2,18 +2,22 @@
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from spacecast.core.errors import UserError
 from spacecast.process.lock import alive
 from spacecast.process.logs import print_line
-
-if TYPE_CHECKING:
-    from spacecast.sweep.progress import Progress
-    from spacecast.tracking.journal import RunSummary
-    from spacecast.tracking.sync import Outcome
+from spacecast.sweep import queue
+from spacecast.sweep.folder import FILE, Sweep
+from spacecast.sweep.progress import RunProgress, progress
+from spacecast.tracking.delivered import without_password
+from spacecast.tracking.journal import PATTERN, RunSummary, read_summary
+from spacecast.tracking.mlflow_run import DeletedError, reason
+from spacecast.tracking.store import check_uri, ensure_store, sqlite_path
+from spacecast.tracking.sync import Outcome, UnreachableError
+from spacecast.tracking.sync import sync as deliver
 
 DEPTH = 3  # a folder of days, that of a day, a sweep, its runs
 
@@ -29,21 +33,16 @@ def sync(folders: Sequence[Path], to: str | None) -> bool:
         UserError: no such folder, nothing tracked in it, no such store.
 
     """
-    from spacecast.tracking.delivered import without_password
-    from spacecast.tracking.journal import read_summary
-    from spacecast.tracking.mlflow_run import DeletedError, reason
-    from spacecast.tracking.sync import UnreachableError, sync
-
     paths = list(dict.fromkeys(path for folder in folders for path in _journals(folder)))
     store = None if to is None else _checked(to)
-    living, silent, failed = Living(), set[str](), 0
+    going_on, silent, failed = Liveness(), set[str](), 0
     for number, path in enumerate(paths, 1):
         try:
             summary = read_summary(path)
             uri = store or summary.store
             if uri and uri in silent:
                 raise UnreachableError(f"{without_password(uri)} does not answer")
-            text = _told(sync(path, store, alive=living(path.parent, summary)))
+            text = _told(deliver(path, store, alive=going_on(path.parent, summary)))
         except UnreachableError as error:
             silent.add(uri)
             failed, text = failed + 1, f"failed: {reason(error)}"
@@ -57,43 +56,34 @@ def sync(folders: Sequence[Path], to: str | None) -> bool:
     return not failed
 
 
-class Living:
+class Liveness:
     """Whether runs still go on. One that nobody can judge from here is believed to."""
 
     def __init__(self) -> None:
-        self._sweeps: dict[Path, dict[str, Progress]] = {}
-        self._jobs: Mapping[str, object] | None = None
+        self._sweeps: dict[Path, dict[str, RunProgress]] = {}
 
-    def __call__(self, run_dir: Path, summary: "RunSummary") -> bool:
+    def __call__(self, run_dir: Path, summary: RunSummary) -> bool:
         """What a scheduler says of a run of a sweep or of a job, otherwise whether its process is there."""
-        from spacecast.sweep.folder import FILE
-
         try:
             if (run_dir.parent / FILE).is_file() and (run := self._sweep(run_dir.parent).get(run_dir.name)):
                 return run.active
             process = summary.process
             if process.get("host") == socket.gethostname():
                 return alive(process["pid"], process["time"] / 1000)
-            return not process.get("job") or process["job"] in self._queue()
+            return not process.get("job") or process["job"] in self._slurm_jobs
         except UserError:
             return True
 
-    def _sweep(self, folder: Path) -> "dict[str, Progress]":
+    def _sweep(self, folder: Path) -> dict[str, RunProgress]:
         """What became of the runs of a sweep, by the names of their folders."""
-        from spacecast.sweep.folder import Sweep
-        from spacecast.sweep.progress import progress
-
         if folder not in self._sweeps:
             self._sweeps[folder] = {str(each.run.number): each for each in progress(Sweep.read(folder))}
         return self._sweeps[folder]
 
-    def _queue(self) -> Mapping[str, object]:
+    @cached_property
+    def _slurm_jobs(self) -> Collection[str]:
         """Jobs that Slurm has."""
-        from spacecast.sweep.queue import active_jobs
-
-        if self._jobs is None:
-            self._jobs = active_jobs("slurm")
-        return self._jobs
+        return queue.active_jobs("slurm")
 
 
 def _journals(folder: Path) -> list[Path]:
@@ -103,8 +93,6 @@ def _journals(folder: Path) -> list[Path]:
         UserError: there is no folder, or nothing in it.
 
     """
-    from spacecast.tracking.journal import PATTERN
-
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give the folder of a run, of a sweep, or of several of them")
     found = [path for depth in range(DEPTH + 1) for path in sorted(folder.glob("*/" * depth + PATTERN))]
@@ -115,8 +103,6 @@ def _journals(folder: Path) -> list[Path]:
 
 def _checked(to: str) -> str:
     """The store that was typed; a file is made now."""
-    from spacecast.tracking.store import check_uri, ensure_store, sqlite_path
-
     uri = check_uri(to, "--to")
     try:
         return ensure_store(uri) if sqlite_path(uri) else uri
@@ -124,7 +110,7 @@ def _checked(to: str) -> str:
         raise UserError(f"--to={to} cannot be made: {error}") from error
 
 
-def _told(outcome: "Outcome") -> str:
+def _told(outcome: Outcome) -> str:
     """One line."""
     count = f"{outcome.sent} value{'s' if outcome.sent != 1 else ''}"
     did = f"{count} delivered to" if outcome.sent or outcome.changed else "already complete in"
