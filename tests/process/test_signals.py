@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from spacecast.core.errors import UserError
-from spacecast.process.signals import SIGNALS, Interrupted, Interruption, current
+from spacecast.process.exit_codes import Interrupted
+from spacecast.process.signals import SIGNALS, Interruption, current
 from spacecast.training.checkpointing import random_state, restore_random_state
 from spacecast.training.trainer import accumulation, lightning_keywords
 

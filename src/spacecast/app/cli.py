@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -23,38 +22,22 @@ from spacecast.config.help import help_text
 from spacecast.config.run import RunFolder, run_task
 from spacecast.config.words import arranged_words, conf_of, expanded, parse_words, user_conf_of
 from spacecast.core.errors import UserError
-from spacecast.process.exit_codes import AT_ONCE, DONE, INTERNAL_ERROR, USER_ERROR
+from spacecast.process.exit_codes import run_to_end
 from spacecast.process.lock import locked
 from spacecast.process.run_folder import CONFIG_FILE, discard_run, read_facts, write_config
-from spacecast.process.signals import Interrupted, Interruption, first_process
+from spacecast.process.signals import Interruption, first_process
 from spacecast.process.status import FILE as STATUS_FILE
 
 
 def run_command(command: Command, arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of every console script; ends the process with an exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
+
+    def work() -> None:
         with Interruption().listening():  # until there is work to save, a signal ends it at once
             _dispatch(command, words)
-    except UserError as error:
-        _end(command, str(error), USER_ERROR)
-    except KeyboardInterrupt:
-        _end(command, "interrupted", AT_ONCE)
-    except Interrupted as stop:
-        _end(command, str(stop), int(stop.code or DONE))
-    except Exception as error:  # noqa: BLE001 - the last resort: one line on the terminal, the traceback in the log
-        hint = getattr(error, "log_file", None) or "set SPACECAST_DEBUG=1 for the traceback"
-        if os.environ.get("SPACECAST_DEBUG"):
-            traceback.print_exc()
-        _end(command, f"internal error, {type(error).__name__}: {error} ({hint})", INTERNAL_ERROR)
-    raise SystemExit(DONE)
 
-
-def _end(command: Command, message: str, code: int) -> NoReturn:
-    """Say one line and end."""
-    sys.stdout.flush()
-    sys.stderr.write(f"{command.name}: error: {' '.join(message.split())}\n")
-    raise SystemExit(code)
+    run_to_end(command.name, work)
 
 
 def _dispatch(command: Command, words: Sequence[str]) -> None:

@@ -1,9 +1,7 @@
 """`spacecast-sweep`: what became of the runs of a sweep, again what is missing, tables, its end, its tracking."""
 
 import argparse
-import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,9 +14,8 @@ from spacecast.config.command import command_of
 from spacecast.config.trust import trusted_words
 from spacecast.core.errors import UserError
 from spacecast.core.text import several
-from spacecast.process.exit_codes import AT_ONCE, DONE, GOES_ON, INTERNAL_ERROR, USER_ERROR
+from spacecast.process.exit_codes import AT_ONCE, DONE, GOES_ON, INTERNAL_ERROR, USER_ERROR, run_to_end
 from spacecast.process.logs import print_line
-from spacecast.process.signals import Interrupted
 from spacecast.process.status import FINISHED
 from spacecast.sweep.cancel import cancel as end_sweep
 from spacecast.sweep.folder import Sweep
@@ -174,25 +171,8 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Entry point of the console script; exit codes as those of the other commands."""
-    code = DONE
-    try:
-        run(sys.argv[1:] if arguments is None else arguments)
-    except UserError as error:
-        code, line = USER_ERROR, str(error)
-    except KeyboardInterrupt:
-        code, line = AT_ONCE, "interrupted"
-    except Interrupted as stop:
-        code, line = int(stop.code or DONE), str(stop)
-    except Exception as error:  # noqa: BLE001 - the last resort
-        if os.environ.get("SPACECAST_DEBUG"):
-            traceback.print_exc()
-        hint = f" ({error.log_file})" if hasattr(error, "log_file") else ""
-        code, line = INTERNAL_ERROR, f"{type(error).__name__}: {error}{hint}"
-    if code:
-        sys.stdout.flush()
-        sys.stderr.write(f"{NAME}: error: {' '.join(line.split())}\n")
-    raise SystemExit(code)
+    """Entry point of the console script; it ends like the other commands."""
+    run_to_end(NAME, lambda: run(sys.argv[1:] if arguments is None else arguments), unforeseen="")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from spacecast.app.start import Start, check_start, find_start, take_weights
 from spacecast.config.binding import without_foreign
 from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.schema import Train
-from spacecast.process.exit_codes import USER_ERROR
+from spacecast.process.exit_codes import USER_ERROR, Interrupted
 from spacecast.process.run_folder import add_facts, discard_run
-from spacecast.process.signals import Interrupted, current, first_process
+from spacecast.process.signals import current, first_process
 
 if TYPE_CHECKING:
     from spacecast.app.assemble import Parts

@@ -17,33 +17,11 @@ from types import FrameType
 from typing import Any
 
 from spacecast.core.text import as_typed
-from spacecast.process.exit_codes import AT_ONCE, GOES_ON
+from spacecast.process.exit_codes import AT_ONCE, Interrupted
 
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-
-
-class Interrupted(SystemExit):
-    """A signal ended the work; what is done is kept. No `Exception`: nothing may take it for a failed run.
-
-    Args:
-        name: of the signal.
-        code: exit code of the process.
-
-    """
-
-    def __init__(self, name: str, code: int = GOES_ON) -> None:
-        super().__init__(code)
-        self.name = name
-        self._text = f"interrupted by {name}"
-
-    def explain(self, text: str) -> None:
-        """Set what a user is told."""
-        self._text = text
-
-    def __str__(self) -> str:
-        return self._text
 
 
 def in_batch_job(environment: Mapping[str, str]) -> bool:

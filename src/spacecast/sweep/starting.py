@@ -9,11 +9,10 @@ from spacecast.config.command import Command, Plain
 from spacecast.config.compose import conf_dir
 from spacecast.core.errors import UserError
 from spacecast.core.text import as_typed, several
-from spacecast.process.exit_codes import USER_ERROR
+from spacecast.process.exit_codes import USER_ERROR, Interrupted
 from spacecast.process.lock import InUseError, locked
 from spacecast.process.logs import print_line
 from spacecast.process.run_folder import CONFIG_FILE
-from spacecast.process.signals import Interrupted
 from spacecast.process.status import CANCELLED
 from spacecast.sweep.folder import CODE, FILE, LOGS, Run, Sweep
 from spacecast.sweep.progress import progress, settled, unfinished

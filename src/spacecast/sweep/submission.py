@@ -7,7 +7,8 @@ from typing import Any
 
 from spacecast.config.build import build
 from spacecast.core.text import as_typed
-from spacecast.process.signals import Interrupted, Interruption
+from spacecast.process.exit_codes import Interrupted
+from spacecast.process.signals import Interruption
 from spacecast.sweep.attempt import Attempt
 from spacecast.sweep.folder import CODE, LOGS, Run, Sweep
 from spacecast.sweep.saved import read_config

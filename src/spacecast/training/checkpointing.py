@@ -15,7 +15,8 @@ from torch import distributed
 
 from spacecast.checkpoint.files import BEST, LAST, PREVIOUS, PROGRESS, bring_best
 from spacecast.core.errors import UserError
-from spacecast.process.signals import Interrupted, Interruption
+from spacecast.process.exit_codes import Interrupted
+from spacecast.process.signals import Interruption
 from spacecast.training.divergence import DivergenceError
 
 log = logging.getLogger(__name__)
