@@ -242,7 +242,7 @@ def test_a_dead_process_is_seen(grid, capsys):
 
 def test_every_run_that_has_ended_without_finishing_is_closed_in_its_store(grid, capsys, monkeypatch):
     closed = []
-    monkeypatch.setattr("spacecast.tracking.sync.close_abandoned", lambda folder: closed.append(folder.name))
+    monkeypatch.setattr("spacecast.app.sweep.close_abandoned", lambda folder: closed.append(folder.name))
     write_status(grid / "0", state="running", host="somewhere else", pid=1)
     write_status(grid / "1", state="running", host=socket.gethostname(), pid=2**22 + 1)
     write_status(grid / "2", state="failed", error="restarted 4 times, launcher.max_restarts=3")

@@ -103,12 +103,11 @@ def holder(run_dir: Path) -> str | None:
     path = run_dir / FILE
     if (os.getpid(), path.absolute()) in _held:  # to open and close the file would end the lock
         return "this process"
-    try:
+    with suppress(OSError, ValueError):
         pid, host = path.read_text().split()
-        here = host == socket.gethostname()
-        return _who(path) if not here or alive(int(pid), path.stat().st_mtime) else None
-    except (OSError, ValueError):
-        return None
+        if host != socket.gethostname() or alive(int(pid), path.stat().st_mtime):
+            return _who(path)
+    return None
 
 
 def alive(pid: int, since: float) -> bool:

@@ -68,10 +68,10 @@ class Attempt:
         try:
             import_by_name(self.work)(self.command, self.run_dir, *self.trusted)
         except SystemExit as leaving:
-            from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
-
             wanted = getattr(leaving, "name", "SIGUSR2") == "SIGUSR2"  # other signals come from whoever ends the sweep
             if environment.cluster == "local" and leaving.code == GOES_ON and wanted:
+                from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
+
                 raise SystemExit(LOCAL_REQUEUE_RETURN_CODE) from leaving
             raise
         except Exception as error:
@@ -89,11 +89,9 @@ class Attempt:
 
 def _restarts(before: Mapping[str, Any], job: str) -> int:
     """How often the scheduler has started this job again: Slurm counts, elsewhere the run folder does."""
-    counted = os.environ.get("SLURM_RESTART_COUNT") if "SLURM_JOB_ID" in os.environ else None
-    if counted is not None:
-        return int(counted)
-    again = counted is None and "SLURM_JOB_ID" not in os.environ and before.get("job") == job
-    return int(before.get("restarts", 0)) + 1 if again else 0
+    if "SLURM_JOB_ID" in os.environ:
+        return int(os.environ.get("SLURM_RESTART_COUNT", 0))
+    return int(before.get("restarts", 0)) + 1 if before.get("job") == job else 0
 
 
 def _meet_locally(environment: Any) -> None:

@@ -4,11 +4,12 @@ import importlib.util
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import spacecast
+from spacecast.config.trust import targets
 from spacecast.core.errors import UserError
 from spacecast.process.files import atomic_write, remove_leftovers
 
@@ -108,7 +109,8 @@ def own_modules(plain: Mapping[str, Any]) -> list[Path]:
     """Top-level modules and packages behind `_target_` that are neither installed nor spacecast's."""
     installed = [Path(path).resolve() for name, path in sysconfig.get_paths().items() if name.endswith("lib")]
     found = []
-    for name in sorted({target.partition(".")[0] for target in _targets(plain)} - set(sys.stdlib_module_names)):
+    named = {str(target).partition(".")[0] for _, target in targets(plain, "")}
+    for name in sorted(named - set(sys.stdlib_module_names)):
         spec = importlib.util.find_spec(name)
         if name == "spacecast" or spec is None or spec.origin is None:
             continue
@@ -116,15 +118,3 @@ def own_modules(plain: Mapping[str, Any]) -> list[Path]:
         if not any(origin.is_relative_to(folder) for folder in installed):
             found.append(origin.parent if origin.name == "__init__.py" else origin)
     return found
-
-
-def _targets(node: Any) -> Iterator[str]:
-    """Every `_target_` in a configuration."""
-    if isinstance(node, Mapping):
-        if isinstance(node.get("_target_"), str):
-            yield node["_target_"]
-        for value in node.values():
-            yield from _targets(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _targets(value)
