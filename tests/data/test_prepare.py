@@ -313,10 +313,11 @@ def test_inspection_of_sound_data(prepared_root):
     for part in ("12 x 9 plane", f"{SPACE.sum()} nodes", "21 / 5 / 4", "mV/m", "vx"):
         assert part in text
     assert calls[-1][1] == calls[-1][2] == 10
-    picture = report.fields("3", 4)
-    assert list(picture) == list(STATE)
-    assert picture["Bx"].shape == (X.size, Z.size)
-    np.testing.assert_array_equal(np.isnan(picture["rho"]), ~SPACE)
+    store = report.stores["3"]
+    assert store.names["state"] == tuple(STATE)
+    planes = store.grid.to_field(store.read("state", 4, 5)[0].T)
+    assert planes.shape == (len(STATE), X.size, Z.size)
+    np.testing.assert_array_equal(np.isnan(planes), np.broadcast_to(~SPACE, planes.shape))
 
 
 def constant(ds, names, along_time=False):

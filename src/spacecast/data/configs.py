@@ -14,7 +14,7 @@ from spacecast.core.errors import UserError
 from spacecast.core.text import natural_key
 from spacecast.data.raw import left_out, open_raw, space_axes
 from spacecast.data.sources import names_sources
-from spacecast.data.splits import SPLITS
+from spacecast.data.splits import SPLITS, STATISTICS
 from spacecast.storage.folder import require_folder, write_text
 from spacecast.storage.times import check_times
 
@@ -171,8 +171,9 @@ def _span(times: np.ndarray) -> dict[str, str]:
     """Range of a time axis, with its step where that is whole seconds."""
     seconds = check_times(times, "time axis")
     times = times.astype("datetime64[ns]")
-    span = {"start": _text(times[0], _whole(times)), "end": _text(times[-1], _whole(times))}
-    return span | ({"step": f"PT{round(seconds)}S"} if seconds == round(seconds) else {})
+    texts = _texts(times)
+    step = {"step": f"PT{round(seconds)}S"} if seconds == round(seconds) else {}
+    return {"start": texts[0], "end": texts[-1], **step}
 
 
 def split_frames(
@@ -205,14 +206,9 @@ def _run_config(root: Path, run: str, fractions: tuple[float, float, float]) -> 
         raise UserError(f"{label}: raw data hold no variable with the dimensions time, {', '.join(axes)}")
     if "mask" not in static:
         raise UserError(f"{label}: static.zarr has no variable mask; add it (1 = space, 0 = inside Earth)")
-    splits: dict[str, Any] = {
-        name: {"start": _text(times[a], _whole(times)), "end": _text(times[b - 1], _whole(times))}
-        for name, (a, b) in split_frames(times.size, fractions, label).items()
-    }
-    splits["train"]["compute_statistics"] = {
-        "ops": ["mean", "std", "diff_mean", "diff_std"],
-        "dims": ["grid_index", "time"],
-    }
+    texts, frames = _texts(times), split_frames(times.size, fractions, label)
+    splits: dict[str, Any] = {name: {"start": texts[a], "end": texts[b - 1]} for name, (a, b) in frames.items()}
+    splits["train"]["compute_statistics"] = {"ops": list(STATISTICS), "dims": ["grid_index", "time"]}
     return {
         "schema_version": "v0.5.0",
         "dataset_version": "v0.1.0",
@@ -255,14 +251,10 @@ def _input(path: str, variables: list[str], target: str, axes: Sequence[str]) ->
     }
 
 
-def _text(time: np.datetime64, whole: bool) -> str:
-    """ISO time: to the second where all times are whole seconds, else to the nanosecond.
+def _texts(times: np.ndarray) -> list[str]:
+    """ISO times: to the second where all times are whole seconds, else to the nanosecond.
 
     A bound without decimals means the whole second, and with it several frames of a cadence below a second.
     """
-    return str(time.astype("datetime64[s]" if whole else "datetime64[ns]"))
-
-
-def _whole(times: np.ndarray) -> bool:
-    """True when all times are whole seconds."""
-    return bool((times == times.astype("datetime64[s]")).all())
+    whole = (times == times.astype("datetime64[s]")).all()
+    return [str(time) for time in times.astype("datetime64[s]" if whole else "datetime64[ns]")]

@@ -69,10 +69,6 @@ class EpochSampler(DistributedSampler):
     def __len__(self) -> int:
         return len(self.order(self.epoch))
 
-    def state_dict(self, consumed: int = 0) -> dict[str, int]:
-        """Where this epoch stands after `consumed` windows of this rank were used."""
-        return {"epoch": self.epoch, "consumed": consumed}
-
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Leave out, in that epoch only, the windows that were used before the interruption."""
         self._resume = (int(state["epoch"]), int(state["consumed"]))

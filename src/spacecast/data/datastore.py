@@ -155,16 +155,10 @@ class RunDatastore:
         specs = {}
         for category, names in first.names.items():
             found = stats[category]
-            specs[category] = FeatureSpec(
-                names,
-                first.units[category],
-                found.mean,
-                floor_std(found.std, found.mean, names, f"{category} variable"),
-            )
-        increments = stats["state"]
-        diff_std = floor_std(
-            increments.diff_std, specs["state"].std, first.names["state"], "increment of", specs["state"].std
-        )
+            std = floor_std(found.std, found.mean, names, f"{category} variable")
+            specs[category] = FeatureSpec(names, first.units[category], found.mean, std)
+        increments, scale = stats["state"], specs["state"].std
+        diff_std = floor_std(increments.diff_std, scale, first.names["state"], "increment of", scale)
         return DataSpec(
             grid=self.grid,
             state=specs["state"],
@@ -200,16 +194,11 @@ class RunDatastore:
 
         def compute() -> dict[str, Statistics]:
             total = sum(self.num_frames(run, "train") for run in self.train_runs)
-            result = {
-                category: stream(
-                    {run: frames(run, category) for run in self.train_runs},
-                    first.names[category],
-                    total,
-                    self._progress,
-                )
-                for category in first.names
-                if category != "static"
-            }
+            result = {}
+            for category, names in first.names.items():
+                if category != "static":
+                    each = {run: frames(run, category) for run in self.train_runs}
+                    result[category] = stream(each, names, total, self._progress)
             values = first.static_values.astype(np.float64)
             zero = np.zeros(values.shape[1])
             return result | {"static": Statistics(values.mean(axis=0), values.std(axis=0), zero, zero)}

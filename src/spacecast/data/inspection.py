@@ -1,6 +1,6 @@
 """What is in a data folder, and whether it can be trained on; reads a bounded number of frames."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def inspect(
         return report
     samples = {name: _sample(store, frames, progress) for name, store in report.stores.items()}
     for name, store in report.stores.items():
-        _judge(report, store, samples[name])
+        report.findings += [Finding(kind, f"{store.label}: {text}") for kind, text in _judge(store, samples[name])]
     _judge_together(report, samples)
     _describe(report, samples)
     return report
@@ -113,89 +113,70 @@ def _measure(sample: _Sample, state: np.ndarray, names: Sequence[str], store: In
     divergence = divergence_ratio(state, names, store.grid)
     if divergence is not None:
         sample.divergence.append(divergence)
-    for found, values in (
-        (pressure_ratio(state, names), sample.pressure),
-        (electric_ratio(state, names), sample.electric),
-    ):
-        if found is not None:
-            values.append(found)
+    if (found := pressure_ratio(state, names)) is not None:
+        sample.pressure.append(found)
+    if (found := electric_ratio(state, names)) is not None:
+        sample.electric.append(found)
 
 
-def _judge(report: Report, store: Inspected, sample: _Sample) -> None:
-    """Findings about one run."""
-
-    def add(severity: str, text: str) -> None:
-        report.findings.append(Finding(severity, f"{store.label}: {text}"))
-
+def _judge(store: Inspected, sample: _Sample) -> Iterator[tuple[str, str]]:
+    """Severity and text of the findings about one run."""
     names = store.names["state"]
     if sample.broken is not None and (sample.broken < 0).any():
-        add("error", "a sampled frame cannot be decoded; prepare or download it again")
+        yield "error", "a sampled frame cannot be decoded; prepare or download it again"
         return
     for name, count in zip(names, sample.broken if sample.broken is not None else (), strict=False):
         if count:
-            add(
-                "error",
-                f"{name} is NaN or infinite at {count} nodes of the sampled frames; correct the raw data or the mask",
-            )
+            where = f"at {count} nodes of the sampled frames"
+            yield "error", f"{name} is NaN or infinite {where}; correct the raw data or the mask"
     if sample.values.count:
         spread, moved = sample.values.std, np.sqrt(sample.change.mean**2 + sample.change.std**2)
         flat = ~(spread > 1e-6 * np.abs(sample.values.mean))
         if flat.any():
-            add("warning", f"constant everywhere: {', '.join(np.asarray(names)[flat])}")
+            yield "warning", f"constant everywhere: {', '.join(np.asarray(names)[flat])}"
         frozen = ~flat & ~(moved > 1e-9 * spread)
         if frozen.any() and (frozen | flat).all():
-            add("error", "no variable changes in time; there is nothing to learn from")
+            yield "error", "no variable changes in time; there is nothing to learn from"
         elif frozen.any():
-            add("warning", f"constant in time: {', '.join(np.asarray(names)[frozen])}")
+            yield "warning", f"constant in time: {', '.join(np.asarray(names)[frozen])}"
     for split, needed, severity in (("train", 3, "error"), ("val", 3, "warning"), ("test", 3, "warning")):
         found = np.ptp(store.splits[split]) if split in store.splits else 0
         if found < needed:
-            add(
-                severity,
-                f"split {split!r} has {found} frames, a forecast of one step needs {needed}; enlarge it in the YAML",
-            )
-    if store.frames_per_chunk("state") > 16:
-        add(
-            "warning",
-            f"{store.frames_per_chunk('state')} frames per chunk make reading slow; prepare with chunking: {{time: 1}}",
-        )
+            need = f"a forecast of one step needs {needed}"
+            yield severity, f"split {split!r} has {found} frames, {need}; enlarge it in the YAML"
+    if (frames := store.frames_per_chunk("state")) > 16:
+        yield "warning", f"{frames} frames per chunk make reading slow; prepare with chunking: {{time: 1}}"
     for name, unit in zip(names, store.units["state"], strict=True):
         expected = expected_units(name)
         if expected and factor(unit, expected) != 1:
-            add("warning", f"{name} has units {unit!r}, the published data have {expected!r}")
-    _judge_statics(store, add)
-    _judge_physics(sample, add)
+            yield "warning", f"{name} has units {unit!r}, the published data have {expected!r}"
+    yield from _judge_statics(store)
+    yield from _judge_physics(sample)
 
 
-def _judge_statics(store: Inspected, add) -> None:  # type: ignore[no-untyped-def]
+def _judge_statics(store: Inspected) -> Iterator[tuple[str, str]]:
     """Static features that are coordinates by name must be those of the grid."""
     truth = {**dict(zip(store.grid.axes, store.grid.positions.T, strict=True)), "r": store.grid.radius}
     for i, name in enumerate(store.names["static"]):
         known = truth.get(name.split("_")[0])
         if known is not None and not np.allclose(store.static_values[:, i], known, atol=1e-3 * np.abs(known).max()):
-            add(
-                "error",
-                f"static feature {name!r} is not the {name[0]} of the cells; "
-                "axes of static.zarr are swapped or shifted",
-            )
+            fault = f"static feature {name!r} is not the {name[0]} of the cells"
+            yield "error", f"{fault}; axes of static.zarr are swapped or shifted"
 
 
-def _judge_physics(sample: _Sample, add) -> None:  # type: ignore[no-untyped-def]
+def _judge_physics(sample: _Sample) -> Iterator[tuple[str, str]]:
     """Residuals of div B, P - n k T and E + v x B."""
     if sample.divergence and max(sample.divergence) > 0.05:
-        add("warning", f"div B is {max(sample.divergence):.2g} of |B| / dx (rms); axes x and z may be swapped")
+        yield "warning", f"div B is {max(sample.divergence):.2g} of |B| / dx (rms); axes x and z may be swapped"
     for what, values in (("P over n k T", sample.pressure), ("|E| over |v x B|", sample.electric)):
         if not values:
             continue
         ratio, residual = (float(v) for v in np.median(np.asarray(values), axis=0))
         if not 1 / 30 < ratio < 30:
-            add(
-                "error",
-                f"{what} is {ratio:.3g} (median), expected about 1; units of one of them are wrong, "
-                "convert the raw data",
-            )
+            fault = f"{what} is {ratio:.3g} (median), expected about 1"
+            yield "error", f"{fault}; units of one of them are wrong, convert the raw data"
         elif residual > 0.3:
-            add("warning", f"{what} is {ratio:.3g} (median) with a residual of {residual:.0%}")
+            yield "warning", f"{what} is {ratio:.3g} (median) with a residual of {residual:.0%}"
 
 
 def _judge_together(report: Report, samples: dict[str, _Sample]) -> None:
@@ -216,10 +197,8 @@ def _describe(report: Report, samples: dict[str, _Sample]) -> None:
     lines = report.lines
     cells = " x ".join(f"{size:.4g}" for size in first.grid.spacing)
     earth = first.grid.valid.size - first.grid.num_nodes
-    lines.append(
-        f"plane      {first.grid}; cells {cells} R_E, {first.grid.num_nodes} nodes, "
-        f"{earth} cells cut out"
-    )
+    nodes = f"{first.grid.num_nodes} nodes, {earth} cells cut out"
+    lines.append(f"plane      {first.grid}; cells {cells} R_E, {nodes}")
     lines.append(f"static     {', '.join(first.names['static']) or 'none'}")
     lines.append(f"forcing    {', '.join(first.names.get('forcing', ())) or 'none'}")
     lines.append("")
@@ -230,15 +209,11 @@ def _describe(report: Report, samples: dict[str, _Sample]) -> None:
     for name, store in report.stores.items():
         sizes = " / ".join(str(np.ptp(store.splits[s])) if s in store.splits else "-" for s in SPLITS)
         sample = samples[name]
-        numbers = [
-            _mean(sample.divergence),
-            _mean([r for _, r in sample.pressure]),
-            _mean([r for _, r in sample.electric]),
-        ]
+        residuals = (sample.divergence, [r for _, r in sample.pressure], [r for _, r in sample.electric])
         start = str(store.times[0].astype("datetime64[s]"))
         lines.append(
             f"{name:<8}{store.num_frames:>7}{store.step_seconds:>8g}  "
-            f"{sizes:<22}{start:<21}{''.join(f'{n:>9}' for n in numbers)}"
+            f"{sizes:<22}{start:<21}{''.join(f'{_mean(each):>9}' for each in residuals)}"
         )
     for name, store in report.stores.items():
         sample = samples[name]
@@ -251,11 +226,8 @@ def _describe(report: Report, samples: dict[str, _Sample]) -> None:
         step = np.sqrt(sample.change.mean**2 + sample.change.std**2)
         for i, variable in enumerate(store.names["state"]):
             row = (sample.low[i], sample.high[i], sample.values.mean[i], sample.values.std[i], step[i])
-            lines.append(
-                f"{variable:<10}{store.units['state'][i]:<8}"
-                + "".join(f"{value:>11.4g}" for value in row)
-                + f"{sample.broken[i]:>6}"
-            )
+            numbers = "".join(f"{value:>11.4g}" for value in row)
+            lines.append(f"{variable:<10}{store.units['state'][i]:<8}{numbers}{sample.broken[i]:>6}")
 
 
 def _mean(values: Sequence[float]) -> str:

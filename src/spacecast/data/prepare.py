@@ -16,16 +16,7 @@ from typing import Any
 import yaml
 
 from spacecast.core.errors import UserError, nearest
-from spacecast.data.configs import (
-    config_path,
-    find_raw,
-    find_raw_runs,
-    find_runs,
-    prepared_path,
-    read_config,
-    stale_config,
-    write_configs,
-)
+from spacecast.data import configs
 from spacecast.data.raw import Loader, check_functions, check_input, describe_missing, open_raw, tell_left_out
 from spacecast.data.sources import SourceRecord
 from spacecast.data.store import RunStore
@@ -80,20 +71,20 @@ def prepare(
         )
     if overwrite or leftovers(root, STORES) or any(_outdated(root, name, trusted) for name in names):
         with only_writer(root):
-            stale = [name for name in names if stale_config(root, name)]
+            stale = [name for name in names if configs.stale_config(root, name)]
             if stale:
-                write_configs(root, stale)
+                configs.write_configs(root, stale)
             jobs = [job for name in names if (job := _job(root, name, overwrite, trusted)) is not None]
             work = [_checked(job) for job in jobs]
             if work:
                 require_folder(root, write=True)
                 _carry_out(work, processes, progress)
-    return [prepared_path(root, name) for name in names]
+    return [configs.prepared_path(root, name) for name in names]
 
 
 def _all_runs(root: Path) -> tuple[str, ...]:
     """Runs that have a YAML, a prepared store or raw data, in this order of preference."""
-    found = dict.fromkeys((*find_runs(root, "yaml"), *find_runs(root), *find_raw_runs(root)))
+    found = dict.fromkeys((*configs.find_runs(root, "yaml"), *configs.find_runs(root), *configs.find_raw_runs(root)))
     return tuple(found)
 
 
@@ -104,10 +95,10 @@ def _outdated(root: Path, name: str, trusted: Sequence[str]) -> bool:
         UserError: it is, and the folder is read-only.
 
     """
-    if not stale_config(root, name) and _job(root, name, False, trusted) is None:
+    if not configs.stale_config(root, name) and _job(root, name, False, trusted) is None:
         return False
     if not writable(root):
-        target = prepared_path(root, name)
+        target = configs.prepared_path(root, name)
         changed = f"its raw data or its YAML have changed since {target.name} was made"
         raise UserError(
             f"run {name}: {changed if target.exists() else 'it is not prepared'}, and data folder {root} cannot be "
@@ -118,7 +109,7 @@ def _outdated(root: Path, name: str, trusted: Sequence[str]) -> bool:
 
 def _job(root: Path, name: str, overwrite: bool, trusted: Sequence[str]) -> dict[str, Any] | None:
     """What is to be done for a run, None when its prepared store is up to date."""
-    source, target = config_path(root, name), prepared_path(root, name)
+    source, target = configs.config_path(root, name), configs.prepared_path(root, name)
     label = f"run {name}"
     if target.is_file():
         plain = "a file where the prepared store goes; move it away"
@@ -130,8 +121,8 @@ def _job(root: Path, name: str, overwrite: bool, trusted: Sequence[str]) -> dict
             open_raw(raw_path, label)
         raise UserError(f"{label}: {root} holds neither raw nor prepared data of it; {nearest(name, _all_runs(root))}")
     target = source.with_suffix(".zarr")
-    config = read_config(source, label)
-    raw = {entry: find_raw(root, str(each["path"])) for entry, each in config["inputs"].items()}
+    config = configs.read_config(source, label)
+    raw = {entry: configs.find_raw(root, str(each["path"])) for entry, each in config["inputs"].items()}
     absent = [str(config["inputs"][entry]["path"]) for entry, found in raw.items() if found is None]
     sources = SourceRecord(root, config, raw)
     if target.exists() and not overwrite and sources.are_those_of(target):

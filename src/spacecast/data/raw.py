@@ -12,7 +12,7 @@ from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import DIRECTIONS
 from spacecast.core.names import within
 from spacecast.core.units import check_length
-from spacecast.storage.absences import check_absent, fill_of, missing_chunks, per_frame, stored_chunks
+from spacecast.storage.absences import check_absent, fill_of, missing_chunks, per_frame
 from spacecast.storage.arrays import axis_names, open_dataset, open_group
 from spacecast.storage.encoding import encoding_of
 from spacecast.storage.times import check_times, warn_deviation
@@ -80,13 +80,10 @@ def tell_left_out(entries: Mapping[str, Mapping[str, Any]], label: str) -> None:
             logger.warning("%s: left out of %s: %s", label, Path(path).name, "; ".join(sorted(rest)))
 
 
-DERIVE = tuple(
-    f"mllam_data_prep.ops.derive_variable.{name}"
-    for name in (
-        "physical_field.calculate_toa_radiation",
-        "time_components.calculate_day_of_year",
-        "time_components.calculate_hour_of_day",
-    )
+DERIVE = (
+    "mllam_data_prep.ops.derive_variable.physical_field.calculate_toa_radiation",
+    "mllam_data_prep.ops.derive_variable.time_components.calculate_day_of_year",
+    "mllam_data_prep.ops.derive_variable.time_components.calculate_hour_of_day",
 )
 
 
@@ -157,10 +154,7 @@ def _check_chunks(path: Path, names: list[str], label: str) -> None:
     for name in names:
         array = group[name]
         axes, missing = axis_names(array), missing_chunks(array, path / name, label)
-        places = missing.reshape(-1, 1)
-        if "time" in axes:
-            time = axes.index("time")
-            places = per_frame(np.moveaxis(missing, time, 0), stored_chunks(array)[time], array.shape[time])
+        places = per_frame(missing, array, axes)
         fill = fill_of(array, encoding_of(array, f"{label}: {name}"))
         if fill is None and missing.any():
             gone = check_absent({name: places}, None, label)

@@ -84,7 +84,7 @@ class Report:
     Attributes:
         findings: errors and warnings.
         lines: the description as text lines, tables included.
-        stores: the runs that could be opened, by name; `fields` reads frames of them.
+        stores: the runs that could be opened, by name.
 
     """
 
@@ -120,9 +120,3 @@ class Report:
         if self.errors:
             more = f" (and {len(self.errors) - 1} more)" if len(self.errors) > 1 else ""
             raise UserError(self.errors[0] + more)
-
-    def fields(self, run: str, frame: int = 0) -> dict[str, np.ndarray]:
-        """One frame of a run laid out on the plane, by variable, each of shape (x, z), NaN inside Earth."""
-        store = self.stores[run]
-        nodes = store.read("state", frame, frame + 1, check=False)[0]
-        return {name: store.grid.to_field(nodes[:, i]) for i, name in enumerate(store.names["state"])}

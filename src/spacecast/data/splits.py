@@ -9,6 +9,8 @@ import xarray as xr
 from spacecast.core.errors import UserError
 from spacecast.storage.times import TOLERANCE
 
+STATISTICS = ("mean", "std", "diff_mean", "diff_std")
+"""Of the training split, as mllam-data-prep stores them."""
 SPLITS = ("train", "val", "test")
 """Of every run, in time order."""
 

@@ -11,7 +11,7 @@ import xarray as xr
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.text import first_line
 from spacecast.data.geometry import read_grid
-from spacecast.data.splits import split_ranges
+from spacecast.data.splits import STATISTICS, split_ranges
 from spacecast.storage.absences import check_absent, fill_of, missing_chunks, per_frame, stored_chunks
 from spacecast.storage.arrays import open_dataset, open_group
 from spacecast.storage.encoding import Encoding, encoding_of
@@ -19,7 +19,6 @@ from spacecast.storage.fingerprint import content_hash
 from spacecast.storage.times import check_times, warn_deviation
 
 ADVICE = "run spacecast-data prepare, or download it"
-STATISTICS = ("mean", "std", "diff_mean", "diff_std")
 
 
 class RunStore:
@@ -160,14 +159,8 @@ class RunStore:
                 starts = np.arange(0, used.size, stored_chunks(array)[axis])
                 missing = missing.compress(np.logical_or.reduceat(used, starts), axis=axis)
             feature, chunks = axes.index(f"{category}_feature"), stored_chunks(array)
-            absent = {
-                name: missing.take([number // chunks[feature]], axis=feature) for number, name in enumerate(names)
-            }
-            if "time" in axes:
-                axis, frames = axes.index("time"), self.num_frames
-                absent = {n: per_frame(np.moveaxis(a, axis, 0), chunks[axis], frames) for n, a in absent.items()}
-            else:
-                absent = {name: flags.reshape(-1, 1) for name, flags in absent.items()}
+            places = [missing.take([number // chunks[feature]], axis=feature) for number in range(len(names))]
+            absent = {name: per_frame(flags, array, axes) for name, flags in zip(names, places, strict=True)}
             gone = check_absent(absent, fill_of(array, self._encodings[category]), f"{self.label}: {category}")
             if gone.any():
                 counted = f" in {gone.sum()} of {gone.size} frames, first in frame {np.argmax(gone)}"

@@ -3,7 +3,7 @@
 import itertools
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,16 +64,21 @@ def _blosc_size(file: Path) -> int:
         return int.from_bytes(handle.read(BLOSC_HEADER)[12:], "little")
 
 
-def per_frame(missing: np.ndarray, frames_per_chunk: int, frames: int) -> np.ndarray:
-    """Flags of chunks as (place, frame), one row for each place in the other axes.
+def per_frame(missing: np.ndarray, array: zarr.Array, axes: Sequence[str]) -> np.ndarray:
+    """Flags of chunks as (place, frame), one row for each place in the other axes; without time one frame.
 
     Args:
-        missing: flags of chunks, time first.
-        frames_per_chunk: as stored.
-        frames: length of the time axis.
+        missing: flags of the chunks of an array, or of some of them.
+        array: the array.
+        axes: names of its axes.
 
     """
-    return np.repeat(missing, frames_per_chunk, axis=0)[:frames].reshape(frames, -1).T
+    if "time" not in axes:
+        return missing.reshape(-1, 1)
+    time = axes.index("time")
+    frames = array.shape[time]
+    flags = np.repeat(np.moveaxis(missing, time, 0), stored_chunks(array)[time], axis=0)
+    return flags[:frames].reshape(frames, -1).T
 
 
 def fill_of(array: zarr.Array, encoding: Encoding) -> float | None:
