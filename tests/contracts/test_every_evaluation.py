@@ -22,8 +22,7 @@ def test_its_scores_are_numbers_for_every_variable_lead_and_region_and_the_same_
     evaluation_member, composed, tiny_store, tiny_graph
 ):
     spec = tiny_store.spec
-    words = ["evaluation.steps=2", "evaluation.examples=0", "evaluation.batch_size=3"]
-    call = composed(f"evaluation={evaluation_member}", *words).evaluation.build()
+    call = composed(f"evaluation={evaluation_member}").evaluation.build(steps=2, examples=0, batch_size=3)
     model = Persistence(spec, tiny_graph)
     scores, again = call(model, tiny_store), call(model, tiny_store)
     assert scores.rows == again.rows

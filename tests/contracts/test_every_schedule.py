@@ -14,7 +14,9 @@ def epochs(request) -> int:
 @pytest.fixture
 def make(schedule_member, composed, epochs):
     """Makes the schedule of a training of so many epochs."""
-    return composed(f"schedule={schedule_member}", f"trainer.max_epochs={epochs}").schedule.build
+    section = composed(f"schedule={schedule_member}").schedule
+    assert section.content["epochs"] == composed(f"schedule={schedule_member}").trainer.max_epochs
+    return lambda: section.build(epochs=epochs)
 
 
 def moments(epochs: int) -> list[float]:

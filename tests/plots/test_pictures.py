@@ -10,9 +10,10 @@ from figure_contents import assert_a_whole_picture, images, lines, panes, share_
 from matplotlib.figure import Figure
 
 from spacecast.core.spec import DataSpec, FeatureSpec
+from spacecast.evaluation.metrics import METRICS, find
 from spacecast.evaluation.scores import ScoreRow, Scores
 from spacecast.forecast.writer import ExampleWriter
-from spacecast.plots import canvas, curves, examples, maps, pictures, plane
+from spacecast.plots import canvas, curves, maps, pictures, plane
 from spacecast.plots.canvas import ScoredRun
 
 NAMES = ("Bx", "By", "Bz", "rho", "T")
@@ -39,6 +40,20 @@ def make_scores(*, members: int = 1, div: bool = False) -> Scores:
         rows += [ScoreRow(each, name, units, lead, "all", value(each, name, lead)) for each, name, units in found]
     ranks = np.arange(len(LEADS) * len(NAMES) * (members + 1)).reshape(len(LEADS), len(NAMES), -1)
     return Scores(tuple(rows), members=members, ranks=ranks if members > 1 else None)
+
+
+def all_scores(members: int) -> Scores:
+    """Scores of an ensemble by every metric there is, in two regions."""
+    scores = make_scores(members=members)
+    rows = []
+    for metric in METRICS:
+        names = [("B", "nT/R_E")] if metric.of == "B" else [(name, UNITS[name]) for name in NAMES]
+        names += [("mean", "1")] if metric.averaged else []
+        for name, units in names:
+            units = "1" if metric.units == "1" else units
+            places = [(lead, region) for lead in LEADS for region in ("all", "inner")]
+            rows += [ScoreRow(metric.name, name, units, *place, value(metric.name, name, place[0])) for place in places]
+    return replace(scores, rows=tuple(rows))
 
 
 def curve(metric: str, name: str) -> list[float]:
@@ -220,7 +235,7 @@ def write_examples(folder: Path, spec: DataSpec, frames: np.ndarray, members: in
 @pytest.mark.parametrize("members", [1, 4])
 def test_examples_are_drawn_at_their_last_lead(members: int, small_spec, frames, tmp_path, drawn) -> None:
     store = write_examples(tmp_path, small_spec, frames, members)
-    paths = examples.draw_examples(ScoredRun(make_scores(), small_spec, store), tmp_path / "figures" / "examples")
+    paths = maps.draw_examples(ScoredRun(make_scores(), small_spec, store), tmp_path / "figures" / "examples")
     kinds = ["", "_ensemble"][: 1 + (members > 1)]
     assert [path.name for path in paths] == [
         f"example_{number}_lead_2{kind}.png" for number in (0, 1) for kind in kinds
@@ -240,17 +255,36 @@ def test_examples_are_drawn_at_their_last_lead(members: int, small_spec, frames,
 
 
 def test_every_picture_is_drawn_whole_and_the_same_again(small_spec, frames, tmp_path, coarse) -> None:
-    """All of a scored ensemble with examples."""
-    store = write_examples(tmp_path, small_spec, frames, 4, count=1)
-    run = ScoredRun(make_scores(members=4, div=True), small_spec, store)
+    """All of an ensemble with examples that is scored by every metric in several regions."""
+    run = ScoredRun(all_scores(4), small_spec, write_examples(tmp_path, small_spec, frames, 4, count=1))
     first, again = (pictures.draw_pictures(run, tmp_path / name) for name in ("first", "again"))
     names = {path.name for path in first}
-    assert names >= {name for name in pictures.PICTURES if name.endswith(".png")}
-    assert names >= {"example_0_lead_2.png", "example_0_lead_2_ensemble.png"}
+    wanted = {name for name in pictures.PICTURES if name.endswith(".png")}
+    wanted |= {f"{metric.name}.png" for metric in METRICS if metric.picture}
+    assert names == wanted | {"example_0_lead_2.png", "example_0_lead_2_ensemble.png"}
     assert {path.name for path in (tmp_path / "first").iterdir()} == names
     for one, other in zip(first, again, strict=True):
         assert_a_whole_picture(one)
         assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "best"), [("crps", "each", 0.0), ("skill", "mean", 1.0), ("div_b", "each", 0.0)]
+)
+def test_a_metric_may_have_a_picture_of_its_own(name, members, best, small_spec, tmp_path, drawn) -> None:
+    """A pane per variable and one of their mean, beside what is perfect."""
+    metric = find(name)
+    curves.draw_metric(ScoredRun(all_scores(4), small_spec), tmp_path / "metric.png", metric)
+    text = {"each": "members", "mean": "ensemble mean"}[members]
+    shown = panes(drawn[0])
+    titles = {"crps": TITLES, "skill": [*map(canvas.label, NAMES), "mean"], "div_b": ["B [nT/$R_E$]"]}[name]
+    assert [axes.get_title() for axes in shown] == titles
+    assert shown[0].get_ylabel() == metric.label
+    variables = {"crps": NAMES, "skill": (*NAMES, "mean"), "div_b": ("B",)}[name]
+    for variable, axes in zip(variables, shown, strict=True):
+        assert lines(axes) == {text: curve(name, variable), "perfect": [best, best]}
+    curves.draw_metric(ScoredRun(make_scores(), small_spec), tmp_path / "metric.png", find("crps"))
+    assert len(drawn) == 1
 
 
 def test_pictures_without_something_to_draw_are_left_out(tiny_spec, tmp_path, drawn) -> None:
@@ -333,7 +367,7 @@ def test_planes_lie_beside_each_other_in_true_proportion(tiny_grid) -> None:
         }
         across, up = planes.size
     for box in boxes.values():
-        assert box.width * across / (box.height * up) == pytest.approx(plane.aspect(tiny_grid)) == pytest.approx(1.5)
+        assert box.width * across / (box.height * up) == pytest.approx(1.5)
         assert 0 <= box.x0 < box.x1 <= 1
         assert 0 <= box.y0 < box.y1 <= 1
     assert boxes[0, 0].x1 < boxes[0, 1].x0

@@ -76,11 +76,11 @@ def heights(axis: Coordinate) -> np.ndarray:
     found = numbers(axis)
     if found is None:
         words = list(dict.fromkeys(axis.values))
-        return np.array([_share(words.index(value), len(words)) for value in axis.values])
+        return np.array([words.index(value) / (len(words) - 1) if len(words) > 1 else 0.5 for value in axis.values])
     found = np.where(np.isfinite(found), found, np.nan)
     if np.isnan(found).all():
         return found
-    if _logarithmic(found):
+    if np.nanmin(found) > 0 and np.nanmax(found) > WIDE_RANGE * np.nanmin(found):
         found = np.log(found)
     low, high = np.nanmin(found), np.nanmax(found)
     return np.full(found.shape, 0.5) if low == high else np.asarray((found - low) / (high - low))
@@ -99,13 +99,3 @@ def ticks(axis: Coordinate) -> list[tuple[float, str]]:
 def _known(values: np.ndarray) -> np.ndarray:
     """Those that are numbers."""
     return values[~np.isnan(values)]
-
-
-def _share(index: int, count: int) -> float:
-    """Height of one of several words."""
-    return 0.5 if count == 1 else index / (count - 1)
-
-
-def _logarithmic(values: np.ndarray) -> bool:
-    """Whether numbers span several orders of magnitude."""
-    return bool(np.nanmin(values) > 0 and np.nanmax(values) > WIDE_RANGE * np.nanmin(values))

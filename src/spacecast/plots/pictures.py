@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from spacecast.evaluation import metrics
-from spacecast.plots import curves, examples
+from spacecast.plots import curves, maps
 from spacecast.plots.canvas import ScoredRun
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ PICTURES: dict[str, Callable[[ScoredRun, Path], list[Path]]] = {
     "divergence.png": curves.draw_divergence,
     "spread_skill.png": curves.draw_spread_skill,
     "ranks.png": curves.draw_ranks,
-    "examples": examples.draw_examples,
+    "examples": maps.draw_examples,
 }
 
 

@@ -58,12 +58,6 @@ def extent(grid: Grid) -> tuple[float, float, float, float]:
     return x[0] - dx / 2, x[-1] + dx / 2, z[0] - dz / 2, z[-1] + dz / 2
 
 
-def aspect(grid: Grid) -> float:
-    """Width of the plane over its height."""
-    left, right, bottom, top = extent(grid)
-    return (right - left) / (top - bottom)
-
-
 @contextmanager
 def new_planes(grid: Grid, rows: int, columns: int, bars: Collection[int], title: str | None) -> Iterator["Planes"]:
     """A figure of planes that is laid out by arithmetic, since their shape is known beforehand.
@@ -78,7 +72,8 @@ def new_planes(grid: Grid, rows: int, columns: int, bars: Collection[int], title
         title: above all; None: none.
 
     """
-    width, left, top = PANE * aspect(grid), 0.5, 0.3 + (0.25 if title else 0.0)
+    x_min, x_max, z_min, z_max = extent(grid)
+    width, left, top = PANE * (x_max - x_min) / (z_max - z_min), 0.5, 0.3 + (0.25 if title else 0.0)
     lefts = [left + column * (width + GAP) + BAR * sum(bar < column for bar in bars) for column in range(columns)]
     bottoms = [0.4 + (rows - 1 - row) * (PANE + HEADING) for row in range(rows)]
     size = lefts[-1] + width + GAP + BAR * (columns - 1 in bars), bottoms[0] + PANE + top
