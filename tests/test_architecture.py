@@ -60,6 +60,10 @@ LAZY = {"matplotlib", "mlflow", "mllam_data_prep", "submitit", "torch_geometric"
 DISTRIBUTION = {"hydra": "hydra-core", "pytorch_lightning": "pytorch-lightning", "yaml": "pyyaml"}
 COMES_WITH = {"alembic": "mlflow", "loguru": "mllam-data-prep", "numcodecs": "zarr"}
 
+# Libraries of which private names are used: the one module that may, and the test that tells when they have changed.
+PRIVATE = {"submitit": ("sweep.submitit_private", "tests/sweep/test_submitit_private.py")}
+DOCUMENTED = {"_asdict", "_exit", "_fields", "_make", "_replace"}  # of named tuples and of os
+
 MAX_FUNCTION = 60
 MAX_FILE = 300
 
@@ -184,15 +188,41 @@ def lazy_third_parties(sources: list[Source]) -> list[str]:
     ]
 
 
-def public_third_parties(sources: list[Source]) -> list[str]:
+def public_names(sources: list[Source]) -> list[str]:
     """What others keep to themselves, a name that begins with an underscore, may change with any release."""
-    return [
-        f"{module.module} imports {found.name}, which is private"
-        for module in sources
-        for found in imports(module)
-        if any(part.startswith("_") and part != "__version__" for part in found.name.split(".")[1:])
-        and found.name.partition(".")[0] not in {"spacecast", *sys.stdlib_module_names}
-    ]
+    complaints = []
+    for module in sources:
+        owned = {library for library, (owner, _) in PRIVATE.items() if owner == module.module}
+        complaints += [
+            f"{module.module} imports {found.name}, which is private"
+            for found in imports(module)
+            if any(map(is_private, found.name.split("."))) and found.name.partition(".")[0] not in owned
+        ]
+        if not owned:
+            complaints += [f"{module.module}:{line} uses {name}, which is private" for line, name in of_others(module)]
+    return complaints
+
+
+def is_private(name: str) -> bool:
+    """Whether a name begins with one underscore; those that end with one as well are keys of a configuration."""
+    return name.startswith("_") and not name.startswith("__") and not name.endswith("_") and name not in DOCUMENTED
+
+
+def of_others(module: Source) -> Iterator[tuple[int, str]]:
+    """Private attributes that a module uses though no class of its own has them, and their lines."""
+    nodes = list(ast.walk(module.tree))
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own |= {node.attr for node in attributes if ast.unparse(node.value) in ("self", "cls")}
+    own |= {node.target.id for node in nodes if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
+    for node in attributes:
+        if is_private(node.attr) and node.attr not in own:
+            yield node.lineno, node.attr
+    for node in nodes:
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr", "hasattr"):
+            name = node.args[1].value if isinstance(node.args[1], ast.Constant) else None
+            if isinstance(name, str) and is_private(name):
+                yield node.lineno, name
 
 
 def no_print_below_app(sources: list[Source]) -> list[str]:
@@ -240,7 +270,7 @@ RULES: list[Callable[[list[Source]], list[str]]] = [
     absolute_imports,
     owned_third_parties,
     lazy_third_parties,
-    public_third_parties,
+    public_names,
     no_print_below_app,
     short_functions,
     short_files,
@@ -264,7 +294,11 @@ PLANTED = [
     (owned_third_parties, "app.train", "import wandb"),
     (lazy_third_parties, "plots.maps", "import matplotlib.pyplot as plt"),
     (lazy_third_parties, "graphs.hetero", "class A:\n    from torch_geometric.data import HeteroData"),
-    (public_third_parties, "config.words", "def f():\n    from hydra._internal.utils import get_args_parser"),
+    (public_names, "config.words", "def f():\n    from hydra._internal.utils import get_args_parser"),
+    (public_names, "tracking.store", "def f():\n    from mlflow.store.db.utils import _upgrade_db"),
+    (public_names, "app.train", "from spacecast.training.trainer import _check_strategy"),
+    (public_names, "sweep.launcher", "def f(executor):\n    executor._make_submission_file_text('true', 'x')"),
+    (public_names, "training.module", "def f(optimizer):\n    getattr(optimizer, '_step_supports_amp_scaling')"),
     (no_print_below_app, "evaluation.scores", "print('hello')"),
     (short_functions, "app.train", "def f():\n" + "    a = 1\n" * 60),
     (short_files, "app.train", "a = 1\n" * 301),
@@ -278,6 +312,7 @@ INNOCENT = [
     source("tracking.tags", "from spacecast import __version__"),
     source("plots.maps", "if TYPE_CHECKING:\n    import matplotlib\ndef f():\n    import matplotlib"),
     source("models.graph_fm", "import torch, math\nfrom spacecast.nn.mlp import MLP\nimport spacecast.models.other"),
+    source("data.sums", "import os\nclass A:\n    def f(self, b):\n        self._sum = b._sum\n        os._exit(1)"),
     source("app.long", "def f():\n" + "    a = 1\n" * 59),
 ]
 
@@ -300,6 +335,14 @@ def test_the_innocent_pass(rule):
 
 def test_every_rule_is_tried():
     assert {rule for rule, _, _ in PLANTED} == set(RULES)
+
+
+@pytest.mark.parametrize(("library", "module", "test"), [(name, *files) for name, files in PRIVATE.items()])
+def test_a_test_watches_over_private_names(library, module, test):
+    """A release of the library that changes them is noticed before a user does."""
+    [user] = [known for known in read_package() if known.module == module]
+    assert library in user.text
+    assert module in (ROOT / test).read_text()
 
 
 def test_imports_are_declared_dependencies():

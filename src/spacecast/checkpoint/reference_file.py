@@ -30,7 +30,6 @@ def read_reference_checkpoint(path: str | Path) -> dict[str, Any]:
         target: dotted path of our class.
         hyper_parameters: keywords of its constructor besides the data's facts and the graph.
         state_dict: its parameters, under our names.
-        variable_weights: loss weights by variable name; empty when all are alike.
         loss: what it was trained to minimise, a section of our configuration.
         datastore: keywords of our datastore that it was trained with.
         graph: name of its graph.
@@ -67,7 +66,6 @@ def read_reference_checkpoint(path: str | Path) -> dict[str, Any]:
         "target": TARGETS[model],
         "hyper_parameters": keywords,
         "state_dict": parameters,
-        "variable_weights": weights,
         "loss": loss,
         "datastore": datastore,
         "graph": graph,
