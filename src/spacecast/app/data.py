@@ -1,4 +1,4 @@
-"""`spacecast-data`: simulates, prepares, inspects and downloads data; converts published checkpoints."""
+"""`spacecast-data`: simulates, prepares and inspects data, says how to get published ones; converts checkpoints."""
 
 import logging
 import shlex
@@ -94,7 +94,7 @@ def _draw_frame(section: DatastoreSection, picture: Path) -> Path:
 
 
 def download(inputs: Inputs[Data]) -> None:
-    """Say how to get the published data.
+    """Say how to get the published data; nothing is downloaded here.
 
     Raises:
         UserError: these data are simulated, or it is not known where they are published.
@@ -147,10 +147,10 @@ def rewrite(words: Sequence[str]) -> list[str]:
     return rest
 
 
-def complete(plain: Plain, typed: Sequence[str], opened: Opened) -> Plain:
+def complete(composed: Plain, words: Sequence[str], opened: Opened) -> Plain:
     """Nothing is tracked here; `import-checkpoint` knows more from the checkpoint."""
-    plain = untracked(Data)(plain, typed, opened)
-    return complete_import(plain, typed, opened) if plain.get("command") == "import-checkpoint" else plain
+    composed = untracked(Data)(composed, words, opened)
+    return complete_import(composed, words, opened) if composed["command"] == "import-checkpoint" else composed
 
 
 COMMAND = Command(
@@ -161,12 +161,12 @@ COMMAND = Command(
     rewrite=rewrite,
     complete=complete,
     has_run_folder=False,
-    summary="simulates, prepares, inspects and downloads data; converts published checkpoints.",
+    summary="simulates, prepares and inspects data, says how to get published ones; converts published checkpoints.",
     usage=[
-        "spacecast-data simulate [preset=small] [key=value ...]    raw runs of the simulated magnetosphere",
-        "spacecast-data prepare [datastore.root=DIR ...]          raw runs to training-ready ones",
+        "spacecast-data simulate [preset=small] [key=value ...]    raw simulation runs of the magnetosphere",
+        "spacecast-data prepare [datastore.root=DIR ...]          raw simulation runs to training-ready ones",
         "spacecast-data inspect [datastore=MEMBER ...]            what is there, and whether it can be trained on",
-        "spacecast-data download datastore=vlasiator              how to get the published data",
+        "spacecast-data download datastore=vlasiator              says what to type to get the published data",
         "spacecast-data import-checkpoint checkpoint=FILE output=FILE datastore=MEMBER graph=MEMBER ...",
     ],
     examples={
@@ -175,7 +175,7 @@ COMMAND = Command(
     },
     keys={
         "simulation.preset": "size: tiny, small, medium, demo, fine; preset=demo is short for it",
-        "simulation.densities": "one run per solar-wind density [1/cm3]",
+        "simulation.densities": "one simulation run per solar-wind density [1/cm3]",
         "simulation.seed": "fluctuations of the wind",
         "datastore.root": "folder with the data",
         "overwrite": "make again what is there",

@@ -99,9 +99,10 @@ def check_training(config: Train, parts: Parts) -> None:
     """
     check_members(config, parts.model)
     longest = longest_rollout(parts.schedule, epochs_of(config))
-    needs = (("train", longest, "schedule.rollout_steps"), ("val", config.data.val_steps or longest, "data.val_steps"))
+    needs = (("train", longest, "schedule.rollout_steps"), ("val", config.data.val_steps, "data.val_steps"))
     for split, steps, key in needs:
-        _need_windows(parts.datastore, parts.datastore.train_runs, split, steps, key)
+        if fault := _no_window(parts.datastore, parts.datastore.train_runs, split, steps):
+            raise UserError(f"{key}={steps}: {fault}")
 
 
 def check_evaluation(config: Train, datastore: Datastore) -> None:
@@ -111,19 +112,26 @@ def check_evaluation(config: Train, datastore: Datastore) -> None:
         UserError: they are not.
 
     """
-    wanted = config.evaluation
-    runs = select_runs(datastore, wanted.runs)
+    split, steps = config.evaluation.split, config.evaluation.steps
+    runs = select_runs(datastore, config.evaluation.runs)
     try:
-        datastore.num_frames(runs[0], wanted.split)
+        datastore.num_frames(runs[0], split)
     except UserError as error:
-        raise UserError(f"evaluation.split={wanted.split}: {error}") from error
+        raise UserError(f"evaluation.split={split}: {error}") from error
+    if fault := _no_window(datastore, runs, split, steps):
+        longer = split != "all" and steps >= 1 and not _no_window(datastore, runs, "all", steps)
+        way = "; evaluation.split=all takes the whole run" if longer else ""
+        raise UserError(f"evaluation.steps={steps}: {fault}{way}")
+    region_masks(datastore.spec, config.evaluation.regions)
+
+
+def _no_window(datastore: Datastore, runs: tuple[str, ...], split: str, steps: int) -> str:
+    """Why a run has no window of so many steps; empty when each has one."""
     try:
-        _need_windows(datastore, runs, wanted.split, wanted.steps, "evaluation.steps")
+        WindowDataset(datastore, runs, split, steps, limit=1)
     except UserError as error:
-        if wanted.split == "all" or wanted.steps < 1 or not _has_windows(datastore, runs, "all", wanted.steps):
-            raise
-        raise UserError(f"{error}; evaluation.split=all takes the whole run") from error
-    region_masks(datastore.spec, wanted.regions)
+        return str(error)
+    return ""
 
 
 def check_members(config: Train, model: torch.nn.Module) -> None:
@@ -139,23 +147,6 @@ def check_members(config: Train, model: torch.nn.Module) -> None:
             f"evaluation.members={members}: {type(model).__name__} has no latent variable, all its members would be "
             "one forecast; give evaluation=deterministic or evaluation.members=1, or train model=graph_efm"
         )
-
-
-def _need_windows(datastore: Datastore, runs: tuple[str, ...], split: str, steps: int, key: str) -> None:
-    """At least one window of every run, else an error that starts with the key."""
-    try:
-        WindowDataset(datastore, runs, split, steps, limit=1)
-    except UserError as error:
-        raise UserError(f"{key}={steps}: {error}") from error
-
-
-def _has_windows(datastore: Datastore, runs: tuple[str, ...], split: str, steps: int) -> bool:
-    """Whether every run has a window."""
-    try:
-        WindowDataset(datastore, runs, split, steps, limit=1)
-    except UserError:
-        return False
-    return True
 
 
 def epochs_of(config: Train) -> int:

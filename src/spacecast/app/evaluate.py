@@ -48,7 +48,7 @@ def evaluate(inputs: Inputs[Evaluate]) -> "Scores":
     checkpoint = inputs.opened.get(config.checkpoint) or load_checkpoint(config.checkpoint)
     facts, datastore = checkpoint["spacecast"], open_data(config)
     spec = trained_spec(facts, datastore.spec)
-    check_same_data(config, facts, datastore.spec.data_hash)
+    _check_same_data(config, facts, datastore.spec.data_hash)
     check_fit(spec, datastore.spec, convert_units=config.evaluation.convert_units)
     check_evaluation(config, datastore)
     graph = open_graph(config.graph, spec.grid, config.paths.data_dir)
@@ -64,18 +64,8 @@ def evaluate(inputs: Inputs[Evaluate]) -> "Scores":
         return score(config, model, datastore, spec, logger)
 
 
-def check_same_data(config: Evaluate, facts: Plain, data_hash: str) -> None:
-    """With `same_data`, refuse other data than those of the training.
-
-    Args:
-        config: of the evaluation.
-        facts: the entry `spacecast` of the checkpoint.
-        data_hash: of the data at hand.
-
-    Raises:
-        UserError: they are others.
-
-    """
+def _check_same_data(config: Evaluate, facts: Plain, data_hash: str) -> None:
+    """With `same_data`, refuse data of another hash than those of the training, as its checkpoint tells them."""
     from spacecast.storage.fingerprint import same_kind
 
     before = str((facts.get("data_spec") or {}).get("data_hash") or "")
@@ -161,12 +151,12 @@ COMMAND = Command(
         "spacecast-evaluate checkpoint=RUN datastore.root=OTHER": "on other data of the same grid",
     },
     keys={
-        "checkpoint": "a .ckpt file, ours or the reference's, or a run folder (then its best)",
+        "checkpoint": "a .ckpt file, ours or the reference's, or the folder of a training run (then its best)",
         "paths.run_dir": "config.yaml, scores.csv, pictures, evaluate.log",
         "evaluation.steps": "leads to score",
-        "evaluation.split": "train, val, test, or all frames of the runs",
-        "evaluation.runs": "names of runs, or train, holdout or all of them; null: the training runs",
-        "evaluation.windows": "how many initial times of each run, from the first of the split on; null: all",
+        "evaluation.split": "train, val, test, or all frames of the simulation runs",
+        "evaluation.runs": "names of simulation runs, or train, holdout or all of them; null: those of the training",
+        "evaluation.windows": "how many initial times of each of them, from the first of the split on; null: all",
         "evaluation.members": "ensemble members of a model with a latent variable; comes with evaluation=ensemble",
         "evaluation.regions": "parts of the plane scored apart, e.g. {tail: {x_max: -10}}",
         "evaluation.examples": "forecasts to write beside the truth, spread over runs and times",

@@ -122,8 +122,9 @@ def check_saved(
         plain, source = read_config(folder), str(folder / CONFIG_FILE)
         trust.check(plain, source)
         typed, plain = composed.get(run.number, {}), _moved(plain, folder)
-        if plain.get("launcher") and plain["launcher"] != typed.get("launcher"):
-            _check_launcher(plain["launcher"], typed.get("launcher") or {}, changes, source)
+        launcher = plain.get("launcher")
+        if launcher and launcher != typed.get("launcher"):
+            _check_launcher(launcher, typed.get("launcher") or {}, changes, source)
         _check_places(plain, typed, sweep.folder, folder)
 
 
@@ -161,7 +162,7 @@ def _check_places(plain: Plain, typed: Plain, sweep: Path, run_dir: Path) -> Non
     _check_store(str(logger.get("tracking_uri") or ""), sweep, source)
     if all(plain.get(name) == typed.get(name) for name in ("paths", "datastore", "simulation")):
         return
-    data = Path(str(plain["paths"].get("data_dir")))
+    data = Path(str((plain.get("paths") or {}).get("data_dir")))
     if not data.is_absolute() or (not data.is_dir() and not sweep.resolve().is_relative_to(data.resolve().parent)):
         raise UserError(f"{source}: there is no folder paths.data_dir={shown(str(data))} for its data; {YOURS}")
     check_simulation(plain, (), source)

@@ -112,11 +112,11 @@ def start_missing(
 
 def start(sweep: Sweep, command: Command, runs: Sequence[Run], changes: Plain, trusted: Sequence[str]) -> None:
     """Run them here, one after the other, or submit them; the caller keeps other processes from it."""
-    plain = read_config(sweep.run_dir(runs[0]))
-    if not plain.get("launcher"):
+    section = read_config(sweep.run_dir(runs[0])).get("launcher")
+    if not section:
         _run_here(sweep, command, runs, trusted)
         return
-    launcher = {**plain["launcher"], **changes}
+    launcher = {**section, **changes}
     count, status = several(len(runs), "run"), as_typed("spacecast-sweep", "status", sweep.folder)
     if launcher["cluster"] == "local":
         print_line(f"{count}, {launcher['parallel']} at once; what they say: {sweep.folder / LOGS}")

@@ -32,8 +32,8 @@ def submit(sweep: Sweep, runs: Sequence[Run], changes: Mapping[str, Any], truste
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        plain = read_config(sweep.run_dir(run))
-        request = {"launcher": {**plain["launcher"], **changes}, "devices": plain["trainer"]["devices"]}
+        recorded = read_config(sweep.run_dir(run))
+        request = {"launcher": {**recorded["launcher"], **changes}, "devices": recorded["trainer"]["devices"]}
         groups.setdefault(json.dumps(request, sort_keys=True), []).append(run)
     (sweep.folder / LOGS).mkdir(exist_ok=True)
     sweep = sweep.await_turns(runs)
