@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 
 from spacecast.config.complete import completed
 from spacecast.config.compose import compose, conf_dir
-from spacecast.config.schema import EvaluationSection, Graph, Train, typed
+from spacecast.config.schema import EvaluationSection, Graph, Train, TrainerSection, typed
 from spacecast.core.errors import UserError
 from spacecast.evaluation.evaluator import evaluate
 
@@ -87,3 +87,11 @@ def test_a_record_that_something_else_has_written_is_a_mistake_in_one_line(chang
     assert typed(given, Graph).simulation is None
     with pytest.raises(UserError, match=message.replace("(", r"\(")):
         typed({**given, **change}, Graph)
+
+
+def test_our_keys_are_not_lightnings():
+    section = {"max_epochs": 3, "max_steps": 9, "global_batch": 2, "checkpoint_minutes": 1, "precision": "32-true"}
+    assert TrainerSection(content=section, max_steps=9).keywords == {"max_epochs": 3, "precision": "32-true"}
+    only_steps = TrainerSection(content={"max_epochs": None, "max_steps": 9}, max_steps=9)
+    assert only_steps.keywords == {"max_epochs": -1}
+    assert TrainerSection(content={"max_epochs": None}).keywords == {"max_epochs": None}

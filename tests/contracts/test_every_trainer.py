@@ -3,9 +3,8 @@
 import pytest
 import pytorch_lightning as pl
 
-from spacecast.config.build import build
 from spacecast.training.precision import PRECISIONS
-from spacecast.training.trainer import lightning_keywords, make_trainer
+from spacecast.training.trainer import make_trainer
 
 ON_ONE_PROCESSOR = ("trainer.accelerator=cpu", "trainer.devices=1", "trainer.strategy=auto")
 
@@ -16,8 +15,7 @@ def section(trainer_member, composed):
 
 
 def test_it_builds_with_what_it_says(section, trainer_member, tmp_path):
-    keywords = lightning_keywords(dict(section.content))
-    trainer = make_trainer(build(keywords), tmp_path, None, [], batch_size=2)
+    trainer = make_trainer(section.build(), tmp_path, None, [], batch_size=2)
     assert isinstance(trainer, pl.Trainer)
     assert trainer.max_epochs == section.max_epochs
     assert section.precision in PRECISIONS
@@ -28,8 +26,8 @@ def test_it_builds_with_what_it_says(section, trainer_member, tmp_path):
 
 
 def test_windows_per_step_are_reached_by_accumulation(section, trainer_member, tmp_path):
-    keywords = lightning_keywords(dict(section.content))
-    assert make_trainer(build(keywords), tmp_path, None, [], batch_size=2, global_batch=8).accumulate_grad_batches == 4
+    trainer = make_trainer(section.build(), tmp_path, None, [], batch_size=2, global_batch=8)
+    assert trainer.accumulate_grad_batches == 4
 
 
 def test_it_saves_now_and_then_and_ends_what_diverges(section, trainer_member):

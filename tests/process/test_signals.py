@@ -12,7 +12,7 @@ from spacecast.core.errors import UserError
 from spacecast.process.exit_codes import Interrupted
 from spacecast.process.signals import SIGNALS, Interruption, current
 from spacecast.training.checkpointing import random_state, restore_random_state
-from spacecast.training.trainer import accumulation, lightning_keywords
+from spacecast.training.trainer import accumulation
 
 JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "spacecast"}
 
@@ -93,9 +93,3 @@ def test_accumulation_follows_from_the_global_batch():
         accumulation(2, 4, 1)
     with pytest.raises(UserError, match="accumulate_grad_batches"):
         accumulation(8, 2, 2, typed=2)
-
-
-def test_our_keys_are_not_lightnings():
-    section = {"max_epochs": 3, "max_steps": 9, "global_batch": 2, "checkpoint_minutes": 1, "precision": "32-true"}
-    assert lightning_keywords(section) == {"max_epochs": 3, "precision": "32-true"}
-    assert lightning_keywords({"max_epochs": None, "max_steps": 9}) == {"max_epochs": -1}

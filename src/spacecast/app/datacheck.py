@@ -8,7 +8,6 @@ import torch
 
 from spacecast.app.assemble import Parts, assemble, device_of
 from spacecast.app.planned import planned_datastore
-from spacecast.config.build import build
 from spacecast.config.schema import Train
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore, LatentStepModel
@@ -17,7 +16,7 @@ from spacecast.evaluation.evaluator import select_runs
 from spacecast.evaluation.regions import region_masks
 from spacecast.process.logs import information_muted
 from spacecast.tracking.store import check_uri
-from spacecast.training.trainer import lightning_keywords, make_trainer
+from spacecast.training.trainer import make_trainer
 
 if TYPE_CHECKING:
     from spacecast.training.schedule import Schedule
@@ -41,9 +40,8 @@ def check_without_data(config: Train) -> None:
 
 def trainer_of(config: Train) -> Any:
     """The Lightning trainer of a training, for what it refuses and for its numbers."""
-    trainer, run_dir = build(lightning_keywords(dict(config.trainer.content))), config.paths.run_dir
-    batch_size, global_batch = config.data.batch_size, config.trainer.global_batch
-    return make_trainer(trainer, run_dir, None, [], batch_size=batch_size, global_batch=global_batch)
+    sizes = {"batch_size": config.data.batch_size, "global_batch": config.trainer.global_batch}
+    return make_trainer(config.trainer.build(), config.paths.run_dir, None, [], **sizes)  # type: ignore[arg-type]
 
 
 def check_optimizer(config: Train) -> None:

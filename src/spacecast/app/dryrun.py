@@ -17,7 +17,7 @@ from spacecast.core.text import several
 from spacecast.data.datamodule import EpochSampler
 from spacecast.training.rehearsal import Clock, Cost, first_batch, rehearsal_keywords, rehearse, representative_stages
 from spacecast.training.schedule import QUARTERS, Schedule, schedule_table
-from spacecast.training.trainer import lightning_keywords, make_trainer
+from spacecast.training.trainer import make_trainer
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def dry_run(config: Train, parts: Parts) -> None:
 
 def _measured(config: Train, parts: Parts, epochs: int) -> Cost:
     """What steps in representative stages and validation batches take, on the first windows of each split."""
-    keywords = rehearsal_keywords(lightning_keywords(dict(config.trainer.content)), REPEATS)
+    keywords = rehearsal_keywords(config.trainer.keywords, REPEATS)
     validation = first_batch(parts.data.dataset("val", parts.module.validation_steps), parts.data.batch_size)
     cost = Cost()
     for stage in representative_stages(parts.schedule, epochs):

@@ -105,13 +105,12 @@ def fit_and_score(inputs: Inputs[Train], parts: "Parts", start: Start) -> "Score
 
 def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> bool:
     """Train from where the run starts; True in the process that writes."""
-    from spacecast.config.build import build
     from spacecast.core.protocols import LatentStepModel
     from spacecast.process.files import remove_leftovers
     from spacecast.training.checkpoint_io import SelfDescription
     from spacecast.training.checkpointing import CheckpointWriter
     from spacecast.training.divergence import DivergenceError, DivergenceWatch
-    from spacecast.training.trainer import lightning_keywords, make_trainer, progress_callbacks
+    from spacecast.training.trainer import make_trainer, progress_callbacks
 
     section, run_dir, interruption = inputs.config.trainer, inputs.config.paths.run_dir, current()
     writer = CheckpointWriter(
@@ -124,7 +123,7 @@ def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> boo
     )
     described = SelfDescription(inputs.plain, parts.spec, parts.graph, start.parent)
     trainer = make_trainer(
-        build(lightning_keywords(dict(section.content))),
+        section.build(),
         run_dir,
         logger,
         [described, DivergenceWatch(section.max_nonfinite_steps, writer.folder), writer, *progress_callbacks()],

@@ -38,9 +38,14 @@ class Section:
         """What builds it, as a dotted name."""
         return str(self.content["_target_"])
 
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """The section for its constructor: without what is our own."""
+        return {name: value for name, value in self.content.items() if name not in self.own}
+
     def build(self, **more: Any) -> Any:
         """What the section describes, see `config.build`; `more` replaces keys of it."""
-        return build({name: value for name, value in self.content.items() if name not in self.own} | more)
+        return build(self.keywords | more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,13 @@ class TrainerSection(Section):
     precision: str | int | None = None
     max_epochs: int | None = None
     max_steps: int = -1
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """Lightning's: `max_steps` is `CheckpointWriter`'s; a training that only it limits has no limit of epochs."""
+        kept = {name: value for name, value in super().keywords.items() if name != "max_steps"}
+        unlimited = kept.get("max_epochs") is None and self.max_steps >= 0
+        return {**kept, "max_epochs": -1} if unlimited else kept
 
 
 @dataclass(frozen=True, kw_only=True)

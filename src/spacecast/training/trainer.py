@@ -112,18 +112,6 @@ def accumulation(global_batch: int, batch_size: int, devices: int, typed: int = 
     return global_batch // at_once
 
 
-def lightning_keywords(section: dict[str, Any]) -> dict[str, Any]:
-    """Keywords for Lightning's trainer from the section of the configuration: without what is our own.
-
-    `max_steps` is `CheckpointWriter`'s, see there; a run that only it limits has no limit of epochs.
-    """
-    own = ("checkpoint_minutes", "global_batch", "max_nonfinite_steps", "max_steps")
-    keywords = {name: value for name, value in section.items() if name not in own}
-    if keywords.get("max_epochs") is None and section.get("max_steps", -1) >= 0:
-        keywords["max_epochs"] = -1
-    return keywords
-
-
 class ProgressLines(Callback):
     """One line per epoch, and one every so many seconds within it, for logs and where there is no terminal.
 
