@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
@@ -85,7 +84,6 @@ class EncodeProcessDecode(nn.Module):
         check_graph(graph, spec, accepts)
         decode_dim = decode_dim or hidden_dim
         tail, decode_tail = [hidden_dim] * (hidden_layers + 1), [decode_dim] * (hidden_layers + 1)
-        self.predict_std = predict_std
         self.edges = GraphEdges(graph)
         self.grid_embedder = GridEmbedder(spec, hidden_dim, hidden_layers=hidden_layers, inputs=inputs)
         self.mesh_embedder = MLP([graph.levels[0].features.shape[1], *tail])
@@ -128,11 +126,7 @@ class EncodeProcessDecode(nn.Module):
         mesh = self.processor(mesh, prepared.processor, self.edges, batch)
         grid, mesh = self.grid_to_decoder(grid), self.mesh_to_decoder(mesh)
         grid, _ = self.decoder(mesh, grid, prepared.decoder, self.edges.mesh_to_grid.index(batch))
-        output = self.output(grid).view(batch, state.shape[1], -1)
-        if not self.predict_std:
-            return StepOutput(self.update(output, previous, state), None)
-        mean, raw_std = output.chunk(2, dim=-1)
-        return StepOutput(self.update(mean, previous, state), functional.softplus(raw_std))
+        return self.update.step(self.output(grid), previous, state)
 
 
 def check_graph(graph: MeshGraph, spec: DataSpec, accepts: GraphKind) -> None:

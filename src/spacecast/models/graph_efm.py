@@ -5,7 +5,6 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
@@ -100,7 +99,7 @@ class GraphEFM(nn.Module):
         self.latent_dim = latent_dim = latent_dim or hidden_dim
         decode_dim = decode_dim or hidden_dim
         self.prior_mean, self.prior_std = prior_mean, prior_std
-        self.predict_std, self.observation_noise = predict_std, observation_noise
+        self.observation_noise = observation_noise
         self.num_latent_nodes = graph.levels[-1].num_nodes
         self.edges = GraphEdges(graph)
 
@@ -189,9 +188,5 @@ class GraphEFM(nn.Module):
         self, latent: Tensor, grid: Tensor, previous: Tensor, state: Tensor, prepared: PreparedGraphEFM
     ) -> StepOutput:
         """Next state from the embedded grid."""
-        batch, nodes, _ = state.shape
-        output = self.decoder(latent, grid, prepared.decoder, self.edges, batch).view(batch, nodes, -1)
-        if not self.predict_std:
-            return StepOutput(self.update(output, previous, state), None)
-        mean, raw_std = output.chunk(2, dim=-1)
-        return StepOutput(self.update(mean, previous, state), functional.softplus(raw_std))
+        output = self.decoder(latent, grid, prepared.decoder, self.edges, len(state))
+        return self.update.step(output, previous, state)

@@ -8,6 +8,7 @@ from torch.nn import functional
 from spacecast.core.errors import UserError, nearest
 from spacecast.nn.edges import EdgeIndex, add_shared
 from spacecast.nn.mlp import MLP
+from spacecast.nn.stack import Stack
 
 Aggregation = Literal["sum", "mean"]
 MessageKind = Literal["interaction", "propagation"]
@@ -109,3 +110,13 @@ class InteractionNet(nn.Module):
         weight, bias = self.aggr_mlp.first.weight, self.aggr_mlp.first.bias
         own = functional.linear(receivers, weight[:, : self.dim], bias)
         return self.aggr_mlp.after_first(add_shared(own, functional.linear(gathered, weight[:, self.dim :])))
+
+
+Nets = Stack[InteractionNet]
+
+
+def make_nets(count: int, dim: int, hidden_layers: int, kind: MessageKind, *, update_edges: bool = False) -> Nets:
+    """Networks of one kind, side by side or in turn."""
+    return Stack(
+        InteractionNet(dim, hidden_layers=hidden_layers, kind=kind, update_edges=update_edges) for _ in range(count)
+    )

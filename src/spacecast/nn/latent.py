@@ -12,12 +12,11 @@ from torch.nn import functional
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
 from spacecast.nn.edges import EdgeIndex, GraphEdges
-from spacecast.nn.interaction import InteractionNet, MessageKind, Prepared
+from spacecast.nn.interaction import Nets, Prepared, make_nets
 from spacecast.nn.mlp import MLP
 from spacecast.nn.stack import Stack
 
 Distribution = Literal["isotropic", "diagonal"]
-Nets = Stack[InteractionNet]
 SMALLEST_STD = 1e-4
 
 
@@ -83,13 +82,6 @@ class PreparedLatent(NamedTuple):
     within: list[Prepared]
     down: list[Prepared]
     to_grid: Prepared | None
-
-
-def make_nets(count: int, dim: int, hidden_layers: int, kind: MessageKind, *, update_edges: bool = False) -> Nets:
-    """Networks of one kind, side by side or in turn."""
-    return Stack(
-        InteractionNet(dim, hidden_layers=hidden_layers, kind=kind, update_edges=update_edges) for _ in range(count)
-    )
 
 
 def make_within(levels: int, layers: int, dim: int, hidden_layers: int) -> Stack[Nets]:

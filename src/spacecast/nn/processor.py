@@ -6,11 +6,9 @@ from torch import Tensor, nn
 
 from spacecast.core.graph import MeshGraph
 from spacecast.nn.edges import GraphEdges
-from spacecast.nn.interaction import Aggregation, InteractionNet, MessageKind, Prepared
+from spacecast.nn.interaction import Aggregation, InteractionNet, MessageKind, Nets, Prepared, make_nets
 from spacecast.nn.mlp import MLP
 from spacecast.nn.stack import Stack
-
-Nets = Stack[InteractionNet]
 
 
 class FlatProcessor(nn.Module):
@@ -88,10 +86,7 @@ class HierarchicalProcessor(nn.Module):
             return Stack(MLP([size, *tail]) for size in sizes)
 
         def nets(count: int, kind: MessageKind = "interaction", update_edges: bool = True) -> Nets:
-            return Stack(
-                InteractionNet(dim, hidden_layers=hidden_layers, kind=kind, update_edges=update_edges)
-                for _ in range(count)
-            )
+            return make_nets(count, dim, hidden_layers, kind, update_edges=update_edges)
 
         self.node_embedders = embedders([level.features.shape[1] for level in graph.levels[1:]])
         self.same_embedders = embedders([level.edges.features.shape[1] for level in graph.levels])

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from spacecast.core.errors import UserError
 from spacecast.core.spec import NON_NEGATIVE, FeatureSpec
+from spacecast.core.types import StepOutput
 
 Lower = Mapping[str, float] | Literal["nonnegative"]
 ROUNDING = 2.0**-22  # of a value in physical units that went through standardised ones in single precision
@@ -150,6 +151,14 @@ class StateUpdate(nn.Module):
         self.clamp = clamp
         self.scale_increments = scale_increments
         self.trend = trend
+
+    def step(self, output: Tensor, previous: Tensor, state: Tensor) -> StepOutput:
+        """Network output (batch * node, state) to X_{t+1}; twice as wide it holds raw standard deviations, too."""
+        output = output.view(*state.shape[:2], -1)
+        if output.shape[-1] == state.shape[-1]:
+            return StepOutput(self(output, previous, state), None)
+        mean, raw_std = output.chunk(2, dim=-1)
+        return StepOutput(self(mean, previous, state), functional.softplus(raw_std))
 
     def forward(self, output: Tensor, previous: Tensor, state: Tensor) -> Tensor:
         """Network output, X_{t-1} and X_t, each (..., state), to X_{t+1}."""
