@@ -16,7 +16,7 @@ from spacecast.core.errors import UserError
 @pytest.mark.parametrize(("section", "name"), TARGETS)
 def test_every_target_of_before_is_found_and_may_stand_in_a_file(section, name):
     found = locate(name, section)
-    assert found.__name__ == name.rpartition(".")[2]
+    assert found.__name__ == current_name(name).rpartition(".")[2]
     stored = plain_sections({section: {"_target_": name}}, "a checkpoint")
     Trust(folders=(conf_dir(),)).check(stored, "a checkpoint")
     assert locate(stored[section]["_target_"], section) is found

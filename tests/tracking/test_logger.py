@@ -3,25 +3,16 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from spacecast.core.errors import UserError
+from spacecast.core.types import ScoreRow
 from spacecast.tracking import background
 from spacecast.tracking import logger as module
-from spacecast.tracking.logger import RunLogger, log_artifact, log_params, log_scores, log_tags, make_logger, tracked
+from spacecast.tracking.logger import RunLogger, log_artifact, log_params, log_scores, log_tags, tracked
 from spacecast.tracking.store import load_mlflow
 from spacecast.tracking.sync import close_abandoned, sync
-
-
-class Row(NamedTuple):
-    metric: str
-    variable: str
-    units: str
-    lead_s: float
-    region: str
-    value: float
 
 
 def _run(logger: RunLogger):
@@ -41,7 +32,9 @@ def uri(store: Path) -> str:
 
 
 def _logger(uri: str, **options) -> RunLogger:
-    return make_logger(uri, "tests", "a-run", system_metrics_seconds=0, **options)
+    logger = RunLogger(uri, "tests", "a-run", system_metrics_seconds=0, **options)
+    logger.start()
+    return logger
 
 
 def test_everything_arrives(uri, tmp_path):
@@ -72,7 +65,7 @@ def test_hundreds_of_values_in_one_go(uri):
     logger = _logger(uri)
     logger.log_hyperparams({f"p{number}": number for number in range(230)})
     leads = range(1, 11)
-    log_scores(logger, [Row("rmse", f"v{v}", "nT", 10.0 * k, "all", float(k)) for v in range(110) for k in leads])
+    log_scores(logger, [ScoreRow("rmse", f"v{v}", "nT", 10.0 * k, "all", float(k)) for v in range(110) for k in leads])
     run = _run(logger)
     assert len(run.data.params) == 230
     assert run.data.metrics["test_rmse_by_lead/v7"] == 10.0
@@ -213,7 +206,7 @@ def test_neither_start_nor_training_nor_end_wait_for_a_server_that_hangs(monkeyp
         server.bind(("127.0.0.1", 0))
         server.listen()
         uri = f"http://127.0.0.1:{server.getsockname()[1]}"
-        logger = make_logger(uri, "tests", journal=tmp_path / "tracking.jsonl")
+        logger = RunLogger(uri, "tests", journal=tmp_path / "tracking.jsonl")
         with tracked(logger):
             for step in range(200):
                 logger.log_metrics({"train/loss": 1.0}, step)
@@ -255,7 +248,7 @@ def test_an_unreachable_server_warns_and_training_goes_on(caplog, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    logger = make_logger(f"http://127.0.0.1:{port}", "tests")
+    logger = RunLogger(f"http://127.0.0.1:{port}", "tests")
     with tracked(logger):
         logger.log_metrics({"train/loss": 1.0}, 1)
     assert logger.run_id is None
@@ -266,7 +259,8 @@ def test_an_unreachable_server_warns_and_training_goes_on(caplog, monkeypatch):
 
 def test_a_full_or_read_only_place_warns_and_training_goes_on(tmp_path, caplog):
     (tmp_path / "file").write_text("")
-    logger = make_logger(f"sqlite:///{tmp_path}/file/mlflow.db", "tests")
+    logger = RunLogger(f"sqlite:///{tmp_path}/file/mlflow.db", "tests")
+    logger.start()
     logger.log_metrics({"train/loss": 1.0}, 1)
     assert len(caplog.records) == 1
 
@@ -291,7 +285,7 @@ def test_a_missing_picture_is_told_and_the_rest_goes_on(uri, tmp_path, caplog):
 
 
 def test_without_a_store_everything_stays_in_the_journal(tmp_path, uri, caplog):
-    logger = make_logger(None, "tests", "a-run", journal=tmp_path / "tracking.jsonl", system_metrics_seconds=0)
+    logger = RunLogger(None, "tests", "a-run", journal=tmp_path / "tracking.jsonl", system_metrics_seconds=0)
     with tracked(logger):
         logger.log_metrics({"train/loss": 1.0}, 1)
     assert (logger.run_id, logger.wait(), caplog.messages) == (None, True, [])
@@ -301,12 +295,12 @@ def test_without_a_store_everything_stays_in_the_journal(tmp_path, uri, caplog):
     logger.tracking_uri, logger._run_id = uri, sync(logger.path, uri).run_id
     assert (_run(logger).info.status, _history(logger, "train/loss")) == ("FINISHED", [(1, 1.0)])
     with pytest.raises(UserError, match="give one of them, or logger=none"):
-        make_logger(None)
+        RunLogger(None)
 
 
 def test_the_file_store_is_refused_at_once():
     with pytest.raises(UserError, match="sqlite:////"):
-        make_logger("file:./mlruns")
+        RunLogger("file:./mlruns")
 
 
 @pytest.mark.parametrize("other", [None, object()])
@@ -324,7 +318,7 @@ def test_other_loggers_pass_through(other, tmp_path, monkeypatch):
 
 
 def test_the_machine_is_sampled(uri):
-    logger = make_logger(uri, "tests", system_metrics_seconds=0.2)
+    logger = RunLogger(uri, "tests", system_metrics_seconds=0.2)
     with tracked(logger):
         end = time.monotonic() + 600  # only ends a test that hangs
         while time.monotonic() < end:

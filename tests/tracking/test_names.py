@@ -1,17 +1,8 @@
-from typing import NamedTuple
 
 import pytest
 
+from spacecast.core.types import ScoreRow
 from spacecast.tracking.names import Point, choose_params, clean, score_points
-
-
-class Row(NamedTuple):
-    metric: str
-    variable: str
-    units: str
-    lead_s: float
-    region: str
-    value: float
 
 
 def test_params_are_short_flat_and_of_the_experiment_alone():
@@ -42,7 +33,7 @@ def test_names_hold_only_what_mlflow_takes():
 
 
 def test_scores_use_the_lead_number_as_step():
-    rows = [Row("rmse", "Bx", "nT", lead * 10.0, "all", lead / 10) for lead in (1, 2, 3)]
+    rows = [ScoreRow("rmse", "Bx", "nT", lead * 10.0, "all", lead / 10) for lead in (1, 2, 3)]
     assert [(point.name, point.step, point.value) for point in score_points(rows)] == [
         ("test_rmse_by_lead/Bx", 1, 0.1),
         ("test_rmse_by_lead/Bx", 2, 0.2),
@@ -51,7 +42,7 @@ def test_scores_use_the_lead_number_as_step():
 
 
 def test_missing_leads_keep_their_number_and_regions_are_left_to_the_file():
-    rows = [Row("bias", "rho", "1/cm3", lead, region, 1.0) for lead in (5.0, 20.0) for region in ("all", "tail")]
+    rows = [ScoreRow("bias", "rho", "1/cm3", lead, region, 1.0) for lead in (5.0, 20.0) for region in ("all", "tail")]
     assert [(point.name, point.step) for point in score_points(rows, split="val")] == [
         ("val_bias_by_lead/rho", 1),
         ("val_bias_by_lead/rho", 4),
@@ -62,10 +53,10 @@ def test_only_ratios_to_persistence_are_averaged_over_variables():
     rows = []
     for variable, factor in (("Bx", 0.5), ("vx", 0.25)):
         for lead in (1, 2):
-            rows.append(Row("persistence_rmse", variable, "", lead * 10.0, "all", 100.0 * lead))
-            rows.append(Row("rmse", variable, "", lead * 10.0, "all", 100.0 * lead * factor * lead))
-            rows.append(Row("skill", variable, "1", lead * 10.0, "all", 1 - factor * lead))
-    rows += [Row("skill", "mean", "1", lead * 10.0, "all", 1 - 0.375 * lead) for lead in (1, 2)]
+            rows.append(ScoreRow("persistence_rmse", variable, "", lead * 10.0, "all", 100.0 * lead))
+            rows.append(ScoreRow("rmse", variable, "", lead * 10.0, "all", 100.0 * lead * factor * lead))
+            rows.append(ScoreRow("skill", variable, "1", lead * 10.0, "all", 1 - factor * lead))
+    rows += [ScoreRow("skill", "mean", "1", lead * 10.0, "all", 1 - 0.375 * lead) for lead in (1, 2)]
     points = {(point.name, point.step): point.value for point in score_points(rows)}
     assert points["test_rmse_ratio_by_lead/mean", 1] == pytest.approx(0.375)
     assert points["test/rmse_ratio_first_lead", 0] == pytest.approx(0.375)
@@ -76,8 +67,8 @@ def test_only_ratios_to_persistence_are_averaged_over_variables():
 
 def test_a_variable_without_a_skill_is_left_out_of_the_ratio_as_everywhere():
     errors = {"rmse": 0.3, "persistence_rmse": 1e-9}
-    rows = [Row(metric, "By", "nT", 10.0, "all", value) for metric, value in errors.items()]
-    rows += [Row("skill", "By", "1", 10.0, "all", float("nan")), Row("skill", "mean", "1", 10.0, "all", 0.75)]
+    rows = [ScoreRow(metric, "By", "nT", 10.0, "all", value) for metric, value in errors.items()]
+    rows += [ScoreRow("skill", "By", "1", 10.0, "all", float("nan")), ScoreRow("skill", "mean", "1", 10.0, "all", 0.75)]
     assert Point("test/rmse_ratio", 0.25, 0) in score_points(rows)
 
 

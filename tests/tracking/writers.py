@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - imported before the forks
 
-from spacecast.tracking.logger import make_logger, tracked
+from spacecast.tracking.logger import RunLogger, tracked
 
 
 def write(uri: str, number: int, steps: int) -> None:
@@ -16,7 +16,7 @@ def write(uri: str, number: int, steps: int) -> None:
     folder = Path(f"run{number}")
     folder.mkdir()
     (folder / "config.yaml").write_text(f"seed: {number}\n")
-    logger = make_logger(uri, "race", f"run-{number}", journal=folder / "tracking.jsonl", system_metrics_seconds=0.5)
+    logger = RunLogger(uri, "race", f"run-{number}", journal=folder / "tracking.jsonl", system_metrics_seconds=0.5)
     with tracked(logger):
         logger.log_hyperparams({"seed": number})
         logger.log_file(folder / "config.yaml", "config")

@@ -25,6 +25,7 @@ MOVED = {
     "spacecast.launch.status": "spacecast.process.status",
     "spacecast.losses": "spacecast.formulas",
     "spacecast.metrics": "spacecast.evaluation.metrics",
+    "spacecast.tracking.logger.make_logger": "spacecast.tracking.logger.RunLogger",
     "spacecast.training.callbacks.Lines": "spacecast.training.trainer.ProgressLines",
     "spacecast.training.checkpoint": "spacecast.checkpoint.content",
     "spacecast.training.checkpoint.SelfDescription": "spacecast.training.checkpoint_io.SelfDescription",

@@ -64,3 +64,14 @@ class Stage:
     kl: float = 1.0
     crps: float = 1.0
     div: float = 1.0
+
+
+class ScoreRow(NamedTuple):
+    """One score: a line of `scores.csv`. `lead_s` is the lead time in seconds, `units` is "1" for ratios."""
+
+    metric: str
+    variable: str
+    units: str
+    lead_s: float
+    region: str
+    value: float

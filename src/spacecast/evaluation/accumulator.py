@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from spacecast.core.spec import DataSpec
-from spacecast.core.types import Batch
+from spacecast.core.types import Batch, ScoreRow
 from spacecast.evaluation import metrics
 from spacecast.evaluation.metrics import Entries, Metric
 from spacecast.evaluation.regions import RegionSums, region_masks
 from spacecast.evaluation.sample import Sample, Setting
-from spacecast.evaluation.scores import ScoreRow, Scores
+from spacecast.evaluation.scores import Scores
 from spacecast.formulas.averages import changes, variable_mean
 from spacecast.formulas.ensemble import Estimator, rank_histogram
 

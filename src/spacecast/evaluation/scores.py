@@ -5,26 +5,16 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import torch
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.text import several
+from spacecast.core.types import ScoreRow
 from spacecast.formulas.averages import variable_mean
 from spacecast.process.files import atomic_write
-
-
-class ScoreRow(NamedTuple):
-    """One number: the line of the CSV file. `lead_s` is the lead time in seconds, `units` is "1" for ratios."""
-
-    metric: str
-    variable: str
-    units: str
-    lead_s: float
-    region: str
-    value: float
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from spacecast.core.errors import UserError
 from spacecast.core.text import as_typed
+from spacecast.core.types import ScoreRow
 from spacecast.tracking.background import BackgroundDelivery
 from spacecast.tracking.delivered import one_at_a_time
 from spacecast.tracking.journal import Journal, RunSummary, summarise
 from spacecast.tracking.machine import PREFIX, MachineMonitor
 from spacecast.tracking.mlflow_run import MlflowRun
-from spacecast.tracking.names import MAX_VALUE, Point, Score, choose_params, clean, score_points
+from spacecast.tracking.names import MAX_VALUE, Point, choose_params, clean, score_points
 from spacecast.tracking.store import StoreUri, check_uri
 
 log = logging.getLogger(__name__)
@@ -212,39 +213,18 @@ def _job(environment: Mapping[str, str]) -> str | None:
     return environment.get("SLURM_JOB_ID")
 
 
-def make_logger(
-    tracking_uri: StoreUri | None,
-    experiment: str = "spacecast",
-    run_name: str | None = None,
-    tags: Mapping[str, Any] | None = None,
-    run_id: str | None = None,
-    system_metrics_seconds: float = 10.0,
-    journal: str | Path | None = None,
-) -> RunLogger:
-    """Open an MLflow run, or continue the one of the journal or of `run_id`; see `RunLogger`.
-
-    Returns:
-        The logger, also when the store is out of reach: then it warns and tries again later.
-
-    Raises:
-        UserError: when the tracking URI is one that MLflow does not accept, or there is neither store nor journal.
-
-    """
-    logger = RunLogger(tracking_uri, experiment, run_name, tags, run_id, system_metrics_seconds, journal)
-    logger.start()
-    return logger
-
-
 @contextmanager
 def tracked(logger: object) -> Iterator[None]:
-    """End the run with the block: FINISHED, KILLED when interrupted, FAILED with the error as tag `error` otherwise.
+    """A run that begins, or goes on, with the block, whether or not the store can be reached.
 
-    Any other logger, or None, passes through untouched.
+    It ends with the block: FINISHED, KILLED when interrupted, FAILED with the error as tag `error` otherwise. Any other
+    logger, or None, passes through untouched.
     """
     if not isinstance(logger, RunLogger):
         yield
         return
     logger._tracked = True
+    logger.start()
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -278,7 +258,7 @@ def log_artifact(logger: object, path: str | Path, folder: str = "") -> None:
         logger.log_file(Path(path), folder)
 
 
-def log_scores(logger: object, rows: Iterable[Score], split: str = "test") -> None:
+def log_scores(logger: object, rows: Iterable[ScoreRow], split: str = "test") -> None:
     """Log scores by lead; see `names.score_points`."""
     if isinstance(logger, RunLogger):
         logger.log_points(score_points(rows, split))

@@ -2,36 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
+
+from spacecast.core.types import ScoreRow
 
 GROUPS = ("datastore", "data", "graph", "model", "loss", "schedule", "optimizer", "trainer", "evaluation")
 NAMED = ("graph", "model", "loss", "schedule", "optimizer")  # groups whose class says something
 LEFT_OUT = ("evaluation/regions",)
 MAX_VALUE = 250
-
-
-class Score(Protocol):
-    """One row of `scores.csv`; anything with these attributes will do."""
-
-    @property
-    def metric(self) -> str:
-        """For example `rmse`."""
-
-    @property
-    def variable(self) -> str:
-        """For example `Bx`."""
-
-    @property
-    def lead_s(self) -> float:
-        """Lead time [s]."""
-
-    @property
-    def region(self) -> str:
-        """`all` for the whole domain."""
-
-    @property
-    def value(self) -> float:
-        """The score, physical units."""
 
 
 class Point(NamedTuple):
@@ -83,7 +61,7 @@ def _text(value: Any) -> str:
     return str(value)[:MAX_VALUE]
 
 
-def score_points(rows: Iterable[Score], split: str = "test") -> list[Point]:
+def score_points(rows: Iterable[ScoreRow], split: str = "test") -> list[Point]:
     """Scores as metrics with the lead number as the step.
 
     `test_rmse_by_lead/<variable>` draws a curve over lead time for each variable and overlays all runs. RMSE over the
