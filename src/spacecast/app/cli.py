@@ -3,12 +3,13 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NoReturn
 
 import hydra
+from hydra.core.utils import env_override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -20,7 +21,7 @@ from spacecast.config.complete import checked
 from spacecast.config.compose import VERSION_BASE, compose, explain, start_logs
 from spacecast.config.help import help_text
 from spacecast.config.run import RunFolder, run_task
-from spacecast.config.words import arranged_words, conf_of, expanded, parse_words, user_conf_of
+from spacecast.config.words import arranged_words, expanded, parse_words
 from spacecast.core.errors import UserError
 from spacecast.process.exit_codes import run_to_end
 from spacecast.process.lock import locked
@@ -52,13 +53,12 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
     if flags.hydra_help or flags.cfg or flags.info or flags.shell_completion:
         _ask_hydra(command, flags, words)
         return
-    conf, user_conf = conf_of(flags), user_conf_of(flags)
-    composed = partial(compose, flags.config_name or command.config, conf=conf, user_conf=user_conf)
+    composed = partial(compose, flags.config_name or command.config, conf=flags.conf, user_conf=flags.user_conf)
     cfg = composed(expanded(flags.overrides)[0] if flags.multirun else flags.overrides)
     if flags.multirun or "_target_" in (cfg.get("launcher") or ()):
         from spacecast.sweep.creation import run_many
 
-        run_many(command, flags.overrides, cfg, composed, [folder for folder in (conf, user_conf) if folder])
+        run_many(command, flags.overrides, cfg, composed, flags.folders)
         return
     opened: Opened = {}
     inputs: Inputs[Any] = Inputs.of(checked(command, cfg, opened), command.schema, opened)
@@ -92,35 +92,21 @@ def _help(command: Command, words: Sequence[str]) -> str:
     """Text of `--help` for the configuration that the other words choose."""
     flags = parse_words([word for word in words if word not in ("-h", "--help")])
     overrides = [word for word in flags.overrides if "=" in word]
-    cfg = compose(command.config, overrides, conf_of(flags), user_conf_of(flags))
-    folders = [folder for folder in (conf_of(flags), user_conf_of(flags)) if folder is not None]
-    return help_text(command, cfg, folders)
+    return help_text(command, compose(command.config, overrides, flags.conf, flags.user_conf), flags.folders)
 
 
 def _ask_hydra(command: Command, flags: argparse.Namespace, words: Sequence[str]) -> None:
     """What Hydra alone can answer, such as `--cfg`; its errors come back as one line."""
-    decorate = hydra.main(version_base=VERSION_BASE, config_path=str(conf_of(flags)), config_name=command.config)
+    decorate = hydra.main(version_base=VERSION_BASE, config_path=str(flags.conf), config_name=command.config)
+    before = sys.argv
+    sys.argv = [before[0], *words]
     try:
-        with _hydra_environment(words):
+        with env_override({"HYDRA_FULL_ERROR": "1"}):  # raised rather than printed
             decorate(lambda _: None)()
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, list) from error
     except SystemExit as error:
         if error.code not in (None, 0):
             raise
-
-
-@contextmanager
-def _hydra_environment(words: Sequence[str]) -> Iterator[None]:
-    """The words that Hydra reads, and its errors raised rather than printed."""
-    before, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [before[0], *words]
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        yield
     finally:
         sys.argv = before
-        if full_error is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full_error

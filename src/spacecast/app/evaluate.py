@@ -10,9 +10,10 @@ from spacecast.app.run_records import check_evaluation_folder, first_difference
 from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.paths import absolute_path
 from spacecast.config.schema import Evaluate
-from spacecast.config.stored import TAKEN, merged, stored_config, typed_keys
+from spacecast.config.stored import TAKEN, merged, stored_config
 from spacecast.config.trust import Trust, check_simulation
 from spacecast.core.errors import UserError
+from spacecast.core.names import typed_keys
 from spacecast.process.run_folder import separate_journal
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from pathlib import Path
 from spacecast.config.command import Inputs, Opened, Plain
 from spacecast.config.paths import absolute_path
 from spacecast.config.schema import Data, Section
-from spacecast.config.stored import stored_config, typed_keys, with_reference
+from spacecast.config.stored import stored_config, with_reference
 from spacecast.config.trust import Trust
 from spacecast.core.errors import UserError
+from spacecast.core.names import typed_keys
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from spacecast.config.targets import locate
 from spacecast.core.errors import UnknownKeyError, UserError, nearest
-from spacecast.core.names import within
+from spacecast.core.names import typed_keys, within
 from spacecast.core.ranges import Range
 
 DIRECTIVES = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")
@@ -85,7 +85,7 @@ def without_foreign(node: Mapping[str, Any], where: str, typed: Sequence[str]) -
         typed: overrides of the command line; keys that they name stay, for the check to speak of.
 
     """
-    keys = {word.lstrip("+~").partition("=")[0] for word in typed}
+    keys = typed_keys(typed)
     if f"{where}._target_" not in keys or not isinstance(node.get("_target_"), str):
         return dict(node)
     parameters = _parameters(locate(node["_target_"], where))

@@ -10,6 +10,7 @@ from spacecast.config.binding import check_target, check_value
 from spacecast.config.command import Opened, Plain
 from spacecast.config.schema import GIVEN, Evaluate, section_kind
 from spacecast.core.errors import UnknownKeyError, UserError
+from spacecast.core.names import typed_keys
 
 
 def check_config(plain: Mapping[str, Any], schema: type) -> None:
@@ -85,7 +86,7 @@ def untracked(schema: type) -> Callable[[Plain, Sequence[str], Opened], Plain]:
         wrong = [word for word in words if word.startswith("logger=") and word not in ("logger=none", "logger=null")]
         if wrong:
             raise UserError(f"{wrong[0]}: this command tracks nothing; leave it out, or give logger=none")
-        named = {word.partition("=")[0].partition(".")[0] for word in words}
+        named = {key.partition(".")[0] for key in typed_keys(typed)}
         return {name: value for name, value in plain.items() if name not in training or name in named}
 
     return complete

@@ -9,8 +9,9 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from spacecast.config.command import Plain
-from spacecast.config.compose import NOTHING, config_folders
+from spacecast.config.compose import NOTHING, config_folders, flat_keys
 from spacecast.core.errors import UnknownKeyError, UserError, nearest
+from spacecast.core.names import typed_keys, within
 
 SKIPPED = ("simulation",)  # groups that Hydra leaves out without a word when there is no such member
 
@@ -52,10 +53,10 @@ def explain_setting(error: UnknownKeyError, plain: Plain, typed: Sequence[str]) 
 
     """
     section = error.key.rpartition(".")[0]
-    if any(f"{word.lstrip('+~').partition('=')[0]}.".startswith(f"{error.key}.") for word in typed):
+    if any(within(key, [error.key]) for key in typed_keys(typed)):
         return error
     for source, content in _settings():
-        found = [key for key in _keys(content) if key == error.key or _is_unknown(key, section, error.valid, plain)]
+        found = [key for key in flat_keys(content) if key == error.key or _is_unknown(key, section, error.valid, plain)]
         if error.key not in found:
             continue
         leaves = [key.rpartition(".")[2] for key in error.valid]
@@ -100,12 +101,3 @@ def _contents(group: str, member: str, seen: set[str]) -> list[Any]:
             if isinstance(entry, str) and entry != "_self_":
                 contents += _contents(group, entry.removeprefix(f"/{group}/"), seen)
     return contents
-
-
-def _keys(content: Any, prefix: str = "") -> list[str]:
-    """All keys of nested mappings with dots."""
-    found = []
-    for key, value in content.items() if isinstance(content, Mapping) else ():
-        found.append(f"{prefix}{key}")
-        found += _keys(value, f"{prefix}{key}.")
-    return found

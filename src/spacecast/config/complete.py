@@ -23,6 +23,7 @@ from spacecast.config.compose import (
 from spacecast.config.paths import absolute_path, absolute_paths
 from spacecast.config.schema import section_kind
 from spacecast.core.errors import UnknownKeyError, UserError
+from spacecast.core.names import typed_keys
 
 
 def checked(command: Command, cfg: DictConfig, opened: Opened, run_dir: Path | None = None) -> Plain:
@@ -86,8 +87,7 @@ def without_settings_of_nothing(plain: Plain, schema: type, typed: Sequence[str]
         optional = section_kind(annotation) and type(None) in get_args(annotation)
         if not optional or not isinstance(section, Mapping) or "_target_" in section:
             continue
-        keys = [word.lstrip("+~").partition("=")[0] for word in typed]
-        if key := next((key for key in keys if key.startswith(f"{name}.")), ""):
+        if key := next((key for key in typed_keys(typed) if key.startswith(f"{name}.")), ""):
             raise is_not_in_use(key, group_members(config_folders())[name])
         settled[name] = None
     return settled
@@ -107,8 +107,7 @@ def agree_on_devices(plain: Plain, typed: Sequence[str]) -> None:
     for key, follower in (("nodes", "num_nodes"), ("gpus_per_node", "devices")):
         if launcher.get(key) is None:
             continue
-        given = any(word.lstrip("+").startswith(f"trainer.{follower}=") for word in typed)
-        if given and trainer[follower] != launcher[key]:
+        if f"trainer.{follower}" in typed_keys(typed) and trainer[follower] != launcher[key]:
             pair = f"launcher.{key}={launcher[key]} and trainer.{follower}={trainer[follower]}"
             raise UserError(f"{pair} contradict each other; give one of them, the other follows")
         trainer[follower] = launcher[key]

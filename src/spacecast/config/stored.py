@@ -11,6 +11,7 @@ from spacecast.config.compose import conf_dir
 from spacecast.config.paths import absolute_path
 from spacecast.config.trust import plain_sections
 from spacecast.core.errors import UserError
+from spacecast.core.names import typed_keys
 from spacecast.core.text import shown
 from spacecast.process.run_folder import moved_paths
 
@@ -19,11 +20,6 @@ TAKEN = (*SHAPING, "simulation")
 SECTIONS = ("paths", *(name for name in TAKEN if name != "seed"))
 RELATIVE = (("datastore", "root"), ("simulation", "root"), ("graph", "path"))  # paths that were recorded as typed
 OUR_BUILDER = "spacecast.graphs.builders.MeshGraphBuilder"  # no model of the reference was trained on its graphs
-
-
-def typed_keys(words: Sequence[str]) -> list[str]:
-    """Keys and groups that overrides name."""
-    return [word.lstrip("+~").partition("=")[0] for word in words]
 
 
 def stored_config(checkpoint: Mapping[str, Any], source: str) -> Plain:

@@ -27,9 +27,8 @@ def arranged_words(command: Command, words: Sequence[str]) -> tuple[argparse.Nam
     """Hydra's own flags, and all words as Hydra wants them: overrides first, each readable."""
     words = command.rewrite(words)
     flags = parse_words(words)
-    ours = group_members([conf_of(flags)])  # groups that only the user has are added with a plus
-    groups = group_members([folder for folder in (conf_of(flags), user_conf_of(flags)) if folder is not None])
-    groups = {group: members for group, members in groups.items() if group in ours}
+    ours = group_members([flags.conf])  # groups that only the user has are added with a plus
+    groups = {group: members for group, members in group_members(flags.folders).items() if group in ours}
     rest = [word for word in words if word not in flags.overrides]
     readable = chain.from_iterable(map(_readable, flags.overrides))
     flags.overrides = [check_choice(word, groups) for word in readable]
@@ -37,7 +36,7 @@ def arranged_words(command: Command, words: Sequence[str]) -> tuple[argparse.Nam
 
 
 def parse_words(words: Sequence[str]) -> argparse.Namespace:
-    """Hydra's own flags and the overrides."""
+    """Hydra's own flags and the overrides, with the folders to search: `conf`, `user_conf` and both as `folders`."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--hydra-help", action="store_true")
@@ -52,7 +51,12 @@ def parse_words(words: Sequence[str]) -> argparse.Namespace:
         raise UserError(f"{message}; see --help")
 
     parser.error = refuse  # type: ignore[method-assign]
-    return parser.parse_intermixed_args(list(words))
+    flags = parser.parse_intermixed_args(list(words))
+    named = flags.config_path
+    flags.conf = conf_dir() if named is None else Path(absolute_path(named, "--config-path"))
+    flags.user_conf = None if flags.config_dir is None else Path(flags.config_dir)
+    flags.folders = [folder for folder in (flags.conf, flags.user_conf) if folder is not None]
+    return flags
 
 
 def _readable(word: str) -> list[str]:
@@ -75,16 +79,6 @@ def _readable(word: str) -> list[str]:
     if value[:1] not in set("'\"[{$") and UNREADABLE.search(value) and "\\" not in value and not CALL.match(value):
         value = "'{}'".format(value.replace("'", "\\'"))
     return [f"{key}={value}"]
-
-
-def conf_of(flags: argparse.Namespace) -> Path:
-    """The configuration folder in use."""
-    return conf_dir() if flags.config_path is None else Path(absolute_path(flags.config_path, "--config-path"))
-
-
-def user_conf_of(flags: argparse.Namespace) -> Path | None:
-    """The user's own configuration folder."""
-    return None if flags.config_dir is None else Path(flags.config_dir)
 
 
 def expanded(overrides: Sequence[str]) -> list[list[str]]:

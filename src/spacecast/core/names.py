@@ -1,7 +1,7 @@
 """Dotted names: of modules and what is in them, of keys and their sections."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 """A dotted name."""
@@ -10,3 +10,8 @@ DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 def within(name: str, owners: Iterable[str]) -> bool:
     """Whether a dotted name is one of some others, or lies below one: `a.b` lies below `a`, `ab` does not."""
     return any(name == owner or name.startswith(f"{owner}.") for owner in owners)
+
+
+def typed_keys(words: Sequence[str]) -> list[str]:
+    """Keys and groups that overrides name."""
+    return [word.lstrip("+~").partition("=")[0] for word in words]

@@ -16,6 +16,7 @@ from spacecast.config.compose import explain
 from spacecast.config.trust import Trust
 from spacecast.config.words import expanded
 from spacecast.core.errors import UserError
+from spacecast.core.names import typed_keys
 from spacecast.process.lock import FILE as LOCK
 from spacecast.process.run_folder import write_config
 from spacecast.sweep.folder import CODE, FILE, Run, Sweep, name_runs
@@ -111,7 +112,7 @@ def _label(plain: Plain, sweep: Sweep, run: Run, words: Sequence[str]) -> None:
     if not isinstance(logger, dict) or "run_name" not in logger or "tags" not in logger:
         return
     logger["tags"] = {"sweep": sweep.name, **(logger["tags"] or {})}
-    if run.name and not any(word.lstrip("+").startswith("logger.run_name=") for word in words):
+    if run.name and "logger.run_name" not in typed_keys(words):
         logger["run_name"] = run.name
 
 
