@@ -151,9 +151,11 @@ def test_each_run_of_a_sweep_is_composed_once(run, monkeypatch):
     assert len(composed) == 3
 
 
-def test_a_sweep_without_an_end_is_refused(run):
+def test_a_sweep_without_an_end_or_without_a_value_is_refused(run):
     result = run(command(Task()), "-m", "graph.mesh_spacing=interval(1,2)")
     assert (result.code, "give values or a range; a sweep is a grid" in result.line) == (2, True)
+    result = run(command(Task()), "-m", "graph.levels=range(3,3)")
+    assert (result.code, "there is no value in it" in result.line) == (2, True)
 
 
 def test_a_sweep_goes_on_after_a_failed_run(run):

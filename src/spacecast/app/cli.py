@@ -1,7 +1,6 @@
 """What the commands share: from the words on the command line to a run that ends with a clear exit code."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext

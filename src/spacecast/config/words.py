@@ -98,6 +98,8 @@ def expanded(overrides: Sequence[str]) -> list[list[str]]:
                 raise UserError(f"{override.input_line}: give values or a range; a sweep is a grid")
             swept = override.is_sweep_override()
             found = list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
+            if not found:
+                raise UserError(f"{override.input_line}: there is no value in it; give one at least")
             key = override.get_key_element()
             values[key, found == ["null"]] = [f"{key}={value}" for value in found]  # see `_readable` for null
     except HydraException as error:
