@@ -6,6 +6,7 @@ To add one, write what is averaged as a function of a `Sample`, and add a `Metri
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from spacecast.evaluation.sample import Sample, Setting
 from spacecast.formulas.averages import changes, correlation, is_constant, spread_skill_ratio
+from spacecast.formulas.pointwise import mse
 
 Entries = Callable[[Sample], Tensor]
 
@@ -29,20 +31,6 @@ def _skill(setting: Setting, square: Tensor, persistence_square: Tensor, truth_s
     """NaN for variables that do not change."""
     counted = changes(persistence_square, truth_square, setting.offset)
     return torch.where(counted, 1 - square.sqrt() / persistence_square.sqrt(), math.nan)
-
-
-def _correlation(setting: Setting, *moments: Tensor) -> Tensor:
-    f, y, ff, yy, fy = moments
-    return correlation(f, y, ff, yy, fy, setting.offset)
-
-
-def _truth_is_constant(setting: Setting, *moments: Tensor) -> Tensor:
-    _, y, _, yy, _ = moments
-    return is_constant(y, yy, setting.offset)
-
-
-def _spread_skill_ratio(setting: Setting, variance: Tensor, square: Tensor) -> Tensor:
-    return spread_skill_ratio(variance, square, setting.members)
 
 
 @dataclass(frozen=True)
@@ -95,71 +83,72 @@ class Metric:
         return self.of == "variables" and self.units == "1"
 
 
+# Shown together with others in a picture, or in tables alone.
+_shared = partial(Metric, picture=False)
+
 METRICS = [
-    Metric("rmse", "RMSE", 0.0, (Sample.squared_error,), _root, picture=False),
-    Metric("mae", "mean absolute error", 0.0, (Sample.absolute_error,), picture=False),
-    Metric("bias", "mean error", 0.0, (Sample.signed_error,), picture=False),
-    Metric(
+    _shared("rmse", "RMSE", 0.0, (Sample.squared_error,), _root),
+    _shared("mae", "mean absolute error", 0.0, (lambda sample: sample.error.abs(),)),
+    _shared("bias", "mean error", 0.0, (lambda sample: sample.error,)),
+    _shared(
         "correlation", "correlation", 1.0,
-        (Sample.forecast, Sample.truth_itself, Sample.forecast_square, Sample.truth_square, Sample.product),
-        _correlation, units="1", left_out=_truth_is_constant, picture=False,
+        (
+            lambda sample: sample.double[0], lambda sample: sample.double[1],
+            lambda sample: sample.double[0].square(), Sample.truth_square,
+            lambda sample: sample.double[0] * sample.double[1],
+        ),
+        lambda setting, *moments: correlation(*moments, offset=setting.offset),
+        units="1", left_out=lambda setting, *moments: is_constant(moments[1], moments[3], setting.offset),
     ),
-    Metric(
-        "persistence_rmse", "RMSE of persistence", 0.0, (Sample.persistence_squared_error,), _root,
-        members="none", picture=False,
+    _shared(
+        "persistence_rmse", "RMSE of persistence", 0.0, (Sample.persistence_squared_error,), _root, members="none",
     ),
-    Metric(
-        "persistence_mae", "mean absolute error of persistence", 0.0, (Sample.persistence_absolute_error,),
-        members="none", picture=False,
+    _shared(
+        "persistence_mae", "mean absolute error of persistence", 0.0,
+        (lambda sample: sample.persistence_error.abs(),), members="none",
     ),
-    Metric(
+    _shared(
         "skill", "1 - RMSE / persistence", 1.0,
-        (Sample.squared_error, Sample.persistence_squared_error, Sample.truth_square), _skill,
-        units="1", picture=False,
+        (Sample.squared_error, Sample.persistence_squared_error, Sample.truth_square), _skill, units="1",
     ),
-    Metric(
-        "member_rmse", "RMSE of the members", 0.0, (Sample.member_squared_error,), _root,
-        members="each", ensemble=True, picture=False,
+    _shared(
+        "member_rmse", "RMSE of the members", 0.0,
+        (lambda sample: mse(sample.members, sample.truth.unsqueeze(1)).mean(dim=1),), _root,
+        members="each", ensemble=True,
     ),
-    Metric("crps", "CRPS", 0.0, (Sample.crps,), members="each", ensemble=True, picture=False),
-    Metric("spread", "spread", None, (Sample.variance,), _root, members="each", ensemble=True, picture=False),
-    Metric(
-        "spread_skill_ratio", "spread / skill", 1.0, (Sample.variance, Sample.squared_error), _spread_skill_ratio,
-        units="1", members="each", ensemble=True, picture=False,
+    _shared("crps", "CRPS", 0.0, (Sample.crps,), members="each", ensemble=True),
+    _shared("spread", "spread", None, (Sample.variance,), _root, members="each", ensemble=True),
+    _shared(
+        "spread_skill_ratio", "spread / skill", 1.0, (Sample.variance, Sample.squared_error),
+        lambda setting, variance, square: spread_skill_ratio(variance, square, setting.members),
+        units="1", members="each", ensemble=True,
     ),
-    Metric(
-        "div_b", "mean |div B|", 0.0, (Sample.divergence,),
-        units="gradient", of="B", members="each", picture=False,
+    _shared(
+        "div_b", "mean |div B|", 0.0, (lambda sample: sample.divergence().mean(dim=1).unsqueeze(-1),),
+        units="gradient", of="B", members="each",
     ),
-    Metric(
-        "div_b_truth", "mean |div B| of the truth", None, (Sample.divergence_of_truth,),
-        units="gradient", of="B", members="none", picture=False,
+    _shared(
+        "div_b_truth", "mean |div B| of the truth", None, (lambda sample: sample.divergence_of_truth().unsqueeze(-1),),
+        units="gradient", of="B", members="none",
     ),
-    Metric(
-        "negative_share", "share of cells below 0", 0.0, (Sample.below_zero,),
-        units="1", of="non_negative", members="each", picture=False,
+    _shared(
+        "negative_share", "share of cells below 0", 0.0,
+        (lambda sample: sample.below_zero(sample.members).mean(dim=1),), units="1", of="non_negative", members="each",
     ),
-    Metric(
-        "negative_share_truth", "share of cells below 0 in the truth", None, (Sample.below_zero_in_truth,),
-        units="1", of="non_negative", members="none", picture=False,
+    _shared(
+        "negative_share_truth", "share of cells below 0 in the truth", None,
+        (lambda sample: sample.below_zero(sample.truth),), units="1", of="non_negative", members="none",
     ),
 ]  # fmt: skip
-"""All metrics, in the order of `scores.csv`. Those without a picture of their own are shown together, or in tables."""
-
-
-def find(name: str) -> Metric | None:
-    """The metric of a name."""
-    return next((metric for metric in METRICS if metric.name == name), None)
+"""All metrics, in the order of `scores.csv`. What several of them take the average of is averaged once."""
 
 
 def label_of(name: str) -> str:
     """How axes and tables call a metric."""
-    metric = find(name)
-    return name if metric is None else metric.label
+    return next(metric.label for metric in METRICS if metric.name == name)
 
 
 def distance_to_best(name: str, value: float) -> float:
     """How far a score is from that of a perfect forecast; infinite for what is no number or has no best value."""
-    metric = find(name)
-    best = None if metric is None else metric.best
+    best = next((metric.best for metric in METRICS if metric.name == name), None)
     return math.inf if best is None or not math.isfinite(value) else abs(value - best)

@@ -8,7 +8,6 @@ from torch import Tensor
 from spacecast.core.spec import NON_NEGATIVE, DataSpec
 from spacecast.formulas.averages import ROUNDING
 from spacecast.formulas.ensemble import Estimator, crps_ensemble, member_variance
-from spacecast.formulas.pointwise import mse
 
 LARGE = 2**24  # numbers of an ensemble beyond which it is sorted variable by variable
 
@@ -75,51 +74,21 @@ class Sample:
         """Mean and truth in double precision, for variances are differences of what follows from them."""
         return self.mean.double(), self.truth.double()
 
-    # Entries: what metrics average over windows and nodes, of shape (window, node, state) but for the last four.
-
-    def signed_error(self) -> Tensor:
-        """Positive where the mean is too high."""
-        return self.error
-
-    def absolute_error(self) -> Tensor:
-        """Of the mean."""
-        return self.error.abs()
-
     def squared_error(self) -> Tensor:
         """Of the mean."""
         return self.error.square()
-
-    def persistence_absolute_error(self) -> Tensor:
-        """Of persistence."""
-        return self.persistence_error.abs()
 
     def persistence_squared_error(self) -> Tensor:
         """Of persistence."""
         return self.persistence_error.square()
 
-    def member_squared_error(self) -> Tensor:
-        """Of each member, averaged over the members."""
-        return mse(self.members, self.truth.unsqueeze(1)).mean(dim=1)
-
-    def forecast(self) -> Tensor:
-        """The mean itself."""
-        return self.double[0]
-
-    def truth_itself(self) -> Tensor:
-        """The truth itself."""
-        return self.double[1]
-
-    def forecast_square(self) -> Tensor:
-        """Square of the mean."""
-        return self.double[0].square()
-
     def truth_square(self) -> Tensor:
-        """Square of the truth."""
+        """The truth, squared, in double precision."""
         return self.double[1].square()
 
-    def product(self) -> Tensor:
-        """Mean times truth."""
-        return self.double[0] * self.double[1]
+    def variance(self) -> Tensor:
+        """Unbiased variance of the members."""
+        return member_variance(self.members.movedim(1, 0))
 
     def crps(self) -> Tensor:
         """Continuous ranked probability score of the members."""
@@ -129,32 +98,17 @@ class Sample:
         parts = zip(members.split(1, dim=-1), self.truth.split(1, dim=-1), strict=True)
         return torch.cat([crps_ensemble(*part, estimator=estimator) for part in parts], dim=-1)
 
-    def variance(self) -> Tensor:
-        """Unbiased variance of the members."""
-        return member_variance(self.members.movedim(1, 0))
+    def below_zero(self, values: Tensor) -> Tensor:
+        """1 where variables that cannot be negative are, else 0: (..., state) to (..., such a variable)."""
+        return (values[..., self.setting.non_negative] < self.setting.zero.to(values.device)).double()
 
     def divergence(self) -> Tensor:
-        """|div B| in physical units, averaged over the members, shape (window, node of the stencil, 1)."""
+        """|div B| of the members in physical units, shape (window, member, node of the stencil)."""
         state, columns = self.setting.spec.state, self.setting.magnetic
         mean, std = (torch.as_tensor(each[columns], device=self.truth.device) for each in (state.mean, state.std))
-        return self._divergence(self.everywhere[..., columns] * std + mean).mean(dim=1).unsqueeze(-1)
-
-    def divergence_of_truth(self) -> Tensor:
-        """The same of the truth."""
-        return self._divergence(self.physical[..., self.setting.magnetic]).unsqueeze(-1)
-
-    def below_zero(self) -> Tensor:
-        """Share of the members below zero, of the variables that cannot be, shape (window, node, such a variable)."""
-        return self._below_zero(self.members).mean(dim=1)
-
-    def below_zero_in_truth(self) -> Tensor:
-        """The same of the truth, 1 or 0."""
-        return self._below_zero(self.truth)
-
-    def _divergence(self, field: Tensor) -> Tensor:
-        """(..., node, component) to (..., node of the stencil)."""
+        field = self.everywhere[..., columns] * std + mean
         return self.setting.spec.grid.divergence(*field.unbind(-1)).abs()
 
-    def _below_zero(self, values: Tensor) -> Tensor:
-        """(..., state) to (..., variable that cannot be negative)."""
-        return (values[..., self.setting.non_negative] < self.setting.zero.to(values.device)).double()
+    def divergence_of_truth(self) -> Tensor:
+        """The same of the truth, shape (window, node of the stencil)."""
+        return self.setting.spec.grid.divergence(*self.physical[..., self.setting.magnetic].unbind(-1)).abs()

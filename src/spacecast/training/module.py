@@ -46,7 +46,10 @@ class ForecastModule(pl.LightningModule):
         self.schedule = schedule
         self.make_optimizer = optimizer
         self.spec = spec
-        self.validation_steps, self.validation_members = validation_steps, members_of(objective)
+        self.validation_steps, self.validation_members = validation_steps, getattr(objective, "members", 1)
+        if not isinstance(self.validation_members, int) or self.validation_members < 1:
+            name = f"{type(objective).__name__}.members"
+            raise UserError(f"loss: {name} is {self.validation_members!r}; give a positive whole number")
         self.standardizer = Standardizer(spec)
         self.register_buffer("boundary", torch.as_tensor(spec.boundary), persistent=False)
         self.register_buffer("interior", torch.as_tensor(spec.interior_nodes), persistent=False)
@@ -148,16 +151,3 @@ class ForecastModule(pl.LightningModule):
         scores = summary(means, self.spec.state, ensemble=self.validation_members > 1)
         self.log(self.monitor, scores.pop(self.monitor), prog_bar=True, sync_dist=False)
         self.log_dict(scores)
-
-
-def members_of(objective: object) -> int:
-    """Members of the validation ensembles, by the attribute `members` of an objective; 1 where it has none.
-
-    Raises:
-        UserError: the attribute is no positive whole number.
-
-    """
-    members = getattr(objective, "members", 1)
-    if not isinstance(members, int) or members < 1:
-        raise UserError(f"loss: {type(objective).__name__}.members is {members!r}; give a positive whole number")
-    return members
