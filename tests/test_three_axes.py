@@ -13,7 +13,7 @@ from spacecast.data.contract import check_datastore
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.accumulator import Accumulator
 from spacecast.evaluation.regions import region_masks
-from spacecast.forecast.writer import ExampleWriter
+from spacecast.forecast.writer import ForecastWriter
 from spacecast.graphs.builders import MeshGraphBuilder
 from spacecast.graphs.reference import ReferenceGraph
 from spacecast.objectives.divergence_penalty import DivergencePenalty
@@ -132,7 +132,7 @@ def test_windows_scores_and_files_of_a_forecast(spec, tmp_path):
         forecast, own = (scores.series(metric, "B", region)[1] for metric in ("div_b", "div_b_truth"))
         np.testing.assert_array_equal(forecast, own)
         assert forecast > 0
-    with ExampleWriter(tmp_path / "examples.zarr", spec, store.times("1", "test")[:1], 1) as writer:
+    with ForecastWriter(tmp_path / "examples.zarr", spec, store.times("1", "test")[:1], 1) as writer:
         writer.write(0, 0, store.frames[None, 0], store.frames[0])
     written = xr.open_zarr(tmp_path / "examples.zarr", consolidated=False)
     assert written["By"].dims[-3:] == ("x", "y", "z")

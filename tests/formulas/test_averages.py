@@ -16,7 +16,7 @@ ZERO = torch.zeros(3, dtype=torch.float64)
 def correlate(forecast: torch.Tensor, truth: torch.Tensor, offset: torch.Tensor = ZERO) -> torch.Tensor:
     """From fields (node, variable)."""
     f, y = forecast.double(), truth.double()
-    return correlation(*(each.mean(dim=0) for each in (f, y, f.square(), y.square(), f * y)), offset)
+    return correlation(*(each.mean(dim=0) for each in (f, y, f.square(), y.square(), f * y)), offset=offset)
 
 
 def test_correlation_is_pearsons() -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.evaluation.metrics import METRICS, find
 from spacecast.evaluation.scores import ScoreRow, Scores
-from spacecast.forecast.writer import ExampleWriter
+from spacecast.forecast.writer import ForecastWriter
 from spacecast.plots import canvas, curves, maps, pictures, plane
 from spacecast.plots.canvas import ScoredRun
 
@@ -224,7 +224,7 @@ def test_without_a_boundary_there_is_no_veil(tiny_grid, tiny_spec, frames, tmp_p
 def write_examples(folder: Path, spec: DataSpec, frames: np.ndarray, members: int, count: int = 2) -> Path:
     """Examples of two leads; the second example and the second lead differ from the first by known factors."""
     start = np.array(["2000-01-01T00:10:00", "2000-01-01T00:20:00"], dtype="datetime64[ns]")
-    with ExampleWriter(folder / "examples.zarr", spec, start[:count], 2, members) as writer:
+    with ForecastWriter(folder / "examples.zarr", spec, start[:count], 2, members) as writer:
         for example in range(count):
             for lead in range(2):
                 shown = (1 + example) * (1 + 2 * lead) * frames[..., : len(spec.state.names)]

@@ -22,7 +22,7 @@ from spacecast.evaluation.accumulator import Accumulator
 from spacecast.evaluation.regions import DEFAULT_REGIONS
 from spacecast.evaluation.scores import Scores
 from spacecast.forecast.forecaster import Forecaster
-from spacecast.forecast.writer import ExampleWriter
+from spacecast.forecast.writer import ForecastWriter
 from spacecast.formulas.ensemble import Estimator
 
 
@@ -90,7 +90,7 @@ def evaluate(
 
 @torch.inference_mode()
 def _score(
-    forecaster: Forecaster, batch: Batch, steps: int, sums: Accumulator, writer: ExampleWriter | None, first: int
+    forecaster: Forecaster, batch: Batch, steps: int, sums: Accumulator, writer: ForecastWriter | None, first: int
 ) -> None:
     """Forecast a batch in physical units, add it to the sums and write those of its windows that are examples.
 
@@ -112,7 +112,7 @@ def _score(
         sums.add(lead, members, scaled, batch)
         for row, example in examples.items():
             forecast = forecaster.standardizer.state_to_physical(members[row]).cpu().numpy()
-            cast(ExampleWriter, writer).write(example, lead, forecast, truth[row].cpu().numpy())
+            cast(ForecastWriter, writer).write(example, lead, forecast, truth[row].cpu().numpy())
 
 
 def select_runs(datastore: Datastore, runs: str | Sequence[str | int] | None) -> tuple[str, ...]:
@@ -173,7 +173,7 @@ def spread_starts(counts: Sequence[int], wanted: int) -> list[int]:
 
 def _open_examples(
     out_dir: str | Path | None, data: WindowDataset, steps: int, members: int, examples: int
-) -> ExampleWriter:
+) -> ForecastWriter:
     """A writer for some windows of the data."""
     if out_dir is None:
         raise UserError(f"evaluation.examples={examples} needs a folder to write to")
@@ -182,4 +182,4 @@ def _open_examples(
     times = np.array([data.initial_time(number) for number in numbers])
     runs = [data.run(number) for number in numbers]
     labels = {"split": data.split, "runs": runs, "data_hash": store.spec.data_hash}
-    return ExampleWriter(Path(out_dir) / "examples.zarr", store.spec, times, steps, members, labels, windows=numbers)
+    return ForecastWriter(Path(out_dir) / "examples.zarr", store.spec, times, steps, members, labels, windows=numbers)

@@ -143,9 +143,9 @@ METRICS = [
 """All metrics, in the order of `scores.csv`. What several of them take the average of is averaged once."""
 
 
-def label_of(name: str) -> str:
-    """How axes and tables call a metric."""
-    return next(metric.label for metric in METRICS if metric.name == name)
+def find(name: str) -> Metric:
+    """The metric of a name."""
+    return next(metric for metric in METRICS if metric.name == name)
 
 
 def distance_to_best(name: str, value: float) -> float:

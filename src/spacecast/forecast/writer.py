@@ -1,4 +1,4 @@
-"""Example forecasts beside the truth as a zarr store that xarray reads by itself."""
+"""Forecasts, with or without the truth beside them, as a zarr store that xarray reads by itself."""
 
 import os
 import warnings
@@ -16,11 +16,12 @@ from spacecast.core.spec import DataSpec
 from spacecast.process.files import atomic_write
 
 
-class ExampleWriter:
+class ForecastWriter:
     """Writes fields one lead at a time; the store appears under its name once it is complete.
 
-    Variables `NAME` (forecast) and `NAME_truth` in physical units, float32, NaN inside Earth; dimensions example,
-    member (ensembles only), lead_time, x, z; coordinates in R_E, lead_time in s, init_time and valid_time.
+    Variables `NAME` (forecast) and, where it is known, `NAME_truth` in physical units, float32, NaN inside Earth;
+    dimensions example, member (ensembles only), lead_time, x, z; coordinates in R_E, lead_time in s, init_time and
+    valid_time.
 
     Args:
         path: of the store; an older one is replaced.
@@ -30,6 +31,7 @@ class ExampleWriter:
         members: ensemble members.
         attributes: provenance, plain types.
         windows: number of the window in the data that each example is; `windows` of the writer finds the example.
+        truth: whether the truth is known.
 
     """
 
@@ -42,6 +44,8 @@ class ExampleWriter:
         members: int = 1,
         attributes: dict[str, Any] | None = None,
         windows: Sequence[int] = (),
+        *,
+        truth: bool = True,
     ) -> None:
         self.path = Path(path)
         self.spec, self.members = spec, members
@@ -49,11 +53,18 @@ class ExampleWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._place = ExitStack()
         self.partial = self._place.enter_context(atomic_write(self.path))
-        self.group = zarr.create_group(store=self.partial, zarr_format=3, attributes=_attributes(attributes))
+        facts = {
+            "Conventions": "CF-1.11",
+            "title": "forecasts beside the truth" if truth else "forecasts",
+            "coordinates": "init_time valid_time",  # tells xarray which arrays are no data
+            **(attributes or {}),
+        }
+        self.group = zarr.create_group(store=self.partial, zarr_format=3, attributes=facts)
         self._coordinates(np.asarray(init_times), leads)
         ensemble: tuple[str, ...] = ("member",) if members > 1 else ()
         for name, units in zip(spec.state.names, spec.state.units, strict=True):
-            for suffix, dims in (("", ("example", *ensemble)), ("_truth", ("example",))):
+            kinds = [("", ("example", *ensemble)), *([("_truth", ("example",))] if truth else [])]
+            for suffix, dims in kinds:
                 sizes = [len(init_times), members][: len(dims)]
                 self.group.create_array(
                     f"{name}{suffix}",
@@ -65,13 +76,15 @@ class ExampleWriter:
                     attributes={"units": units, "long_name": f"{name}, {'truth' if suffix else 'forecast'}"},
                 )
 
-    def write(self, example: int, lead: int, members: np.ndarray, truth: np.ndarray) -> None:
+    def write(self, example: int, lead: int, members: np.ndarray, truth: np.ndarray | None = None) -> None:
         """Write one lead of one example: forecasts (member, node, state), truth (node, state), physical units."""
         for number, name in enumerate(self.spec.state.names):
             planes = self.spec.grid.to_field(members[..., number].astype(np.float32))
             where = (example, slice(None), lead) if self.members > 1 else (example, lead)
             self.group[name][where] = planes if self.members > 1 else planes[0]
-            self.group[f"{name}_truth"][example, lead] = self.spec.grid.to_field(truth[:, number].astype(np.float32))
+            if truth is not None:
+                plane = self.spec.grid.to_field(truth[:, number].astype(np.float32))
+                self.group[f"{name}_truth"][example, lead] = plane
 
     def _coordinates(self, init_times: np.ndarray, leads: int) -> None:
         """Write the coordinates, times as CF milliseconds."""
@@ -104,13 +117,3 @@ class ExampleWriter:
                 warnings.simplefilter("ignore")  # consolidated metadata is an extension of zarr 3 that xarray reads
                 zarr.consolidate_metadata(self.partial)
         self._place.__exit__(kind, error, trace)
-
-
-def _attributes(extra: dict[str, Any] | None) -> dict[str, Any]:
-    """Attributes of the store; `coordinates` tells xarray which arrays are no data."""
-    return {
-        "Conventions": "CF-1.11",
-        "title": "forecasts beside the truth",
-        "coordinates": "init_time valid_time",
-        **(extra or {}),
-    }

@@ -42,7 +42,7 @@ def variable_mean(values: Tensor, counted: Tensor) -> Tensor:
     return total / counted.sum(dim=-1)
 
 
-def correlation(f: Tensor, y: Tensor, ff: Tensor, yy: Tensor, fy: Tensor, offset: Tensor) -> Tensor:
+def correlation(f: Tensor, y: Tensor, ff: Tensor, yy: Tensor, fy: Tensor, *, offset: Tensor) -> Tensor:
     """Pearson's coefficient of f and y over nodes and windows, from their means and those of their products.
 
     NaN where one of them is constant, by `is_constant`.

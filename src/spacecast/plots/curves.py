@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spacecast.evaluation.metrics import Metric, label_of
+from spacecast.evaluation.metrics import Metric, find
 from spacecast.plots.canvas import BASELINE, FORECAST, SPREAD, TRUTH, ScoredRun, label, new_figure, save
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def draw_rmse(run: ScoredRun, path: Path) -> list[Path]:
         pane.set_title(label(name, scores.units[name]))
         pane.set_ylim(bottom=0)
 
-    return _draw_panes(scores.variables, draw, path, "lead time [s]", label_of("rmse"))
+    return _draw_panes(scores.variables, draw, path, "lead time [s]", find("rmse").label)
 
 
 def draw_skill(run: ScoredRun, path: Path) -> list[Path]:
@@ -42,7 +42,7 @@ def draw_skill(run: ScoredRun, path: Path) -> list[Path]:
 
 def draw_spread_skill(run: ScoredRun, path: Path) -> list[Path]:
     """Draw spread over skill, corrected for the number of members, against lead time; 1 is reliable."""
-    return _draw_lines(run, path, "spread_skill_ratio", label_of("spread_skill_ratio"))
+    return _draw_lines(run, path, "spread_skill_ratio", find("spread_skill_ratio").label)
 
 
 def draw_divergence(run: ScoredRun, path: Path) -> list[Path]:
