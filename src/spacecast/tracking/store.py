@@ -1,5 +1,6 @@
 """The MLflow store: which addresses are accepted, and how it is created once, safely, by any number of processes."""
 
+import glob
 import logging
 import os
 import re
@@ -176,7 +177,7 @@ def _schemas() -> Any:
 
 def _replace(path: Path, make: Callable[[Path, Path], None]) -> None:
     """Let `make(path, temporary)` write the new store, then put it in place in one step. Call it under the lock."""
-    remove_leftovers(path.parent, path.name)  # of a process that died
+    remove_leftovers(path.parent, glob.escape(path.name))  # of a process that died
     with atomic_write(path) as temporary:
         make(path, temporary)
 
