@@ -4,12 +4,14 @@ Each rule is a function from sources to complaints, and each is tried on a plant
 """
 
 import ast
+import itertools
 import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import pytest
 
@@ -343,6 +345,42 @@ def test_a_test_watches_over_private_names(library, module, test):
     [user] = [known for known in read_package() if known.module == module]
     assert library in user.text
     assert module in (ROOT / test).read_text()
+
+
+def _boxes(picture: str) -> list[ElementTree.Element]:
+    """The boxes of a picture of the documentation, which carry the name of a package."""
+    root = ElementTree.parse(ROOT / "docs" / "images" / picture).getroot()
+    return [group for group in root.iter("{http://www.w3.org/2000/svg}g") if group.get("id") or group.get("class")]
+
+
+def test_the_picture_of_the_packages_shows_the_layers():
+    heights: dict[str, float] = {}
+    for box in _boxes("house.svg"):
+        heights[str(box.get("id"))] = float(box[0].get("y") or "nan")
+    assert heights.keys() == RANK.keys()
+    for one, other in itertools.product(RANK, RANK):
+        assert (heights[one] < heights[other]) == (RANK[one] > RANK[other]), (one, other)
+
+
+def test_the_picture_of_the_data_names_packages():
+    named = {str(box.get("class")) for box in _boxes("data_way.svg")}
+    assert named <= RANK.keys()
+    assert {"config", "simulation", "data", "graphs", "models", "forecast", "objectives", "training"} <= named
+
+
+def test_the_page_lists_every_package_from_the_bottom_and_a_file_to_start_with():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .* \| `(\w+\.py)` \|$", page, re.MULTILINE)
+    assert [RANK[package] for package, _ in rows] == sorted(RANK.values())
+    assert {package for package, _ in rows} == RANK.keys()
+    assert [file for package, file in rows if not (PACKAGE / package / file).is_file()] == []
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page):
+    named = re.findall(r"`(?:src/spacecast/)?([a-z_]+/[a-z_]+\.py)`", page.read_text())
+    folders = (PACKAGE, ROOT)
+    assert [name for name in named if not any((folder / name).is_file() for folder in folders)] == []
 
 
 def test_imports_are_declared_dependencies():
