@@ -3,6 +3,7 @@
 import logging
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -98,7 +99,7 @@ def test_resume_takes_everything_and_init_from_the_weights(plain, tmp_path):
     last, best = old / "checkpoints" / "last.ckpt", old / "checkpoints" / "best.ckpt"
     assert start_of(fresh) == Start()
     for source in (old, last):
-        assert start_of({**fresh, "resume": str(source)}) == Start(last, False, None, "run0", "d", "g")
+        assert start_of({**fresh, "resume": str(source)}) == Start(last, False, None, "run0")
     assert start_of({**fresh, "init_from": str(old)}) == Start(weights=best, parent="run1")
     own = start_of({**plain, "resume": str(best)})
     assert (own.checkpoint, own.own) == (last, True)
@@ -131,25 +132,31 @@ def parts(data_hash: str, graph_hash: str = "g") -> SimpleNamespace:
     return SimpleNamespace(spec=SimpleNamespace(data_hash=data_hash), graph=SimpleNamespace(content_hash=graph_hash))
 
 
+def made_with(folder: Path, data_hash: str) -> tuple[Start, dict]:
+    """A start from a checkpoint of these data and of the graph g, and what is in it."""
+    facts = {"data_spec": {"data_hash": data_hash}, "graph": {"hash": "g"}}
+    return Start(checkpoint=folder / "last.ckpt"), {folder / "last.ckpt": {"spacecast": facts}}
+
+
 def test_data_are_held_against_the_hash_in_the_checkpoint(tmp_path, caplog):
-    start = Start(checkpoint=tmp_path / "last.ckpt", data_hash="v2:a", graph_hash="g")
-    check_start(start, parts("v2:a"))
+    start, read = made_with(tmp_path, "v2:a")
+    check_start(start, parts("v2:a"), read)
     assert not caplog.records
     with pytest.raises(UserError, match=r"was made with other data than there are now: .*use init_from"):
-        check_start(start, parts("v2:b"))
+        check_start(start, parts("v2:b"), read)
     with pytest.raises(UserError, match="was made with other graph"):
-        check_start(start, parts("v2:a", "h"))
+        check_start(start, parts("v2:a", "h"), read)
 
 
 @pytest.mark.parametrize("before", ["0123456789abcdef", ""])
 def test_a_hash_of_another_kind_is_no_reason_to_refuse(tmp_path, caplog, before):
     """Checkpoints made before hashes of data covered all bytes go on; the graph is compared all the same."""
-    start = Start(checkpoint=tmp_path / "last.ckpt", data_hash=before, graph_hash="g")
+    start, read = made_with(tmp_path, before)
     with caplog.at_level(logging.WARNING):
-        check_start(start, parts("v2:a"))
+        check_start(start, parts("v2:a"), read)
     assert "last.ckpt holds no hash that these data can be compared by" in caplog.text
     with pytest.raises(UserError, match="was made with other graph"):
-        check_start(start, parts("v2:a", "h"))
+        check_start(start, parts("v2:a", "h"), read)
 
 
 @pytest.fixture

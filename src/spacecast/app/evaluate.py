@@ -100,8 +100,7 @@ def complete(composed: Plain, words: Sequence[str], opened: Opened) -> Plain:
 
     trust = Trust.of(composed)
     file = find_checkpoint(Path(absolute_path(composed["checkpoint"], "checkpoint"))).absolute()
-    if file not in opened:
-        opened[file] = load_checkpoint(file)
+    opened[file] = load_checkpoint(file)
     source, keys = f"checkpoint {file}", typed_keys(words)
     result = merged(composed, stored_config(opened[file], source), words, source) | {"checkpoint": str(file)}
     trust.check({name: result.get(name) for name in TAKEN}, source)

@@ -125,19 +125,15 @@ def is_finished(config: Train) -> bool:
 def is_scored(config: Train) -> bool:
     """Whether the run in this folder has come to its end and has been scored in some way."""
     scored = read_facts(config.paths.run_dir).get("scored") or {}
-    ends = _end(config).items()
-    return (config.paths.run_dir / "scores.csv").is_file() and all(scored.get(name) == end for name, end in ends)
+    ends = [scored.get(name) for name in ("max_epochs", "max_steps")]
+    there = (config.paths.run_dir / "scores.csv").is_file()
+    return there and ends == [config.trainer.max_epochs, config.trainer.max_steps]
 
 
 def remember_scores(config: Train) -> None:
     """Note that a run has come to its end, and how it was scored."""
-    scored = {"evaluation": dict(config.evaluation.content), **_end(config)}
-    add_facts(config.paths.run_dir, scored=scored, diverged=None)
-
-
-def _end(config: Train) -> dict[str, Any]:
-    """What decides where a run ends."""
-    return {"max_epochs": config.trainer.max_epochs, "max_steps": config.trainer.max_steps}
+    ends = {"max_epochs": config.trainer.max_epochs, "max_steps": config.trainer.max_steps}
+    add_facts(config.paths.run_dir, scored={"evaluation": dict(config.evaluation.content), **ends}, diverged=None)
 
 
 def tracking_id(config: Train, own_run: str | None) -> dict[str, str]:

@@ -27,7 +27,6 @@ class Start:
         own: it is this run's.
         weights: only these are taken over.
         parent: tracked run that the checkpoint is of.
-        data_hash, graph_hash: what the checkpoint was made with.
 
     """
 
@@ -35,8 +34,6 @@ class Start:
     own: bool = False
     weights: Path | None = None
     parent: str | None = None
-    data_hash: str = ""
-    graph_hash: str = ""
 
 
 def find_start(config: Train, opened: Opened) -> Start:
@@ -53,27 +50,30 @@ def find_start(config: Train, opened: Opened) -> Start:
     from spacecast.checkpoint.content import find_checkpoint, load_checkpoint
     from spacecast.checkpoint.files import newest
 
-    found = newest(config.paths.run_dir / "checkpoints")
-    own = found is not None
-    if found is None and config.resume:
-        path = config.resume
-        found = (path, load_checkpoint(path)) if path.is_file() else newest(path / "checkpoints") or newest(path)
-        if found is None:
-            raise UserError(f"resume={path}: no checkpoint there; give a .ckpt file or the folder of a run")
-        if "reference" in found[1]["spacecast"]:  # began as published weights
-            weights = as_typed(f"init_from={path}")
-            raise UserError(f"resume={path} holds weights, not a training to go on with; use {weights}")
+    own = newest(config.paths.run_dir / "checkpoints")
+    found = own if own is not None or not config.resume else _to_resume(config.resume)
     if found is None and config.init_from:
         file = find_checkpoint(config.init_from)
         opened[file] = load_checkpoint(file)
         return Start(weights=file, parent=_tracked_run(opened[file]))
     if found is None:
         return Start()
-    file, content = found
-    opened[file] = content
-    data, graph = content["spacecast"]["data_spec"] or {}, content["spacecast"]["graph"] or {}
-    hashes = {"data_hash": str(data.get("data_hash", "")), "graph_hash": graph.get("hash", "")}
-    return Start(checkpoint=file, own=own, parent=_tracked_run(content), **hashes)
+    file, opened[found[0]] = found
+    return Start(checkpoint=file, own=own is not None, parent=_tracked_run(opened[file]))
+
+
+def _to_resume(path: Path) -> tuple[Path, dict[str, Any]]:
+    """A checkpoint of a training, by its file or the folder of its run, and what is in it."""
+    from spacecast.checkpoint.content import load_checkpoint
+    from spacecast.checkpoint.files import newest
+
+    found = (path, load_checkpoint(path)) if path.is_file() else newest(path / "checkpoints") or newest(path)
+    if found is None:
+        raise UserError(f"resume={path}: no checkpoint there; give a .ckpt file or the folder of a run")
+    if "reference" in found[1]["spacecast"]:  # began as published weights
+        weights = as_typed(f"init_from={path}")
+        raise UserError(f"resume={path} holds weights, not a training to go on with; use {weights}")
+    return found
 
 
 def _tracked_run(content: Mapping[str, Any]) -> str | None:
@@ -82,7 +82,7 @@ def _tracked_run(content: Mapping[str, Any]) -> str | None:
     return run_id
 
 
-def check_start(start: Start, parts: "Parts") -> None:
+def check_start(start: Start, parts: "Parts", opened: Opened) -> None:
     """Data and graph must be those of the checkpoint; a warning where its data were hashed in another way.
 
     Raises:
@@ -93,9 +93,11 @@ def check_start(start: Start, parts: "Parts") -> None:
 
     if start.checkpoint is None:
         return
-    pairs = [("graph", start.graph_hash, parts.graph.content_hash)]
-    if same_kind(start.data_hash, parts.spec.data_hash):
-        pairs.insert(0, ("data", start.data_hash, parts.spec.data_hash))
+    facts = opened[start.checkpoint]["spacecast"]
+    data_hash, graph_hash = str((facts["data_spec"] or {}).get("data_hash", "")), (facts["graph"] or {}).get("hash", "")
+    pairs = [("graph", graph_hash, parts.graph.content_hash)]
+    if same_kind(data_hash, parts.spec.data_hash):
+        pairs.insert(0, ("data", data_hash, parts.spec.data_hash))
     else:
         log.warning("%s holds no hash that these data can be compared by: taken to be the same", start.checkpoint)
     for what, before, now in pairs:

@@ -61,7 +61,7 @@ def train(inputs: Inputs[Train]) -> "Scores | None":
     check_evaluation(config, datastore)
     parts = assemble(config, datastore, config.paths.data_dir)
     check_training(config, parts)
-    check_start(start, parts)
+    check_start(start, parts, inputs.opened)
     take_weights(start, parts, inputs.opened)
     if config.dry_run:
         if first_process():
