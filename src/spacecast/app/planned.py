@@ -42,11 +42,11 @@ def planned_datastore(config: Train) -> PlannedDatastore | None:
     simulate = config.simulation.build()
     if getattr(simulate, "func", None) is not generate:
         return None
-    data = planned_data(**simulate.keywords)
-    train, holdout = choose_runs(data.runs, section.runs, section.holdout or (), section.root)
+    spec, runs, frames = planned_data(**simulate.keywords)
+    train, holdout = choose_runs(runs, section.runs, section.holdout or (), section.root)
     for name in (*train, *holdout):
-        if name not in data.runs:
-            raise UserError(f"datastore: run {name} will not be simulated; {nearest(name, data.runs)}")
-    frames = {split: stop - start for split, (start, stop) in split_frames(data.frames).items()}
-    spec = replace(data.spec, boundary=boundary_nodes(data.spec.grid, section.boundary))
-    return PlannedDatastore(spec, train, holdout, {**frames, "all": data.frames})
+        if name not in runs:
+            raise UserError(f"datastore: run {name} will not be simulated; {nearest(name, runs)}")
+    splits = {split: stop - start for split, (start, stop) in split_frames(frames).items()}
+    spec = replace(spec, boundary=boundary_nodes(spec.grid, section.boundary))
+    return PlannedDatastore(spec, train, holdout, {**splits, "all": frames})

@@ -36,20 +36,6 @@ class Inputs(Generic[Schema]):
         return Inputs(typed(plain, schema), plain, {} if opened is None else opened)
 
 
-def _same_words(words: Sequence[str]) -> list[str]:
-    """Leave the command line as it is."""
-    return list(words)
-
-
-def _same_config(plain: Plain, words: Sequence[str], opened: Opened) -> Plain:  # noqa: ARG001 - see Command.complete
-    """Leave the configuration as it is."""
-    return plain
-
-
-def _any_folder(inputs: Inputs[Any]) -> None:
-    """Let a run into any folder."""
-
-
 @dataclass(frozen=True)
 class Command:
     """One console script.
@@ -77,10 +63,10 @@ class Command:
     usage: Sequence[str]
     keys: Mapping[str, str]
     examples: Mapping[str, str]
-    rewrite: Callable[[Sequence[str]], list[str]] = _same_words
-    complete: Callable[[Plain, Sequence[str], Opened], Plain] = _same_config
+    rewrite: Callable[[Sequence[str]], list[str]] = list
+    complete: Callable[[Plain, Sequence[str], Opened], Plain] = lambda plain, *_: plain
     has_run_folder: bool = True
-    check_folder: Callable[[Inputs[Any]], None] = _any_folder
+    check_folder: Callable[[Inputs[Any]], None] = lambda _: None
 
     @property
     def path(self) -> str:

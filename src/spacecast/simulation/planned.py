@@ -1,7 +1,6 @@
 """What simulated data will be, said before they are made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,18 @@ from spacecast.simulation.magnetosphere import VARIABLES, cell_centres, space_ma
 from spacecast.simulation.storage import static_features
 
 
-@dataclass(frozen=True)
-class PlannedData:
-    """Data that `generate` is going to make.
+def planned_data(
+    root: str | Path,  # noqa: ARG001 - the signature of `generate`
+    processes: int | None = None,  # noqa: ARG001
+    **plan: Any,
+) -> tuple[DataSpec, tuple[str, ...], int]:
+    """What `generate` will make when it is called with the same arguments, which it refuses for the same reasons.
 
-    Args:
-        spec: their facts; every mean is 0 and every standard deviation 1, and no node is driven.
-        runs: names of the runs.
-        frames: of each run.
+    Returns:
+        Facts of the data (every mean is 0, every standard deviation 1, no node is driven), names of the runs, and
+        frames of each.
 
     """
-
-    spec: DataSpec
-    runs: tuple[str, ...]
-    frames: int
-
-
-def planned_data(root: str | Path, processes: int | None = None, **plan: Any) -> PlannedData:  # noqa: ARG001
-    """What `generate` will make when it is called with the same arguments, which it refuses for the same reasons."""
     base, runs = plan_runs(**plan)
     grid, static = Grid(dict(zip("xz", cell_centres(base), strict=True)), space_mask(base)), static_features(base)
     count = len(VARIABLES)
@@ -46,7 +39,7 @@ def planned_data(root: str | Path, processes: int | None = None, **plan: Any) ->
         boundary=np.zeros(grid.num_nodes, dtype=bool),
         step_seconds=base.cadence,
     )
-    return PlannedData(spec, tuple(name.removeprefix("run_") for name in runs), base.frames)
+    return spec, tuple(name.removeprefix("run_") for name in runs), base.frames
 
 
 def _unscaled(units: Mapping[str, str]) -> FeatureSpec:
