@@ -70,7 +70,9 @@ def evaluate(
         UserError: when split, run, lead or region do not fit the data, or the model belongs to other data.
 
     """
-    _check_positive(batch_size=batch_size, members=members, member_chunk=member_chunk)
+    for name, value in {"batch_size": batch_size, "members": members, "member_chunk": member_chunk}.items():
+        if value < 1:
+            raise UserError(f"evaluation.{name}={value}: must be at least 1")
     source = FittedDatastore(datastore, spec or datastore.spec, convert_units=convert_units)
     data = WindowDataset(source, select_runs(source, runs), split, steps, limit=windows)
     accumulator = Accumulator(source.spec, steps, members, regions, estimator, seed)
@@ -94,14 +96,7 @@ def _score(
 ) -> None:
     """Forecast a batch in physical units, add it to the sums and write those of its windows that are examples.
 
-    Args:
-        forecaster: whose forecasts.
-        batch: physical units.
-        steps: leads.
-        sums: where the scores gather.
-        writer: of the examples, or None.
-        first: number of the batch's first window in the data.
-
+    The batch's first window is the one of number `first` in the data.
     """
     batch = Batch(*(field.to(forecaster.device) for field in batch))
     scaled = forecaster.standardizer.batch(batch)
@@ -135,13 +130,6 @@ def select_runs(datastore: Datastore, runs: str | Sequence[str | int] | None) ->
             known = nearest(name, [*groups["all"], *groups])
             raise UserError(f"evaluation.runs: the data store has no run {name!r}; {known}")
     return names
-
-
-def _check_positive(**sizes: int) -> None:
-    """Refuse sizes below one."""
-    for name, value in sizes.items():
-        if value < 1:
-            raise UserError(f"evaluation.{name}={value}: must be at least 1")
 
 
 def spread_starts(counts: Sequence[int], wanted: int) -> list[int]:

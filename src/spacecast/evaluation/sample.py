@@ -43,10 +43,6 @@ class Sample:
         start: state at the start of the forecast, which persistence repeats, same shape.
         physical: the truth in physical units, same shape.
 
-    Attributes:
-        members: shape (window, member, node, state).
-        truth, start: shape (window, node, state).
-
     """
 
     def __init__(self, setting: Setting, everywhere: Tensor, truth: Tensor, start: Tensor, physical: Tensor) -> None:

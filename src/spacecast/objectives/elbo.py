@@ -93,19 +93,20 @@ class ElboObjective(nn.Module):
             "crps": self.weights["crps"] * stage.crps,
             "div": self.weights["div"] * stage.div,
         }
-        prepared, steps = model.prepare(), stage.rollout_steps
+        steps = stage.rollout_steps
         target = batch.target[:, :steps]
+        options = {"boundary": self.interior.driven, "prepared": model.prepare(), "recompute": self.recompute}
         terms: dict[str, Tensor] = {}
         fields = []
         if weights["loss"] or weights["kl"]:
-            forecast, kl = self._reconstruct(model, batch, steps, prepared, with_kl=bool(weights["kl"]))
+            forecast, kl = self._reconstruct(model, batch, steps, with_kl=bool(weights["kl"]), **options)
             fields.append(forecast.states)
             values = self.interior.nodes.numel() * steps if self.reference else 1
             terms["loss"] = self.interior(forecast, target) * values
             if kl is not None:
                 terms["kl"] = kl
         if weights["crps"] or weights["mean"]:
-            states = self._ensemble(model, batch, steps, prepared, self.members if stage.crps else 1)
+            states = self._ensemble(model, batch, steps, self.members if stage.crps else 1, **options)
             fields += [] if self.reference else [states.flatten(0, 1)]
             terms |= self._scores(states, target, weights)
         if self.divergence is not None and weights["div"] and fields:
@@ -116,11 +117,11 @@ class ElboObjective(nn.Module):
         return LossTerms(total, terms)
 
     def _reconstruct(
-        self, model: LatentStepModel, batch: Batch, steps: int, prepared: Any, *, with_kl: bool
+        self, model: LatentStepModel, batch: Batch, steps: int, *, with_kl: bool, **options: Any
     ) -> tuple[Forecast, Tensor | None]:
         """Roll-out with latent variables of the posterior, and the divergence from the prior."""
         step = partial(_posterior_step, with_kl=with_kl)
-        outputs = list(iterate(model, batch, steps, step=step, **self._options(prepared)))
+        outputs = list(iterate(model, batch, steps, step=step, **options))
         forecast = stack(outputs)
         if not with_kl:
             return forecast, None
@@ -128,15 +129,11 @@ class ElboObjective(nn.Module):
         values = 1 if self.reference else steps * self.interior.nodes.numel() * forecast.states.shape[-1]
         return forecast, total / values
 
-    def _ensemble(self, model: StepModel, batch: Batch, steps: int, prepared: Any, members: int) -> Tensor:
+    def _ensemble(self, model: StepModel, batch: Batch, steps: int, members: int, **options: Any) -> Tensor:
         """Roll-outs from the prior, (member, batch, lead, node, variable); the prior's mean for a single member."""
         many = repeat_members(batch, members, axis=0)
         step = model_step if members > 1 else _prior_mean_step
-        return split_members(rollout(model, many, steps, step=step, **self._options(prepared)).states, members, axis=0)
-
-    def _options(self, prepared: Any) -> dict[str, Any]:
-        """What all roll-outs have in common."""
-        return {"boundary": self.interior.driven, "prepared": prepared, "recompute": self.recompute}
+        return split_members(rollout(model, many, steps, step=step, **options).states, members, axis=0)
 
     def _scores(self, states: Tensor, target: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
         """Scores of the ensembles that have a weight."""
@@ -159,14 +156,7 @@ class PosteriorOutput(NamedTuple):
 
 
 def _posterior_step(
-    model: LatentStepModel,
-    previous: Tensor,
-    state: Tensor,
-    batch: Batch,
-    lead: int,
-    prepared: Any,
-    *,
-    with_kl: bool,
+    model: LatentStepModel, previous: Tensor, state: Tensor, batch: Batch, lead: int, prepared: Any, *, with_kl: bool
 ) -> PosteriorOutput:
     """Decoded sample of the posterior; without `with_kl` the divergence is left at zero."""
     forcing = batch.forcing[:, lead]
