@@ -1,11 +1,17 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+from spacecast.config.binding import check_target
+from spacecast.config.trust import Trust
 from spacecast.core.errors import UserError
-from spacecast.core.types import Batch, Stage
+from spacecast.core.types import Batch, Forecast, Stage
 from spacecast.forecast.standardize import Standardizer
+from spacecast.formulas.pointwise import wmse
 from spacecast.models.persistence import Persistence
+from spacecast.objectives.elbo import ElboObjective
 from spacecast.objectives.forecast import ForecastObjective
 
 
@@ -70,6 +76,48 @@ def test_unknown_names_are_refused(tiny_spec):
         ForecastObjective(tiny_spec, loss="wmsee")
     with pytest.raises(UserError, match="no variable 'rhoo'"):
         ForecastObjective(tiny_spec, variable_weights={"rhoo": 1})
+
+
+def cubed(forecast, truth, std, *, factor: float = 1.0):
+    """A loss of a user's own."""
+    return factor * ((forecast - truth) / std).abs() ** 3
+
+
+@pytest.mark.parametrize("kind", [ForecastObjective, ElboObjective])
+def test_a_loss_may_be_any_function_of_entries(tiny_spec, tiny_graph, batch, kind):
+    named, own = (kind(tiny_spec, loss=loss, variable_weights={"rho": 3}).interior for loss in ("wmse", wmse))
+    forecast = Forecast(batch.target + 0.1, None)
+    assert torch.equal(named(forecast, batch.target), own(forecast, batch.target))
+    ours = kind(tiny_spec, loss=partial(cubed, factor=2.0)).interior(forecast, batch.target)
+    scale = torch.as_tensor(tiny_spec.increment_statistics[1])
+    torch.testing.assert_close(ours, (2 * (0.1 / scale) ** 3).mean())
+
+
+OBJECTIVE = {"_target_": "spacecast.objectives.forecast.ForecastObjective", "_partial_": True}
+OWN = {"_target_": "spacecast.formulas.pointwise.wmse", "_partial_": True}
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("wmsee", r"loss.loss: expected 'mse' or .* or the _target_ of a function, found 'wmsee'; did you mean 'wmse'"),
+        (3, "loss.loss: expected 'mse' or .*, found 3"),
+        (OWN | {"delta": 1}, r"unknown key 'loss.loss.delta'"),
+        ({"_target_": OWN["_target_"]}, "loss.loss: spacecast.formulas.pointwise.wmse needs forecast, truth, std"),
+    ],
+)
+def test_what_is_no_loss_is_a_mistake_of_the_configuration(loss, message):
+    check_target({**OBJECTIVE, "loss": OWN}, "loss", given=("spec",))
+    with pytest.raises(UserError, match=message):
+        check_target({**OBJECTIVE, "loss": loss}, "loss", given=("spec",))
+
+
+def test_a_function_out_of_a_file_is_called_if_it_is_trusted_and_not_else():
+    section = {"loss": {**OBJECTIVE, "loss": {"_target_": "mine.huber", "_partial_": True}}}
+    known = {"loss": frozenset([OBJECTIVE["_target_"]])}
+    with pytest.raises(UserError, match=r"loss.loss._target_='mine.huber' is not called.*trust=mine"):
+        Trust(composed=known).check(section, "checkpoint x")
+    Trust(words=("mine.huber",), composed=known).check(section, "checkpoint x")
 
 
 def test_standardizer_round_trip_and_statistics(tiny_spec):
