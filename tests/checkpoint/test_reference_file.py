@@ -183,6 +183,8 @@ ATTACKS = {
     "inside a storage": lambda m: in_storage(system(m)),
     "a storage that is a number": lambda m: in_storage(3),
     "as a list of unhashable keys": lambda m: b"\x80\x02}]K\x01s.",
+    "as a key, tuples within tuples": lambda m: b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\x01s.",
+    "the same, kept in the memo": lambda m: b"\x80\x02})" + b"\x85q\x00" * 500_000 + b"K\x01s.",
     "OBJ": lambda m: b"(cos\nsystem\nX" + struct.pack("<I", len(f"touch {m}")) + f"touch {m}".encode() + b"o.",
     "INST": lambda m: f"(S'touch {m}'\nios\nsystem\n.".encode(),
     "NEWOBJ_EX": lambda m: b"\x80\x04cos\nsystem\n)}\x92.",

@@ -1,5 +1,6 @@
 """Reads the files that `torch.save` writes: every byte checked, and nothing that they name imported or called."""
 
+import pickletools
 import struct
 import warnings
 import zipfile
@@ -14,6 +15,7 @@ from spacecast.core.errors import UserError
 from spacecast.core.names import DOTTED, within
 
 DIRECTORY, FOREIGN = 0x10, 0x61  # bits of an entry of an archive: a folder; encrypted or a patch
+MOST_TUPLES = 50_000  # a tensor takes five; hashing some 100,000, one within the other, overflows the stack of Python
 
 
 class Record:
@@ -101,10 +103,22 @@ def check_whole(path: Path) -> None:
             odd = [entry.filename for entry in entries if not _as_written(entry)]
             twice = {entry.filename for entry in entries if archive.getinfo(entry.filename) is not entry}
             damaged = next(iter([*odd, *twice]), None) or archive.testzip()
+            pickles = [archive.read(entry) for entry in entries if entry.filename.endswith("data.pkl")]
     except Exception as error:  # there is hardly anything that zipfile does not raise over a damaged directory
         raise UserError(f"checkpoint {path} cannot be read: {_first_line(error)}; use another one") from error
     if damaged is not None:
         raise UserError(f"checkpoint {path} cannot be read: {damaged!r} in it is damaged; use another one")
+    if any(map(_has_many_tuples, pickles)):
+        raise UserError(f"checkpoint {path} cannot be read: it is nested too deeply; use another one")
+
+
+def _has_many_tuples(pickled: bytes) -> bool:
+    """Whether a pickle makes more tuples than any checkpoint; False of what is none, which is found later."""
+    try:
+        made = (operation.name.startswith("TUPLE") for operation, _, _ in pickletools.genops(pickled))
+        return sum(made) > MOST_TUPLES
+    except ValueError:
+        return False
 
 
 def _as_written(entry: zipfile.ZipInfo) -> bool:
