@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spacecast.evaluation.sample import Sample, Setting
-from spacecast.formulas.averages import changes, correlation, is_constant, spread_skill_ratio
+from spacecast.formulas.averages import changes, correlation, is_constant, root, spread_skill_ratio
 from spacecast.formulas.pointwise import mse
 
 Entries = Callable[[Sample], Tensor]
@@ -24,13 +24,13 @@ def _average(_: Setting, average: Tensor) -> Tensor:
 
 
 def _root(_: Setting, average: Tensor) -> Tensor:
-    return average.sqrt()
+    return root(average)
 
 
 def _skill(setting: Setting, square: Tensor, persistence_square: Tensor, truth_square: Tensor) -> Tensor:
     """NaN for variables that do not change."""
     counted = changes(persistence_square, truth_square, setting.offset)
-    return torch.where(counted, 1 - square.sqrt() / persistence_square.sqrt(), math.nan)
+    return torch.where(counted, 1 - root(square) / root(persistence_square), math.nan)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Averages have the variables on their last axis.
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,6 +43,11 @@ def variable_mean(values: Tensor, counted: Tensor) -> Tensor:
     return total / counted.sum(dim=-1)
 
 
+def root(values: Tensor) -> Tensor:
+    """Square root, the nearest number there is; that of torch may differ from it in the last digit."""
+    return torch.as_tensor(np.sqrt(values.numpy()))
+
+
 def correlation(f: Tensor, y: Tensor, ff: Tensor, yy: Tensor, fy: Tensor, *, offset: Tensor) -> Tensor:
     """Pearson's coefficient of f and y over nodes and windows, from their means and those of their products.
 
@@ -50,7 +56,7 @@ def correlation(f: Tensor, y: Tensor, ff: Tensor, yy: Tensor, fy: Tensor, *, off
     covariance = fy - f * y
     variances = (ff - f.square()) * (yy - y.square())
     constant = is_constant(f, ff, offset) | is_constant(y, yy, offset)
-    return torch.where(constant, math.nan, covariance / variances.abs().sqrt())
+    return torch.where(constant, math.nan, covariance / root(variances.abs()))
 
 
 def spread_skill_ratio(variance: Tensor, mean_square: Tensor, members: int) -> Tensor:
@@ -66,4 +72,4 @@ def spread_skill_ratio(variance: Tensor, mean_square: Tensor, members: int) -> T
         members: M.
 
     """
-    return math.sqrt((members + 1) / members) * variance.sqrt() / mean_square.sqrt()
+    return math.sqrt((members + 1) / members) * root(variance) / root(mean_square)
