@@ -70,9 +70,7 @@ def evaluate(
         UserError: when split, run, lead or region do not fit the data, or the model belongs to other data.
 
     """
-    for name, value in {"batch_size": batch_size, "members": members, "member_chunk": member_chunk}.items():
-        if value < 1:
-            raise UserError(f"evaluation.{name}={value}: must be at least 1")
+    _check_positive(batch_size=batch_size, members=members, member_chunk=member_chunk)
     source = FittedDatastore(datastore, spec or datastore.spec, convert_units=convert_units)
     data = WindowDataset(source, select_runs(source, runs), split, steps, limit=windows)
     accumulator = Accumulator(source.spec, steps, members, regions, estimator, seed)
@@ -130,6 +128,13 @@ def select_runs(datastore: Datastore, runs: str | Sequence[str | int] | None) ->
             known = nearest(name, [*groups["all"], *groups])
             raise UserError(f"evaluation.runs: the data store has no run {name!r}; {known}")
     return names
+
+
+def _check_positive(**sizes: int) -> None:
+    """Refuse sizes below one."""
+    for name, value in sizes.items():
+        if value < 1:
+            raise UserError(f"evaluation.{name}={value}: must be at least 1")
 
 
 def spread_starts(counts: Sequence[int], wanted: int) -> list[int]:
