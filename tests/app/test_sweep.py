@@ -92,6 +92,7 @@ REFUSED = {
     "wrong type": (["launcher.hours=long"], "launcher.hours: expected a number, found 'long'"),
     "time limit": (["launcher.hours=0.01"], "launcher.hours=0.01 (60 s) does not exceed launcher.signal_seconds=120"),
     "job name": (["launcher.name=bash"], "launcher.name='bash' cannot name a job: Lightning takes it for a shell"),
+    "none at once": (["launcher.parallel=0"], "launcher.parallel: expected at least 1, found 0"),
     "no scheduler": ([], "launcher: there is no sbatch here; submit from a login node, or use launcher=slurm_debug"),
     "other launcher": (["hydra/launcher=submitit_slurm"], "hydra/launcher: choose launcher=slurm or"),
 }

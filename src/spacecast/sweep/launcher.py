@@ -17,7 +17,7 @@ from typing import Any, Literal
 import psutil
 
 from spacecast.core.errors import UserError
-from spacecast.core.ranges import PositiveInt
+from spacecast.core.ranges import NonNegativeInt, PositiveInt
 from spacecast.sweep.attempt import Attempt
 from spacecast.sweep.folder import STOP
 from spacecast.sweep.queue import end_controllers, is_controller, largest_array
@@ -56,8 +56,8 @@ class Launcher:
 
     cluster: Literal["slurm", "local"] = "slurm"
     nodes: PositiveInt | None = None
-    gpus_per_node: int | None = None
-    cpus_per_task: int | None = None
+    gpus_per_node: PositiveInt | None = None
+    cpus_per_task: PositiveInt | None = None
     memory_gb: float | None = None
     hours: float = 4.0
     partition: str | None = None
@@ -65,9 +65,9 @@ class Launcher:
     qos: str | None = None
     constraint: str | None = None
     name: str = "spacecast"
-    parallel: int = 256
-    max_restarts: int = 20
-    signal_seconds: int = 120
+    parallel: PositiveInt = 256
+    max_restarts: NonNegativeInt = 20
+    signal_seconds: PositiveInt = 120
     setup: Sequence[str] = ()
     sbatch: Mapping[str, str | int | float | bool] | None = None
     srun: Sequence[str] = ()
