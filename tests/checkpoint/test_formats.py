@@ -8,6 +8,7 @@ import torch
 from spacecast.checkpoint.content import load_checkpoint
 from spacecast.checkpoint.formats import FORMAT, FORMER_DEFAULTS, with_former_defaults
 from spacecast.config.targets import locate
+from spacecast.core.errors import UserError
 
 NETWORK = "spacecast.models.encode_process_decode.EncodeProcessDecode"
 
@@ -42,3 +43,10 @@ def test_a_checkpoint_is_completed_when_it_is_read(tmp_path, written, layers):
     torch.save({"state_dict": {}, "spacecast": facts}, tmp_path / "last.ckpt")
     model = load_checkpoint(tmp_path / "last.ckpt")["spacecast"]["config"]["model"]
     assert model.get("processor_layers") == layers
+
+
+@pytest.mark.parametrize("entry", [{"format": "2", "versions": {}}, {"format": None, "versions": {}}, {"format": 1}, 3])
+def test_a_format_that_is_no_number_is_no_checkpoint_of_ours(tmp_path, entry):
+    torch.save({"state_dict": {}, "spacecast": entry}, tmp_path / "own.ckpt")
+    with pytest.raises(UserError, match="is not a checkpoint of spacecast"):
+        load_checkpoint(tmp_path / "own.ckpt")

@@ -242,6 +242,16 @@ def test_a_name_alone_does_no_harm(tmp_path, foreign):
     assert found["loss"] is not torch.nn.MSELoss
 
 
+@pytest.mark.parametrize("cls", [defaultdict, Call])
+def test_what_other_libraries_let_torch_make_makes_no_difference(tmp_path, foreign, cls):
+    named = {"counts": defaultdict(list, {"a": [1]})}
+    path = write(tmp_path / "last.ckpt", foreign, **named)
+    with torch.serialization.safe_globals([cls]):
+        assert read_reference_checkpoint(path)["arguments"]["counts"] == {"a": [1]}
+        refused(archive(tmp_path / "call.ckpt", wrapped(Call(Call, print))), tmp_path / "executed")
+        assert cls in torch.serialization.get_safe_globals()
+
+
 def test_the_pickle_by_hand_is_sound_when_nothing_is_wrong(tmp_path):
     path = archive(tmp_path / "last.ckpt", tensor_pickle(), extra=[("last/data/0", struct.pack("<4f", 1, 2, 3, 4))])
     assert read_reference_checkpoint(path)["state_dict"]["output.2.bias"].tolist() == [1, 2, 3, 4]

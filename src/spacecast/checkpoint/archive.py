@@ -4,7 +4,8 @@ import pickletools
 import struct
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -61,17 +62,29 @@ def read_archive(path: Path, inert: Sequence[str] = ()) -> Any:
 
     """
     check_whole(path)
-    stand_ins: list[Any] = [(_stand_in(name, inert), name) for name in (foreign_names(path) if inert else ())]
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
+        with warnings.catch_warnings(), _without_safe_globals():
             warnings.simplefilter("ignore")  # what torch thinks of the pickle
-            return torch.load(path, map_location="cpu", weights_only=True)
+            stand_ins: list[Any] = [(_stand_in(name, inert), name) for name in (foreign_names(path) if inert else ())]
+            with torch.serialization.safe_globals(stand_ins):
+                return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"checkpoint {path} cannot be read: {_first_line(error)}; use another one") from error
     except Exception as error:
         refused = ", ".join(name for name in foreign_names(path) if DOTTED.fullmatch(name) and not within(name, inert))
         more = f"tensors and plain values ({refused[:200]})" if refused else "tensors and plain values"
         raise UserError(f"checkpoint {path} holds more than {more} and is refused") from error
+
+
+@contextmanager
+def _without_safe_globals() -> Iterator[None]:
+    """Within the block nothing may be made that other libraries of this process have allowed torch to make."""
+    allowed = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        yield
+    finally:
+        torch.serialization.add_safe_globals(allowed)
 
 
 def _stand_in(name: str, inert: Sequence[str]) -> Callable[..., Any]:

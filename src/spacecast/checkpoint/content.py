@@ -72,7 +72,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         return from_reference(path)
     content = read_archive(path)
     own = content.get(KEY) if isinstance(content, dict) and isinstance(content.get("state_dict"), dict) else None
-    if not isinstance(own, dict) or not {"format", "versions"} <= own.keys():
+    if not isinstance(own, dict) or not isinstance(own.get("format"), int) or "versions" not in own:
         raise UserError(f"{path} is not a checkpoint of spacecast; give a .ckpt file that a training wrote")
     if own["format"] > FORMAT:
         written = own["versions"]["spacecast"]

@@ -21,6 +21,10 @@ INFO = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
 RUN_NAMES = ("datastore.runs", "datastore.holdout", "evaluation.runs")
 NUMBER_LIKE = re.compile(r"(?<![\w.+-])(?!(0|[1-9]\d*)(?![\w.+-]))\d[\w.+-]*")  # but no plain whole number
 CALL = re.compile(r"\w+\(.*\)$")  # choice(1, 2) and its like
+PARTS_OF_HYDRA = {  # that are ours, by what to do instead of choosing another one
+    "sweeper": "runs are expanded as a grid before they are submitted; leave it out",
+    "launcher": "choose launcher=slurm or launcher=slurm_debug, which are spacecast's own",
+}
 
 
 def arranged_words(command: Command, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -94,6 +98,9 @@ def expanded(overrides: Sequence[str]) -> list[list[str]]:
     values: dict[tuple[str, bool], list[str]] = {}
     try:
         for override in OverridesParser.create().parse_overrides(list(overrides)):
+            owner, _, part = override.key_or_group.partition("/")
+            if owner == "hydra" and part in PARTS_OF_HYDRA:
+                raise UserError(f"hydra/{part}: {PARTS_OF_HYDRA[part]}")
             if override.is_sweep_override() and not override.is_discrete_sweep():
                 raise UserError(f"{override.input_line}: give values or a range; a sweep is a grid")
             swept = override.is_sweep_override()

@@ -14,7 +14,7 @@ from spacecast.config.command import Command, Plain
 from spacecast.config.complete import checked
 from spacecast.config.compose import explain
 from spacecast.config.trust import Trust
-from spacecast.config.words import expanded
+from spacecast.config.words import PARTS_OF_HYDRA, expanded
 from spacecast.core.errors import UserError
 from spacecast.core.names import typed_keys
 from spacecast.process.lock import FILE as LOCK
@@ -81,10 +81,9 @@ def _grid(
 ) -> tuple[Path, list[list[str]], DictConfig]:
     """Folder of the sweep, the overrides of each run, and the configuration of the first."""
     try:
-        if "BasicSweeper" not in str(first.hydra.sweeper._target_):
-            raise UserError("hydra/sweeper: runs are expanded as a grid before they are submitted; leave it out")
-        if "BasicLauncher" not in str(first.hydra.launcher._target_):
-            raise UserError("hydra/launcher: choose launcher=slurm or launcher=slurm_debug, which are spacecast's own")
+        for part, advice in PARTS_OF_HYDRA.items():
+            if f"Basic{part.capitalize()}" not in str(first.hydra[part]._target_):
+                raise UserError(f"hydra/{part}: {advice}")
         fixed = [f"{key}={value}" for key, value in (first.hydra.sweeper.get("params") or {}).items()]
         grid = expanded([*fixed, *overrides])
         first = compose(grid[0]) if fixed else first
