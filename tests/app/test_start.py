@@ -11,11 +11,12 @@ import torch
 import yaml
 
 from spacecast.app.run_records import check_training_folder, is_finished, remember_scores, tracking_id
-from spacecast.app.start import Start, check_start, find_start, take_weights
+from spacecast.app.start import Start, check_former_defaults, check_start, find_start, take_weights
 from spacecast.checkpoint.content import as_tensors, load_checkpoint
 from spacecast.checkpoint.files import write_whole
+from spacecast.checkpoint.formats import with_former_defaults
 from spacecast.config.command import Inputs
-from spacecast.config.schema import Train, typed
+from spacecast.config.schema import Section, Train, typed
 from spacecast.core.errors import UserError
 from spacecast.core.spec import FeatureSpec
 from spacecast.process.run_folder import add_facts
@@ -146,6 +147,22 @@ def test_data_are_held_against_the_hash_in_the_checkpoint(tmp_path, caplog):
         check_start(start, parts("v2:b"), read)
     with pytest.raises(UserError, match="was made with other graph"):
         check_start(start, parts("v2:a", "h"), read)
+
+
+def test_a_default_that_was_another_one_is_not_taken_over_in_silence(tmp_path):
+    """A model of one's own YAML, which leaves keys to the constructor, is not continued as another model."""
+    target = "spacecast.models.graph_efm.GraphEFM"
+    recorded = {"_target_": target, "_partial_": True, "hidden_dim": 8, "processor_layers": 1, "inputs": "states"}
+    recorded |= {"latent_dim": None, "prior": "learned"}
+    file, config = tmp_path / "last.ckpt", SimpleNamespace(model=Section(content=recorded))
+    facts = {"format": 1, "config": with_former_defaults({"model": recorded, "seed": 1}, 1)}
+    with pytest.raises(UserError, match=r"^model.lower is not in .* was null when .* resume=\S+ model.lower=null in"):
+        check_former_defaults(config, Start(checkpoint=file), {file: {"spacecast": facts}})
+    for fits in ({"format": 2, "config": {"model": recorded}}, {**facts, "config": {"model": {"_target_": "own.M"}}}):
+        check_former_defaults(config, Start(checkpoint=file), {file: {"spacecast": fits}})
+    given = SimpleNamespace(model=Section(content={**recorded, "lower": None}))
+    check_former_defaults(given, Start(checkpoint=file), {file: {"spacecast": facts}})
+    check_former_defaults(config, Start(), {})
 
 
 @pytest.mark.parametrize("before", ["0123456789abcdef", ""])

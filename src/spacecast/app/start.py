@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spacecast.config.command import Opened
-from spacecast.config.schema import Train
+from spacecast.config.schema import Section, Train
+from spacecast.config.targets import current_name
 from spacecast.core.errors import UserError
 from spacecast.core.text import as_typed
 
@@ -106,6 +107,31 @@ def check_start(start: Start, parts: "Parts", opened: Opened) -> None:
                 f"{start.checkpoint} was made with other {what} than there are now: "
                 f"to train its weights on, use init_from in another paths.run_dir"
             )
+
+
+def check_former_defaults(config: Train, start: Start, opened: Opened) -> None:
+    """What a training leaves to constructors must be what they took when its checkpoint was written.
+
+    Raises:
+        UserError: a default was another one then; the first is named.
+
+    """
+    from spacecast.checkpoint.formats import former_defaults
+
+    facts = opened[start.checkpoint]["spacecast"] if start.checkpoint else {}
+    for name, before in (facts.get("config") or {}).items():
+        section = getattr(config, name, None)
+        if not isinstance(section, Section) or current_name(before.get("_target_", "")) != section.target:
+            continue
+        former = former_defaults(section.target, facts["format"])
+        for key in sorted(former.keys() - section.content.keys()):
+            if before[key] == former[key]:
+                value = "null" if former[key] is None else former[key]
+                again = as_typed(f"resume={start.checkpoint}", f"{name}.{key}={value}")
+                raise UserError(
+                    f"{name}.{key} is not in the configuration, and its default was {value} when {start.checkpoint} "
+                    f"was written: go on with {again} in another paths.run_dir"
+                )
 
 
 def take_weights(start: Start, parts: "Parts", opened: Opened) -> None:

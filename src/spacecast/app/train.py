@@ -14,7 +14,7 @@ from spacecast.app.run_records import (
     remember_tracking,
     tracking_id,
 )
-from spacecast.app.start import Start, check_start, find_start, take_weights
+from spacecast.app.start import Start, check_former_defaults, check_start, find_start, take_weights
 from spacecast.config.binding import without_foreign
 from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.schema import Train
@@ -55,6 +55,7 @@ def train(inputs: Inputs[Train]) -> "Scores | None":
         log.info("this run is finished: %s", config.paths.run_dir / "scores.csv")
         return None
     start = find_start(config, inputs.opened)
+    check_former_defaults(config, start, inputs.opened)
     check_without_data(config)
     check_planned(config)
     datastore = open_data(config)

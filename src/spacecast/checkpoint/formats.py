@@ -25,6 +25,11 @@ FORMER_DEFAULTS: dict[str, dict[str, Any]] = {
 """Defaults of constructors in format 1, where they are others today."""
 
 
+def former_defaults(target: str, written: int) -> dict[str, Any]:
+    """Defaults that a constructor had when a checkpoint of a format was written, where they are others today."""
+    return FORMER_DEFAULTS.get(current_name(target), {}) if written < FORMAT else {}
+
+
 def with_former_defaults(config: Mapping[str, Any], written: int) -> dict[str, Any]:
     """A stored configuration with what it left to the constructors of its time.
 
@@ -33,10 +38,6 @@ def with_former_defaults(config: Mapping[str, Any], written: int) -> dict[str, A
         written: format of the checkpoint.
 
     """
-    if written >= FORMAT:
-        return dict(config)
     sections = {name: section for name, section in config.items() if isinstance(section, Mapping)}
-    former = {
-        name: FORMER_DEFAULTS.get(current_name(str(section.get("_target_"))), {}) for name, section in sections.items()
-    }
+    former = {name: former_defaults(str(section.get("_target_")), written) for name, section in sections.items()}
     return {**config, **{name: {**former[name], **section} for name, section in sections.items()}}
