@@ -9,9 +9,6 @@ from spacecast.core.units import BOLTZMANN, EARTH_RADIUS, PROTON_MASS, VACUUM_PE
 VELOCITY = 100.0
 """Velocity [km/s]."""
 
-DENSITY = 1.0
-"""Number density of protons [1/cm3]."""
-
 PRESSURE = PROTON_MASS * 1e6 * (VELOCITY * 1e3) ** 2 * 1e9
 """Pressure rho V^2 [nPa], 0.0167262."""
 

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from typing import Protocol
+from collections.abc import Callable
 
 from spacecast.tracking.delivered import note_delivered, read_delivered, without_password
 from spacecast.tracking.journal import Journal
@@ -15,12 +15,8 @@ INTERVAL = 1.0  # seconds between two looks into the journal
 NOTE_SECONDS = 60.0
 LONGEST_PAUSE = 300.0
 
-
-class Opens(Protocol):
-    """Opens the run in the store; raises when that fails."""
-
-    def __call__(self, hint: str, *, anew: bool) -> MlflowRun:
-        """The identifier that the run had last, and whether to make another one where it was deleted."""
+OpenRun = Callable[[str, bool], MlflowRun]
+"""Opens the run in the store, by the identifier that it had last; says whether another is made for a deleted one."""
 
 
 class BackgroundDelivery:
@@ -33,14 +29,14 @@ class BackgroundDelivery:
     Args:
         journal: what to carry.
         store: address of the store, for the notes beside the journal.
-        open_run: see `Opens`.
+        open_run: see `OpenRun`; it raises when that fails.
         retry_seconds: pause after the first failure.
 
     `run_id` is the identifier in the store, empty as long as there is none.
 
     """
 
-    def __init__(self, journal: Journal, store: str, open_run: Opens, retry_seconds: float = 30.0) -> None:
+    def __init__(self, journal: Journal, store: str, open_run: OpenRun, retry_seconds: float = 30.0) -> None:
         self._journal, self._store, self._open_run = journal, store, open_run
         self.run_id, self._delivered = read_delivered(journal.path, store)
         self._run: MlflowRun | None = None
@@ -129,7 +125,7 @@ class BackgroundDelivery:
 
     def _open(self) -> MlflowRun:
         """Find or make the run, which is RUNNING from now on."""
-        run = self._open_run(self.run_id, anew=not self._opened)
+        run = self._open_run(self.run_id, not self._opened)
         if run.run_id != self.run_id:
             self.run_id, self._delivered, self._postponed = run.run_id, 0, None
         self._note()

@@ -194,7 +194,7 @@ class RunLogger(Logger):
             self._monitor = MachineMonitor(self.log_metrics, self._system_metrics_seconds, first)
         return journal
 
-    def _open_run(self, uri: str, summary: RunSummary, hint: str, *, anew: bool) -> MlflowRun:
+    def _open_run(self, uri: str, summary: RunSummary, hint: str, anew: bool) -> MlflowRun:
         """Find or make the run in the store, one process at a time."""
         with one_at_a_time(self.path, LOCK_SECONDS):
             folder = self.path.parent if self.path else None
