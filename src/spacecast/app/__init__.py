@@ -1,1 +1,1 @@
-"""Command line applications: the only package that knows Hydra."""
+"""The commands: one file each, and what they share."""

@@ -1,1 +1,1 @@
-"""Central types and interfaces."""
+"""Central types, interfaces, units and errors, which every other package may use."""

@@ -1,1 +1,1 @@
-"""Data sets: prepare, check, read."""
+"""Data sets: raw runs to prepared ones, read as windows, inspected."""

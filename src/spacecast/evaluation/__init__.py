@@ -1,1 +1,1 @@
-"""Scores of forecasts."""
+"""Scores of forecasts: the metrics, their accumulation over windows, the table."""

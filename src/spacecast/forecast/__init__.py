@@ -1,1 +1,1 @@
-"""From a model to a forecast: scaling, roll-out, objectives."""
+"""From a model to a forecast: standardised units, the roll-out, ensembles, the files of forecasts."""

@@ -1,1 +1,1 @@
-"""Pictures."""
+"""The pictures: of scored runs, fields, graphs and sweeps."""

@@ -1,1 +1,1 @@
-"""Training: module, schedules, checkpoints."""
+"""Training: Lightning module, schedules, trainer, the checkpoints of a run."""
