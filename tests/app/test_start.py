@@ -165,6 +165,13 @@ def test_a_default_that_was_another_one_is_not_taken_over_in_silence(tmp_path):
     check_former_defaults(config, Start(), {})
 
 
+def test_a_section_that_was_null_has_no_former_defaults(tmp_path):
+    """A training that began without a launcher may go on with one."""
+    file, config = tmp_path / "last.ckpt", SimpleNamespace(launcher=Section(content={"_target_": "any.Launcher"}))
+    facts = {"format": 1, "config": {"launcher": None}}
+    check_former_defaults(config, Start(checkpoint=file), {file: {"spacecast": facts}})
+
+
 @pytest.mark.parametrize("before", ["0123456789abcdef", ""])
 def test_a_hash_of_another_kind_is_no_reason_to_refuse(tmp_path, caplog, before):
     """Checkpoints made before hashes of data covered all bytes go on; the graph is compared all the same."""

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from spacecast.checkpoint.archive import check_whole
 from spacecast.checkpoint.reference_file import is_reference_checkpoint, read_reference_checkpoint
 from spacecast.core.errors import UserError
 
@@ -282,6 +283,14 @@ def test_bytes_that_were_changed_or_cut_are_refused(tmp_path):
     for bad in (good[:100], good[: len(good) // 2], b"", good[:position] + b"X" + good[position + 1 :]):
         path.write_bytes(bad)
         refused(path, tmp_path / "executed")
+
+
+def test_a_pickle_of_an_archive_that_is_refused_is_not_read(tmp_path, monkeypatch):
+    """One that is compressed may be far larger than its file."""
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("it was read"))
+    path = archive(tmp_path / "last.ckpt", bytes(2**20), compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(UserError, match=r"'last/data.pkl' in it is damaged"):
+        check_whole(path)
 
 
 def test_a_bare_pickle_is_refused(tmp_path):

@@ -121,9 +121,10 @@ def check_former_defaults(config: Train, start: Start, opened: Opened) -> None:
     facts = opened[start.checkpoint]["spacecast"] if start.checkpoint else {}
     for name, before in (facts.get("config") or {}).items():
         section = getattr(config, name, None)
-        if not isinstance(section, Section) or current_name(before.get("_target_", "")) != section.target:
+        target = current_name(str(before.get("_target_"))) if isinstance(before, Mapping) else ""
+        if not isinstance(section, Section) or section.target != target:
             continue
-        former = former_defaults(section.target, facts["format"])
+        former = former_defaults(target, facts["format"])
         for key in sorted(former.keys() - section.content.keys()):
             if before[key] == former[key]:
                 value = "null" if former[key] is None else former[key]

@@ -31,7 +31,7 @@ class Forecaster:
         spec: DataSpec,
         device: torch.device,
         members: int = 1,
-        member_chunk: int = 8,
+        member_chunk: int = 6,
     ) -> None:
         self.model = cast(StepModel, model)
         self.device, self.members, self.chunk = device, members, member_chunk
