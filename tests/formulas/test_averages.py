@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from spacecast.formulas.averages import changes, correlation, is_constant, spread_skill_ratio, variable_mean
+from spacecast.formulas.averages import (
+    anomaly_correlation,
+    changes,
+    correlation,
+    is_constant,
+    spread_skill_ratio,
+    variable_mean,
+)
 from spacecast.formulas.ensemble import member_variance
 from spacecast.formulas.pointwise import mse
 
@@ -26,6 +33,22 @@ def test_correlation_is_pearsons() -> None:
     np.testing.assert_allclose(correlate(forecast, truth), expected, rtol=1e-6)
     torch.testing.assert_close(correlate(truth, 3 * truth + 2), torch.ones(3).double())
     torch.testing.assert_close(correlate(truth, -truth), -torch.ones(3).double())
+
+
+def test_anomaly_correlation_holds_departures_from_a_climatology_against_each_other() -> None:
+    generator = torch.Generator().manual_seed(1)
+    forecast, truth = torch.randn(2, 50, 3, generator=generator, dtype=torch.float64)
+
+    def correlate_anomalies(f: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return anomaly_correlation(*(each.mean(dim=0) for each in (f.square(), y.square(), f * y)))
+
+    one = torch.ones(3, dtype=torch.float64)
+    expected = (forecast * truth).sum(0) / (forecast.norm(dim=0) * truth.norm(dim=0))
+    torch.testing.assert_close(correlate_anomalies(forecast, truth), expected)
+    torch.testing.assert_close(correlate_anomalies(3 * truth, truth), one)
+    torch.testing.assert_close(correlate_anomalies(-truth, truth), -one)
+    assert (correlate_anomalies(one * torch.ones(50, 1), truth).abs() < 1).all()
+    assert correlate_anomalies(0 * truth, truth).isnan().all()
 
 
 def test_a_constant_has_no_correlation() -> None:
@@ -53,7 +76,7 @@ def test_means_over_variables_take_those_that_count() -> None:
     assert variable_mean(values, torch.tensor([False, False, False])).isnan()
 
 
-@pytest.mark.parametrize("count", [2, 5, 20])
+@pytest.mark.parametrize("count", [2, 3, 10, 20])
 def test_an_ensemble_that_the_truth_might_belong_to_has_ratio_one(count: int) -> None:
     generator = torch.Generator().manual_seed(count)
     centre = 10 * torch.randn(30000, 2, generator=generator)

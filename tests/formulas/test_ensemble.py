@@ -3,12 +3,22 @@
 import itertools
 import math
 
+import numpy as np
+import properscoring
 import pytest
+import scoringrules
 import torch
 from torch.distributions import Normal
 
 from spacecast.core.errors import UserError
-from spacecast.formulas.ensemble import crps_ensemble, mean_squared_error_of_mean, member_variance, rank_histogram
+from spacecast.formulas.ensemble import (
+    crps_ensemble,
+    energy_score,
+    error_products,
+    mean_squared_error_of_mean,
+    member_variance,
+    rank_histogram,
+)
 from spacecast.formulas.pointwise import crps_gauss
 
 
@@ -145,3 +155,75 @@ def test_variance_of_members_is_the_unbiased_one():
     members = torch.randn(5, 40, dtype=torch.float64)
     torch.testing.assert_close(member_variance(members), members.var(dim=0))
     assert not member_variance(members[:1]).any()
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_crps_is_that_of_two_libraries(count):
+    generator = torch.Generator().manual_seed(count)
+    members = torch.randn(count, 200, generator=generator, dtype=torch.float64)
+    truth = torch.randn(200, generator=generator, dtype=torch.float64)
+    for ours, theirs in (("fair", "fair"), ("fair", "pwm"), ("ecdf", "nrg"), ("ecdf", "int")):
+        expected = scoringrules.crps_ensemble(truth.numpy(), members.T.numpy(), estimator=theirs)
+        np.testing.assert_allclose(crps_ensemble(members, truth, estimator=ours), expected, rtol=1e-9, atol=1e-12)
+    expected = properscoring.crps_ensemble(truth.numpy(), members.T.numpy())
+    np.testing.assert_allclose(crps_ensemble(members, truth, estimator="ecdf"), expected, rtol=1e-9, atol=1e-12)
+    fair, empirical = (scoringrules.crps_ensemble(truth.numpy(), members.T.numpy(), estimator=name)
+                       for name in ("fair", "nrg"))  # fmt: skip
+    distance = (empirical - fair) * count  # their difference is 1 / M of the mean distance over two
+    almost = crps_ensemble(members, truth, estimator="almost_fair")
+    np.testing.assert_allclose(almost, fair + 0.05 / count * distance, rtol=1e-9, atol=1e-12)
+
+
+def energy(members, truth, estimator="fair"):
+    return energy_score(error_products(members, truth) / truth.shape[-1], estimator=estimator)
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_energy_score_is_that_of_a_library(count):
+    """Ours has the root mean square for a norm, theirs the Euclidean one."""
+    generator = torch.Generator().manual_seed(count)
+    members = torch.randn(count, 5, 30, generator=generator, dtype=torch.float64)
+    truth = torch.randn(5, 30, generator=generator, dtype=torch.float64)
+    for ours, theirs in (("fair", "fair"), ("ecdf", "nrg")):
+        expected = scoringrules.es_ensemble(truth.numpy(), members.movedim(0, 1).numpy(), estimator=theirs)
+        np.testing.assert_allclose(energy(members, truth, ours), expected / 30**0.5, rtol=1e-10)
+
+
+@pytest.mark.parametrize("estimator", ["fair", "almost_fair", "ecdf"])
+def test_energy_score_of_one_entry_is_the_crps(estimator):
+    members, truth = torch.randn(5, 40, 1), torch.randn(40, 1)
+    expected = crps_ensemble(members, truth, estimator=estimator)[:, 0]
+    torch.testing.assert_close(energy(members, truth, estimator).float(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_energy_score_of_large_gaussian_fields():
+    """Differences of N(0, 1) fields have the norms sqrt(2) and s sqrt(2): sqrt(1 + s^2) - s / sqrt(2)."""
+    generator = torch.Generator().manual_seed(0)
+    for spread in (0.5, 1.0, 2.0):
+        drawn = torch.randn(4, 20, 20_000, generator=generator)
+        found = energy(spread * drawn[:-1], drawn[-1]).mean()
+        assert float(found) == pytest.approx((1 + spread**2) ** 0.5 - spread / 2**0.5, rel=5e-3)
+
+
+def test_energy_score_does_not_depend_on_the_number_of_nodes_and_one_member_leaves_the_norm():
+    members, truth = torch.randn(4, 7), torch.randn(7)
+    torch.testing.assert_close(energy(members.repeat(1, 3), truth.repeat(3)), energy(members, truth))
+    torch.testing.assert_close(energy(members[:1], truth).float(), (members[0] - truth).square().mean().sqrt())
+
+
+def test_energy_score_adds_up_over_parts_of_a_field():
+    members, truth = torch.randn(4, 2, 30), torch.randn(2, 30)
+    parts = sum(error_products(members[..., part], truth[..., part]) for part in (slice(0, 11), slice(11, None)))
+    torch.testing.assert_close(energy_score(parts / 30), energy(members, truth), rtol=1e-12, atol=0)
+
+
+def test_energy_score_is_sound_where_members_are_close_to_each_other_and_far_from_the_truth():
+    """Single precision would leave nothing of a spread of 1e-4 under an error of 1e3."""
+    generator = torch.Generator().manual_seed(1)
+    truth = torch.zeros(500, dtype=torch.float64)
+    members = 1e3 + 1e-4 * torch.randn(6, 500, generator=generator, dtype=torch.float64)
+    distances = [(a - b).square().mean().sqrt() for a, b in itertools.combinations(members, 2)]
+    expected = sum(member.square().mean().sqrt() for member in members) / 6 - sum(distances) / 30
+    assert float(energy(members, truth)) == pytest.approx(float(expected), rel=1e-8)
+    same = members[:1].repeat(6, 1)
+    assert float(energy(same, truth)) == pytest.approx(float(members[0].square().mean().sqrt()), rel=1e-7)

@@ -59,6 +59,17 @@ def correlation(f: Tensor, y: Tensor, ff: Tensor, yy: Tensor, fy: Tensor, *, off
     return torch.where(constant, math.nan, covariance / root(variances.abs()))
 
 
+def anomaly_correlation(ff: Tensor, yy: Tensor, fy: Tensor) -> Tensor:
+    """Correlation of the departures from a climatology, from the means of their products.
+
+    mean(f' y') / sqrt(mean(f'^2) mean(y'^2)) with f' and y' forecast and truth less the climatology of each node: the
+    uncentred anomaly correlation (Wilks 2011, Statistical Methods in the Atmospheric Sciences, section 8.6.4). NaN
+    where one of them does not depart from it.
+    """
+    size = root(ff) * root(yy)
+    return torch.where(size > 0, fy / size, math.nan)
+
+
 def spread_skill_ratio(variance: Tensor, mean_square: Tensor, members: int) -> Tensor:
     """Spread over the RMSE of the ensemble mean, corrected for the number of members.
 
