@@ -10,8 +10,8 @@ import xarray as xr
 import yaml
 
 from spacecast.data.configs import write_configs
-from spacecast.data.physics import NKT
 from spacecast.data.prepare import prepare
+from spacecast.formulas.physics import NKT
 
 STATE = ("Bx", "By", "Bz", "Ex", "Ey", "Ez", "vx", "vy", "vz", "rho", "P", "T")
 UNITS = dict(zip(STATE, ("nT",) * 3 + ("mV/m",) * 3 + ("km/s",) * 3 + ("1/cm3", "nPa", "MK"), strict=True))

@@ -6,9 +6,7 @@ import numpy as np
 import torch
 
 from spacecast.core.grid import Grid
-from spacecast.core.units import BOLTZMANN, SPEED_TIMES_FIELD
-
-NKT = BOLTZMANN * 1e21  # n[1/cm3] k T[MK] in nPa
+from spacecast.formulas.physics import electric_residual, pressure_residual
 
 
 def divergence_ratio(state: np.ndarray, names: Sequence[str], grid: Grid) -> float | None:
@@ -33,9 +31,8 @@ def pressure_ratio(state: np.ndarray, names: Sequence[str]) -> tuple[float, floa
     """Median of P / (n k T) and rms of P - n k T over rms of P; None without P, rho and T."""
     if not {"P", "rho", "T"} <= set(names):
         return None
-    pressure, density, temperature = (state[:, names.index(name)].astype(np.float64) for name in ("P", "rho", "T"))
-    ideal = NKT * density * temperature
-    return _median_ratio(pressure, ideal), _residual(pressure, ideal)
+    pressure, density, temperature = _columns(state, names, ("P", "rho", "T"))
+    return _ratios(pressure, pressure_residual(pressure, density, temperature))
 
 
 def electric_ratio(state: np.ndarray, names: Sequence[str]) -> tuple[float, float] | None:
@@ -43,20 +40,25 @@ def electric_ratio(state: np.ndarray, names: Sequence[str]) -> tuple[float, floa
     needed = [f"{field}{axis}" for field in "EvB" for axis in "xyz"]
     if not set(needed) <= set(names):
         return None
-    columns = [state[:, names.index(name)].astype(np.float64) for name in needed]
-    electric, velocity, magnetic = (np.stack(columns[i : i + 3], axis=-1) for i in (0, 3, 6))
-    ideal = -SPEED_TIMES_FIELD * np.cross(velocity, magnetic)
-    sizes = np.linalg.norm(electric, axis=-1), np.linalg.norm(ideal, axis=-1)
-    return _median_ratio(*sizes), _residual(electric, ideal)
+    columns = _columns(state, names, needed)
+    electric, velocity, magnetic = (torch.stack(columns[i : i + 3], dim=-1) for i in (0, 3, 6))
+    return _ratios(electric, electric_residual(electric, velocity, magnetic))
 
 
-def _median_ratio(values: np.ndarray, reference: np.ndarray) -> float:
-    """Median ratio where the reference does not vanish, 1 where both vanish."""
-    usable = np.abs(reference) > 1e-30
-    return float(np.median(values[usable] / reference[usable])) if usable.any() else 1.0
+def _columns(state: np.ndarray, names: Sequence[str], needed: Sequence[str]) -> list[torch.Tensor]:
+    """Values of some variables in double precision, shape (node,) each."""
+    return [torch.from_numpy(state[:, names.index(name)].astype(np.float64)) for name in needed]
 
 
-def _residual(values: np.ndarray, reference: np.ndarray) -> float:
-    """Rms of the difference over rms of the values."""
-    scale = np.sqrt((values**2).mean())
-    return float(np.sqrt(((values - reference) ** 2).mean()) / scale) if scale > 0 else 0.0
+def _ratios(values: torch.Tensor, residual: torch.Tensor) -> tuple[float, float]:
+    """Median ratio of the sizes of values and of what they should be, and rms of the residual over that of the values.
+
+    The ratio is taken where what they should be does not vanish, and is 1 where it does everywhere; vectors have their
+    components on a second axis.
+    """
+    reference = values - residual
+    size, expected = (values, reference) if values.ndim == 1 else (values.norm(dim=-1), reference.norm(dim=-1))
+    usable = (expected.abs() > 1e-30).numpy()
+    ratio = float(np.median((size / expected).numpy()[usable])) if usable.any() else 1.0
+    scale = float(values.square().mean().sqrt())
+    return ratio, float(residual.square().mean().sqrt()) / scale if scale > 0 else 0.0
