@@ -36,6 +36,7 @@ from spacecast.sweep.saved import read_config
 from spacecast.sweep.snapshot import START
 
 THERE = "/home/user/project"
+OF_THE_DATA = {"persistence_rmse", "persistence_mae", "div_b_truth", "negative_share", "negative_share_truth"}
 TINY = (
     "simulation=none", "datastore.boundary={x_min: 8}", "trainer=cpu", "model.hidden_dim=4",
     "model.processor_layers=1", "graph.mesh_spacing=2", "data.batch_size=4", "data.val_steps=1",
@@ -60,10 +61,17 @@ def scores(file: Path) -> dict[tuple[str, ...], float]:
 
 
 def test_a_checkpoint_of_before_has_the_scores_of_before(call, project):
+    """Members are drawn in another way since: scores of theirs were recorded again, and are like those of before."""
     code, said = call(evaluate, "checkpoint=run", "logger=none", "paths.run_dir=again")
     assert code == 0, said
     before, now = scores(project / "run" / "scores.csv"), scores(project / "again" / "scores.csv")
     assert now.keys() == before.keys()
+    drawn_again = scores(Path(__file__).with_name("scores_of_members.csv"))
+    assert {key[0] for key in before} - {key[0] for key in drawn_again} == OF_THE_DATA
+    for key in drawn_again:
+        if key[0] == "rmse":
+            assert drawn_again[key] == pytest.approx(before[key], rel=0.02), key
+    before |= drawn_again
     size = {key[1:]: abs(value) for key, value in before.items() if key[0] == "rmse"}
     for key, value in before.items():  # another processor rounds in another way; a bias is small beside its error
         assert now[key] == pytest.approx(value, rel=1e-5, abs=1e-5 * size.get(key[1:], 1.0)), key

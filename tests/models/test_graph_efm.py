@@ -36,16 +36,23 @@ def test_step_is_the_decoded_sample_of_the_prior(build_model, draw_states, tiny_
     torch.testing.assert_close(step, model.decode(latent, previous, state, forcing, prepared).state)
 
 
-def test_a_generator_of_its_own_leaves_the_global_one_alone(build_model, draw_states, tiny_spec, tiny_graph):
-    model = build_model("graph_efm", tiny_spec, tiny_graph)
+@pytest.mark.parametrize("observed", [0.0, 0.5])
+def test_noise_comes_from_whoever_is_asked_for_it(observed, build_model, draw_states, tiny_spec, tiny_graph):
+    """The latent variable first, then the noise of observations; the global generator is left alone."""
+    model = build_model("graph_efm", tiny_spec, tiny_graph, observation_noise=observed, lower=None)
     previous, state, _, forcing = draw_states(tiny_spec)
-    before = torch.get_rng_state()
-    samples = []
-    for _ in range(2):
-        generator = torch.Generator().manual_seed(7)
-        samples.append(model.step(previous, state, forcing, model.prepare(), generator).state)
-    assert torch.equal(*samples)
+    prepared, before, asked = model.prepare(), torch.get_rng_state(), []
+
+    def draw(like):
+        asked.append(like.shape)
+        return torch.full_like(like, 2.0)
+
+    found = model.step(previous, state, forcing, prepared, draw=draw).state
     assert torch.equal(before, torch.get_rng_state())
+    mean, std = model.prior(previous, state, forcing, prepared)
+    assert asked == [mean.shape, state.shape][: 2 if observed else 1]
+    decoded = model.decode(mean + 2 * std, previous, state, forcing, prepared).state
+    torch.testing.assert_close(found, decoded + 2 * observed * model.update.diff_std)
 
 
 def test_members_differ_and_samples_are_reparameterised(build_model, draw_states, tiny_spec, graph):

@@ -77,7 +77,12 @@ class StepModel(Protocol):
 
 @runtime_checkable
 class LatentStepModel(StepModel, Protocol):
-    """A step model with a latent variable Z: `step` draws Z from the prior; mean and std are (batch, mesh, latent)."""
+    """A step model with a latent variable Z: `step` draws Z from the prior; mean and std are (batch, mesh, latent).
+
+    `step` may take a keyword `draw`, a `core.types.Draw` by which it draws whatever it draws in place of
+    `torch.randn_like`: the members of a forecast then have noise of their own, the same however they are computed.
+    Without it `step` draws from the global generator of torch, and noise depends on the members that go together.
+    """
 
     def prior(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of p(Z | X_t, X_{t-1})."""

@@ -1,9 +1,13 @@
 """What travels between the parts. Axis names: batch, member, lead, node, variable, hidden, edge."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
+
+Draw = Callable[[Tensor], Tensor]
+"""Standard normal numbers of the shape, type and device of a tensor (batch, ...), such as `torch.randn_like`."""
 
 
 class Batch(NamedTuple):

@@ -75,13 +75,13 @@ def evaluate(
     data = WindowDataset(source, select_runs(source, runs), split, steps, limit=windows)
     accumulator = Accumulator(source.spec, steps, members, regions, estimator, seed)
     place = torch.device(device or next((weight.device for weight in model.parameters()), "cpu"))
-    forecaster = Forecaster(model.to(place).eval(), source.spec, place, members, member_chunk)
+    forecaster = Forecaster(model.to(place).eval(), source.spec, place, members, member_chunk, seed)
     open_writer = _open_examples(out_dir, data, steps, members, examples) if examples else nullcontext()
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []), open_writer as writer:
-        torch.manual_seed(seed)
         done = 0
         for batch in DataLoader(data, batch_size=batch_size, shuffle=False):
-            _score(forecaster, batch, steps, accumulator, writer, done)
+            times = np.array([data.initial_time(done + row) for row in range(batch.initial.shape[0])])
+            _score(forecaster, batch, times, steps, accumulator, writer, done)
             done += batch.initial.shape[0]
             if progress:
                 progress(done, len(data))
@@ -90,17 +90,23 @@ def evaluate(
 
 @torch.inference_mode()
 def _score(
-    forecaster: Forecaster, batch: Batch, steps: int, sums: Accumulator, writer: ForecastWriter | None, first: int
+    forecaster: Forecaster,
+    batch: Batch,
+    times: np.ndarray,
+    steps: int,
+    sums: Accumulator,
+    writer: ForecastWriter | None,
+    first: int,
 ) -> None:
     """Forecast a batch in physical units, add it to the sums and write those of its windows that are examples.
 
-    The batch's first window is the one of number `first` in the data.
+    The batch's windows start at `times`; the first is the one of number `first` in the data.
     """
     batch = Batch(*(field.to(forecaster.device) for field in batch))
     scaled = forecaster.standardizer.batch(batch)
     rows = range(batch.initial.shape[0])
     examples = {row: writer.windows[first + row] for row in rows if first + row in writer.windows} if writer else {}
-    for lead, members in enumerate(forecaster.leads(scaled, steps)):
+    for lead, members in enumerate(forecaster.leads(scaled, steps, times)):
         truth = batch.target[:, lead]
         sums.add(lead, members, scaled, batch)
         for row, example in examples.items():

@@ -1,14 +1,16 @@
 """Rolls windows out as ensembles and hands each lead to whoever wants it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spacecast.core.protocols import StepModel
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch
+from spacecast.forecast.noise import NoisyStep, milliseconds
 from spacecast.forecast.rollout import iterate, repeat_members, split_members
 from spacecast.forecast.standardize import Standardizer
 
@@ -16,12 +18,15 @@ from spacecast.forecast.standardize import Standardizer
 class Forecaster:
     """Forecasts batches of windows; memory grows with the members, not with the leads.
 
+    The noise of a member is a function of seed, initial time, its number and the lead alone, see `noise.stream`.
+
     Args:
         model: a `StepModel`, on `device`.
         spec: the data, with the statistics that the model was trained with.
         device: where to compute.
         members: ensemble members.
         member_chunk: members of a window that go through the model at a time.
+        seed: of the noise.
 
     """
 
@@ -32,19 +37,57 @@ class Forecaster:
         device: torch.device,
         members: int = 1,
         member_chunk: int = 6,
+        seed: int = 0,
     ) -> None:
         self.model = cast(StepModel, model)
-        self.device, self.members, self.chunk = device, members, member_chunk
+        self.device, self.members, self.chunk, self.seed = device, members, member_chunk, seed
         self.standardizer = Standardizer(spec).to(device)
         self.boundary = None if spec.driven is None else torch.as_tensor(spec.driven, device=device)
         with torch.inference_mode():
             self.prepared: Any = self.model.prepare()
 
-    def leads(self, batch: Batch, steps: int) -> Iterator[Tensor]:
-        """States (window, member, node, state) at each lead, standardised; chunks of members advance in lockstep."""
-        sizes = [min(self.chunk, self.members - start) for start in range(0, self.members, self.chunk)]
-        options: dict[str, Any] = {"boundary": self.boundary, "prepared": self.prepared}
-        streams = [iterate(self.model, repeat_members(batch, size, axis=1), steps, **options) for size in sizes]
+    def leads(self, batch: Batch, steps: int, times: Sequence[Any] | np.ndarray) -> Iterator[Tensor]:
+        """States at each lead, standardised; chunks of members advance in lockstep.
+
+        Args:
+            batch: of windows, standardised, with `steps` leads.
+            steps: leads.
+            times: initial time of each window, datetime64 or whole milliseconds since 1970.
+
+        Returns:
+            Shape (window, member, node, state) for each lead.
+
+        """
+        chunks = [range(self.members)[start : start + self.chunk] for start in range(0, self.members, self.chunk)]
+        starts = milliseconds(times)
+        streams = [
+            self.rows(
+                repeat_members(batch, len(chunk), axis=1), steps, np.repeat(starts, len(chunk)), [*chunk] * len(starts)
+            )
+            for chunk in chunks
+        ]
         for outputs in zip(*streams, strict=True):
-            chunks = [split_members(output.state, size, axis=1) for output, size in zip(outputs, sizes, strict=True)]
-            yield chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
+            parts = [split_members(output, len(chunk), axis=1) for output, chunk in zip(outputs, chunks, strict=True)]
+            yield parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def rows(
+        self,
+        batch: Batch,
+        steps: int,
+        times: Sequence[int] | np.ndarray,
+        members: Sequence[int],
+        first_lead: int = 0,
+    ) -> Iterator[Tensor]:
+        """States (row, node, state) at each lead, of a batch whose rows are members of any windows.
+
+        Args:
+            batch: standardised, with `steps` leads.
+            steps: leads.
+            times: initial time of each row, whole milliseconds since 1970.
+            members: number of the member of each row.
+            first_lead: number of the first of these leads, where the batch begins with states of a forecast.
+
+        """
+        step = NoisyStep(self.model, self.seed, list(times), members, first_lead)
+        options: dict[str, Any] = {"step": step, "boundary": self.boundary, "prepared": self.prepared}
+        return (output.state for output in iterate(self.model, batch, steps, **options))

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
 from spacecast.core.ranges import NonNegativeInt, PositiveInt
 from spacecast.core.spec import DataSpec
-from spacecast.core.types import StepOutput
+from spacecast.core.types import Draw, StepOutput
 from spacecast.models.encode_process_decode import GraphKind, check_graph
 from spacecast.nn.edges import GraphEdges
 from spacecast.nn.grid_embedder import GridEmbedder, InputKind
@@ -142,18 +142,17 @@ class GraphEFM(nn.Module):
         state: Tensor,
         forcing: Tensor,
         prepared: PreparedGraphEFM,
-        generator: Generator | None = None,
+        draw: Draw | None = None,
     ) -> StepOutput:
-        """One sample of X_{t+1}; see `core.protocols.StepModel`. Differentiable; the global generator by default."""
+        """One sample of X_{t+1}; see `core.protocols.LatentStepModel`. Differentiable."""
+        draw = draw or torch.randn_like
         grid = self.grid_embedder(previous, state, forcing, prepared.grid)
         mean, std = self._prior(grid, prepared, state.shape[0])
-        noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
-        output = self._decode(mean + std * noise, grid, previous, state, prepared)
+        output = self._decode(mean + std * draw(mean), grid, previous, state, prepared)
         if not self.observation_noise:
             return output
         spread = self.update.diff_std if output.std is None else output.std
-        noise = torch.randn(state.shape, dtype=state.dtype, device=state.device, generator=generator)
-        noisy = output.state + self.observation_noise * spread * noise
+        noisy = output.state + self.observation_noise * spread * draw(state)
         return output._replace(state=noisy if self.update.clamp is None else self.update.clamp.hold(noisy))
 
     def prior(
