@@ -1,3 +1,5 @@
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +9,8 @@ from torch import nn
 
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import StepOutput
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 class FakeStore:

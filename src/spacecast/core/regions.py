@@ -10,7 +10,9 @@ from spacecast.core.grid import Grid
 Bounds = Mapping[str, float]
 
 
-def nodes_within(grid: Grid, bounds: Bounds, key: str) -> np.ndarray:
+def nodes_within(
+    grid: Grid, bounds: Bounds, key: str, measures: Mapping[str, np.ndarray] | None = None
+) -> np.ndarray:
     """True on the nodes of a region, shape (node,).
 
     A minimum counts, a maximum does not, so that regions that share a limit share no node.
@@ -20,12 +22,13 @@ def nodes_within(grid: Grid, bounds: Bounds, key: str) -> np.ndarray:
         bounds: limits in R_E that all hold: `_min` and `_max` of each axis of the grid, and of `r`, the distance from
             Earth's centre; x_min, x_max, z_min, z_max, r_min and r_max on the plane.
         key: what they are, for the error.
+        measures: further values of the nodes that can be bounded, by name, shape (node,) each.
 
     Raises:
         UserError: a bound is unknown.
 
     """
-    places = {**dict(zip(grid.axes, grid.positions.T, strict=True)), "r": grid.radius}
+    places = {**dict(zip(grid.axes, grid.positions.T, strict=True)), "r": grid.radius, **(measures or {})}
     known = [f"{name}_{side}" for name in places for side in ("min", "max")]
     inside = np.ones(grid.num_nodes, dtype=bool)
     for bound, limit in bounds.items():

@@ -8,12 +8,16 @@ import math
 import torch
 from torch import Tensor
 
-from spacecast.core.units import BOLTZMANN, SPEED_TIMES_FIELD, VACUUM_PERMEABILITY
+from spacecast.core.units import BOLTZMANN, PROTON_MASS, SPEED_TIMES_FIELD, VACUUM_PERMEABILITY
 
 NKT = BOLTZMANN * 1e21  # n[1/cm3] k T[MK] in nPa
 TWICE_PERMEABILITY = 2e9 * VACUUM_PERMEABILITY  # 2 mu0 P[nPa] in nT^2
 SHOCK_RATIO = 1.5
 """Least density behind a bow shock over that of the solar wind: waves of the wind stay below, gas shocks reach 4."""
+WIND_SPEED, WIND_TEMPERATURE = 0.8, 3.0
+"""Of the solar wind: least speed towards the tail and largest temperature, over those at the sunward edge."""
+SHOCK_HEAT = 3 / 16
+"""Temperature behind a strong shock over `ram_temperature` ahead of it, of a gas of three degrees of freedom."""
 CELLS_BEHIND = 3
 """Cells behind the steepest rise within which the density must have risen so far: a captured shock is that thick."""
 
@@ -47,6 +51,42 @@ def plasma_beta(pressure: Tensor, magnetic: Tensor) -> Tensor:
 
     """
     return TWICE_PERMEABILITY * pressure / magnetic.square().sum(dim=-1)
+
+
+def ram_temperature(speed: Tensor) -> Tensor:
+    """Temperature m v^2 / k of protons [MK]; a strong shock heats a gas of that speed to 3/16 of it.
+
+    Args:
+        speed: in km/s.
+
+    """
+    return PROTON_MASS / BOLTZMANN * speed.square()
+
+
+def plasma_classes(density: Tensor, speed: Tensor, temperature: Tensor, heat: Tensor, beta: Tensor) -> Tensor:
+    """Which kind of plasma it is: solar wind, magnetosheath, of the lobes or of the plasma sheet.
+
+    The solar wind is fast and cold. The magnetosheath is what the bow shock has made of it: denser, or, where it has
+    expanded again along the flanks, still ruled by its thermal pressure and no hotter than a strong shock makes a gas.
+    Of the rest, the magnetic field rules the lobes (plasma beta below 1) and thermal pressure the plasma sheet. So each
+    point is of one kind; the dipolar field near Earth, the cusps and the mantle count as lobes, so ask for the position
+    too.
+
+    Args:
+        density, speed, temperature: over those of the solar wind ahead of the bow shock; speed towards the tail.
+        heat: temperature over `ram_temperature` of that wind.
+        beta: `plasma_beta`. All of shapes that broadcast.
+
+    Returns:
+        True for the kind, in the order above, shape (4, ...); False throughout where a value is no number.
+
+    """
+    known = density.isfinite() & speed.isfinite() & temperature.isfinite() & ~beta.isnan()
+    wind = known & (speed > WIND_SPEED) & (temperature < WIND_TEMPERATURE)
+    thermal = beta >= 1
+    sheath = known & ~wind & ((density > 1) | (thermal & (heat <= SHOCK_HEAT)))
+    inside = known & ~wind & ~sheath
+    return torch.stack([wind, sheath, inside & ~thermal, inside & thermal])
 
 
 def extrapolate(previous: Tensor, state: Tensor, steps: int) -> Tensor:

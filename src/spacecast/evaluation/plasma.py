@@ -1,0 +1,186 @@
+"""What of the physics can be judged on some data: variables in known units, places on the plane, kinds of plasma."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spacecast.core.errors import UserError
+from spacecast.core.spec import DataSpec
+from spacecast.core.text import several
+from spacecast.core.units import expected_units, factor
+from spacecast.evaluation.boundaries import (
+    LEAST_SIDE,
+    TAIL_FROM,
+    Line,
+    Rectangle,
+    largest_rectangle,
+    sunward_axis,
+    tail_axis,
+)
+from spacecast.formulas.physics import plasma_beta, plasma_classes, ram_temperature
+
+log = logging.getLogger(__name__)
+
+LAW_OF_GAS = ("P", "rho", "T")
+OHM = tuple(f"{field}{axis}" for field in "EvB" for axis in "xyz")
+BOUNDARIES = {"bow_shock": ("rho",), "magnetopause": ("Bz",)}
+"""Variables by which the boundaries on the line to the Sun are found."""
+PLASMA_REGIONS = tuple(f"{name}_by_plasma" for name in ("solar_wind", "magnetosheath", "lobes", "plasma_sheet"))
+UPSTREAM = 3.0  # R_E next to the sunward edge, the median over which is the state of the solar wind
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Some variables of the state, read in the units of the published data.
+
+    Args:
+        numbers: of the variables.
+        mean, std: by which they are standardised, in the units of the data, shape (variable,).
+        factors: from the units of the data to the published ones, shape (variable,).
+
+    """
+
+    numbers: Sequence[int]
+    mean: Tensor
+    std: Tensor
+    factors: Tensor
+
+    @classmethod
+    def find(cls, spec: DataSpec, names: Sequence[str]) -> Self | None:
+        """The variables of some names; None unless the data have all of them, in units that can be converted."""
+        state = spec.state
+        if not set(names) <= set(state.names):
+            return None
+        numbers = state.indices(names)
+        factors = [factor(state.units[number], str(expected_units(state.names[number]))) for number in numbers]
+        if None in factors:
+            return None
+        values = (torch.as_tensor(each) for each in (state.mean[numbers], state.std[numbers], np.array(factors)))
+        return cls(numbers, *(each.double() for each in values))
+
+    def scaled(self, states: Tensor) -> Tensor:
+        """Their values out of standardised states, double precision: (..., state) to (..., variable)."""
+        mean, std, factors = (each.to(states.device) for each in (self.mean, self.std, self.factors))
+        return (states[..., self.numbers].double() * std + mean) * factors
+
+    def physical(self, states: Tensor) -> Tensor:
+        """The same out of states in the units of the data."""
+        return states[..., self.numbers].double() * self.factors.to(states.device)
+
+
+class Plasma:
+    """Variables and places that the diagnostics of the physics need, as far as the data have them.
+
+    What of the places is missing is said in the log.
+
+    Args:
+        spec: grid, boundary, variables and units of the data.
+
+    """
+
+    def __init__(self, spec: DataSpec) -> None:
+        self.spec = spec
+        needed: dict[str, Sequence[str]] = {"gas": LAW_OF_GAS, "electric": OHM, **BOUNDARIES}
+        found = {name: Columns.find(spec, names) for name, names in needed.items()}
+        self.columns = {name: columns for name, columns in found.items() if columns}
+
+    @cached_property
+    def sunward(self) -> Line | None:
+        """The line from Earth to the Sun."""
+        return self._found(sunward_axis(self.spec.grid), "standoff of bow shock and magnetopause", "sunward of Earth")
+
+    @cached_property
+    def tail(self) -> Line | None:
+        """The axis of the tail."""
+        return self._found(tail_axis(self.spec.grid), "reconnected flux", f"tailward of x = {-TAIL_FROM:g} R_E")
+
+    @cached_property
+    def boundaries(self) -> list[str]:
+        """Names of the boundaries that can be found on the line to the Sun."""
+        shown = [name for name in self.columns if name in BOUNDARIES]
+        return shown if shown and self.sunward else []
+
+    @cached_property
+    def flux(self) -> bool:
+        """Whether there is a flux in the tail to integrate."""
+        return "magnetopause" in self.columns and self.tail is not None
+
+    @cached_property
+    def rectangle(self) -> Rectangle | None:
+        """Where spectra are taken: the largest part of the plane without Earth and without the driven boundary."""
+        found = largest_rectangle(self.spec.grid, self.spec.interior)
+        if found is None:
+            log.info("no power spectra: the grid is no x-z plane")
+        elif min(found.shape) < LEAST_SIDE:
+            size = " x ".join(map(str, found.shape))
+            wanted = f"{LEAST_SIDE} cells along both sides are needed"
+            log.info("no power spectra: the largest rectangle without Earth has %s cells, %s", size, wanted)
+            return None
+        return found
+
+    def _found(self, line: Line | None, what: str, where: str) -> Line | None:
+        """A line; the log says what there is not without it."""
+        if line is None:
+            reason = "the grid is no x-z plane" if self.spec.grid.axes != ("x", "z") else None
+            log.info("no %s: %s", what, reason or f"the axis of the grid has too few cells {where}")
+        return line
+
+
+class PlasmaRegions:
+    """Parts of the plane by the plasma that is there; they move from frame to frame.
+
+    Lobes and plasma sheet are looked for on the night side beyond `TAIL_FROM`, since dipolar field and cusps are as
+    tenuous as the lobes.
+
+    Args:
+        spec: of the data.
+        upstream_from: least x of the solar wind [R_E], the analytic bow shock.
+
+    Raises:
+        UserError: when the data lack a variable that tells plasmas apart, or hold no solar wind.
+
+    """
+
+    names = PLASMA_REGIONS
+
+    def __init__(self, spec: DataSpec, upstream_from: float) -> None:
+        needed = ("rho", "vx", "T", "P", "Bx", "By", "Bz")
+        columns = Columns.find(spec, needed)
+        if columns is None:
+            lacking = [name for name in needed if Columns.find(spec, (name,)) is None]
+            raise UserError(
+                f"evaluation.plasma_regions needs {several(len(lacking), 'more variable')}, in units that can be "
+                f"converted: {', '.join(lacking)}; set it to false"
+            )
+        self._columns = columns
+        places = dict(zip(spec.grid.axes, spec.grid.positions.T, strict=True))
+        x = places.get("x", np.zeros(spec.num_nodes))
+        upstream = x > x.max() - UPSTREAM
+        if x[upstream].min() < upstream_from:
+            raise UserError(
+                f"evaluation.plasma_regions needs the solar wind: the grid ends at x = {x.max():g} R_E, less than "
+                f"{UPSTREAM:g} R_E from the bow shock at {upstream_from:g} R_E (evaluation.bow_shock.standoff)"
+            )
+        self._upstream = torch.as_tensor(np.flatnonzero(upstream))
+        tail = (x < 0) & (spec.grid.radius >= TAIL_FROM)
+        anywhere = np.ones_like(tail)
+        self._allowed = torch.as_tensor(np.stack([anywhere, anywhere, tail, tail]) & spec.interior)
+
+    def masks(self, states: Tensor) -> Tensor:
+        """True on the nodes of each region: states in physical units (window, node, state) to (window, region, node).
+
+        Where the wind at the sunward edge does not blow towards the tail, there is none of them.
+        """
+        values = self._columns.physical(states)
+        wind = values.index_select(-2, self._upstream.to(states.device)).median(dim=-2, keepdim=True).values
+        density, speed, temperature = (values / wind)[..., :3].unbind(-1)
+        heat = values[..., 2] / ram_temperature(wind[..., 1])
+        beta = plasma_beta(values[..., 3], values[..., 4:])
+        classes = plasma_classes(density, speed, temperature, heat, beta).movedim(0, -2)
+        return classes & self._allowed.to(states.device) & (wind[..., 1:2] < 0)
