@@ -83,7 +83,7 @@ def _faults(datastore: Datastore) -> Iterator[str]:
 
 def _first_split(datastore: Datastore, run: str) -> tuple[str, Any]:
     """A split of a run and its number of frames; data that are only scored may have no `train`."""
-    for split in SPLITS:
+    for split in (*SPLITS, "all"):
         with suppress(UserError):
             return split, datastore.num_frames(run, split)
     return SPLITS[0], datastore.num_frames(run, SPLITS[0])

@@ -13,6 +13,7 @@ from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.data.cache import FrameCache
 from spacecast.data.configs import find_runs, prepared_path
 from spacecast.data.consistency import check_consistent
+from spacecast.data.forcing import fold_window, window_names
 from spacecast.data.statistics import Statistics, cached, floor_std, stream
 from spacecast.data.store import RunStore
 from spacecast.process.progress import ProgressCallback
@@ -126,8 +127,7 @@ class RunDatastore:
         if not self._has_forcing:
             return np.zeros((stop - start, self.grid.num_nodes, 0), dtype=np.float32)
         frames = self.cache.read(self.store(run), "forcing", first + start - past, first + stop + future)
-        window = np.stack([frames[shift : shift + stop - start] for shift in range(past + 1 + future)], axis=-1)
-        return window.reshape(stop - start, self.grid.num_nodes, -1)
+        return fold_window(frames, past, future)
 
     def warm_up(self, split: str) -> None:
         """Decode a split of all training runs, where that takes half of the memory at most."""
@@ -174,12 +174,10 @@ class RunDatastore:
 
     def _fold(self, spec: FeatureSpec) -> FeatureSpec:
         """Forcing variables with their window: n[-1], n[0], n[+1]."""
-        shifts = range(-self.forcing_past, self.forcing_future + 1)
-        if len(shifts) == 1:
-            return spec
-        names = tuple(f"{name}[{shift:+d}]" if shift else f"{name}[0]" for name in spec.names for shift in shifts)
-        units = tuple(unit for unit in spec.units for _ in shifts)
-        return FeatureSpec(names, units, np.repeat(spec.mean, len(shifts)), np.repeat(spec.std, len(shifts)))
+        size = self.forcing_past + 1 + self.forcing_future
+        names = window_names(spec.names, self.forcing_past, self.forcing_future)
+        units = tuple(unit for unit in spec.units for _ in range(size))
+        return FeatureSpec(names, units, np.repeat(spec.mean, size), np.repeat(spec.std, size))
 
     def _pooled(self) -> dict[str, Statistics]:
         """Our statistics over the training split of the training runs."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,22 @@ log = logging.getLogger(__name__)
 
 CLOSE = 1e-3  # of a cell or of a time step: what coordinates in single precision may be off
 ALIKE = 1e-4  # of the largest value of a static feature
-OTHER_DATA = "give data like the model's own with datastore.root=DIR"
+
+
+class Advice(NamedTuple):
+    """What a user is told to do about data that do not fit.
+
+    other_data: to give other data.
+    convert: to have units converted.
+    by_hand: with units that nothing here converts.
+    """
+
+    other_data: str = "give data like the model's own with datastore.root=DIR"
+    convert: str = "evaluation.convert_units=true"
+    by_hand: str = "convert them and prepare the data again"
+
+
+ADVICE = Advice()
 
 
 class FittedDatastore:
@@ -27,15 +43,18 @@ class FittedDatastore:
         datastore: the data.
         trained: what the model was trained on.
         convert_units: multiply variables in another unit by the pure factor between the two.
+        advice: for errors.
 
     Raises:
         UserError: the data are of another kind; see `check_fit`.
 
     """
 
-    def __init__(self, datastore: Datastore, trained: DataSpec, *, convert_units: bool = False) -> None:
+    def __init__(
+        self, datastore: Datastore, trained: DataSpec, *, convert_units: bool = False, advice: Advice = ADVICE
+    ) -> None:
         given = datastore.spec
-        check_fit(trained, given, convert_units=convert_units)
+        check_fit(trained, given, convert_units=convert_units, advice=advice)
         self._datastore = datastore
         self.train_runs, self.holdout_runs = datastore.train_runs, datastore.holdout_runs
         self.forcing_past, self.forcing_future = forcing_reach(datastore)
@@ -87,66 +106,75 @@ class _Columns:
         return values if self.as_they_are else (values[..., self.columns] * self.factors).astype(np.float32)
 
 
-def check_fit(trained: DataSpec, given: DataSpec, *, convert_units: bool = False) -> None:
+def check_fit(
+    trained: DataSpec, given: DataSpec, *, convert_units: bool = False, advice: Advice = ADVICE
+) -> None:
     """Refuse data of another kind than a model was trained on; statistics, boundary and order may differ.
 
     Args:
         trained: what the model was trained on.
         given: the data.
         convert_units: whether units that differ by a pure factor will be converted.
+        advice: for the error.
 
     Raises:
         UserError: step, plane, mask, variables, units or static features differ; the first that does is named.
 
     """
-    for fault in misfits(trained, given, convert_units=convert_units):
+    for fault in misfits(trained, given, convert_units=convert_units, advice=advice):
         raise UserError(fault)
 
 
-def misfits(trained: DataSpec, given: DataSpec, *, convert_units: bool = False) -> Iterator[str]:
+def misfits(
+    trained: DataSpec, given: DataSpec, *, convert_units: bool = False, advice: Advice = ADVICE
+) -> Iterator[str]:
     """Sentences on whatever makes data another kind than a model was trained on."""
     if abs(given.step_seconds - trained.step_seconds) > CLOSE * trained.step_seconds:
         steps = f"steps of {trained.step_seconds:g} s, the data have one frame every {given.step_seconds:g} s"
-        yield f"the model forecasts {steps}; {OTHER_DATA}"
-    yield from _other_plane(trained.grid, given.grid)
+        yield f"the model forecasts {steps}; {advice.other_data}"
+    yield from (f"{fault}; {advice.other_data}" for fault in _other_plane(trained.grid, given.grid))
     for category in ("state", "forcing", "static"):
         ours, theirs = getattr(trained, category), getattr(given, category)
         missing = [name for name in ours.names if name not in theirs.names]
         if missing:
             window = category == "forcing" and len(theirs)
-            way = "set datastore.forcing_past and datastore.forcing_future as in training" if window else OTHER_DATA
+            wider = "set datastore.forcing_past and datastore.forcing_future as in training"
+            way = wider if window else advice.other_data
             held = ", ".join(theirs.names) or "none"
             yield f"the model takes {category} variable {missing[0]}, but the data hold {held}; {way}"
         shared = [name for name in ours.names if name not in missing]
-        yield from _other_units(ours, theirs, shared, convert_units=convert_units)
+        for fault, factor_known in _other_units(ours, theirs, shared):
+            if not factor_known:
+                yield f"{fault}; {advice.by_hand}"
+            elif not convert_units:
+                yield f"{fault}; {advice.convert} converts them"
     if trained.num_nodes == given.num_nodes:
-        yield from _other_static(trained, given)
+        yield from (f"{fault}; {advice.other_data}" for fault in _other_static(trained, given))
 
 
 def _other_plane(trained: Grid, given: Grid) -> Iterator[str]:
     """Another shape, place or mask."""
     planes = f"the model was trained on a {trained}, the data lie on a {given}"
     if (trained.axes, trained.shape) != (given.axes, given.shape):
-        yield f"{planes}; {OTHER_DATA}"
+        yield planes
         return
     for axis, size in zip(trained.axes, trained.spacing, strict=True):
         off = float(np.abs(trained.coordinates[axis] - given.coordinates[axis]).max())
         if off > CLOSE * size:
-            yield f"{planes}: {axis} differs by up to {off:.3g} R_E; {OTHER_DATA}"
+            yield f"{planes}: {axis} differs by up to {off:.3g} R_E"
             return
     unlike = int((trained.valid != given.valid).sum())
     if unlike:
-        yield f"the mask of the data differs in {unlike} cells from that of the model's own; {OTHER_DATA}"
+        yield f"the mask of the data differs in {unlike} cells from that of the model's own"
 
 
-def _other_units(ours: FeatureSpec, theirs: FeatureSpec, names: list[str], *, convert_units: bool) -> Iterator[str]:
-    """Units that differ, unless they are to be converted and can be."""
+def _other_units(ours: FeatureSpec, theirs: FeatureSpec, names: list[str]) -> Iterator[tuple[str, bool]]:
+    """Units that differ, and whether they can be converted."""
     for name in names:
         number = _factor(ours, theirs, name)
-        if number == 1 or (convert_units and number is not None):
-            continue
-        way = "evaluation.convert_units=true converts them" if number else "convert them and prepare the data again"
-        yield f"the model takes {name} in {_unit(ours, name)!r}, the data hold it in {_unit(theirs, name)!r}; {way}"
+        if number != 1:
+            units = f"{_unit(ours, name)!r}, the data hold it in {_unit(theirs, name)!r}"
+            yield f"the model takes {name} in {units}", number is not None
 
 
 def _other_static(trained: DataSpec, given: DataSpec) -> Iterator[str]:
@@ -159,7 +187,7 @@ def _other_static(trained: DataSpec, given: DataSpec) -> Iterator[str]:
         now = given.static_values[:, given.static.index(name)] * number
         off = float(np.abs(before - now).max())
         if not off <= ALIKE * float(np.abs(before).max()):
-            yield f"static feature {name} of the data differs by up to {off:.3g} from the model's own; {OTHER_DATA}"
+            yield f"static feature {name} of the data differs by up to {off:.3g} from the model's own"
 
 
 def _unit(spec: FeatureSpec, name: str) -> str:

@@ -69,3 +69,23 @@ def _placed(dataset: xr.Dataset, axes: Sequence[str], label: str) -> tuple[dict[
             "coordinates must be in R_E; divide metres by 6.371e6"
         )
     return coordinates, np.ravel_multi_index(numbers, [values.size for values in coordinates.values()])
+
+
+def describe_fault(values: np.ndarray, grid: Grid, names: Sequence[str], start: int) -> str:
+    """The first value that is not finite, in words.
+
+    Args:
+        values: (frame, node, variable), with at least one.
+        grid: where the nodes lie.
+        names: of the variables.
+        start: number of the first frame.
+
+    """
+    bad = ~np.isfinite(values)
+    frame, node, variable = (int(number) for number in np.argwhere(bad)[0])
+    position = zip(grid.axes, grid.positions[node], strict=True)
+    place = ", ".join(f"{axis} = {at:g}" for axis, at in position)
+    return (
+        f"{names[variable]} is {values[frame, node, variable]} outside the mask in frame {start + frame}, first at "
+        f"{place} R_E, {int(bad[frame, :, variable].sum())} of {values.shape[1]} nodes"
+    )

@@ -137,17 +137,24 @@ def check_input(entry: dict[str, Any], label: str, seen: dict[str, Any]) -> None
         if data[name].dtype.kind not in "biuf":
             found = f"{name} in {path.name} holds {data[name].dtype}"
             raise UserError(f"{label}: {found}, expected real numbers; convert it or take it out of the YAML")
-    _check_chunks(path, names, label)
+    check_chunks(path, names, label)
     if "time" in dims:
         check_times(data["time"].values, f"{label}: {path.name}")
         warn_deviation(data["time"], f"{label}: {path.name}")
         seen["frames"] = int(data.sizes["time"])
     for axis in space_axes(dims):
-        _check_coordinate(data, axis, path.name, label, seen)
+        check_coordinate(data, axis, path.name, label, seen)
 
 
-def _check_chunks(path: Path, names: list[str], label: str) -> None:
-    """Chunks that are missing; see `check_absent`."""
+def check_chunks(path: Path, names: list[str], label: str) -> None:
+    """Refuse a raw store of which chunks are missing; see `check_absent`.
+
+    Args:
+        path: folder of the store.
+        names: variables that will be read.
+        label: name of the run, for errors.
+
+    """
     group = open_group(path, label, ADVICE)
     absent: dict[str, np.ndarray] = {}
     fills: dict[str, float] = {}
@@ -174,8 +181,17 @@ def _check_chunks(path: Path, names: list[str], label: str) -> None:
         )
 
 
-def _check_coordinate(data: xr.Dataset, axis: str, name: str, label: str, seen: dict[str, Any]) -> None:
-    """A coordinate must be there, in R_E, and the same in all inputs up to rounding."""
+def check_coordinate(data: xr.Dataset, axis: str, name: str, label: str, seen: dict[str, Any]) -> None:
+    """A coordinate must be there, in R_E, and the same in all inputs up to rounding.
+
+    Args:
+        data: an open store.
+        axis: name of the coordinate.
+        name: of the store, for errors.
+        label: name of the run, for errors.
+        seen: coordinates of the inputs before and their names, by axis; gathers this one.
+
+    """
     if axis not in data.coords:
         raise UserError(f"{label}: {name} has no coordinate {axis}; add cell centres in R_E")
     values = data[axis].values

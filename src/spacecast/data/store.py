@@ -1,6 +1,6 @@
 """One prepared run: a zarr store of mllam-data-prep, read frame by frame as nodes in the order of `Grid`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ import xarray as xr
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.text import first_line
-from spacecast.data.geometry import read_grid
+from spacecast.data.geometry import describe_fault, read_grid
 from spacecast.data.splits import STATISTICS, split_ranges
 from spacecast.storage.absences import check_absent, fill_of, missing_chunks, per_frame, stored_chunks
-from spacecast.storage.arrays import open_dataset, open_group
+from spacecast.storage.arrays import axis_names, open_dataset, open_group
 from spacecast.storage.encoding import Encoding, encoding_of
 from spacecast.storage.fingerprint import content_hash
 from spacecast.storage.times import check_times, warn_deviation
@@ -77,7 +77,7 @@ class RunStore:
             else ("",) * len(self.names[c])
             for c in categories
         }
-        self._check_names()
+        check_names(self.names, self.label)
         self.times = dataset["time"].values
         self.step_seconds = check_times(self.times, self.label)
         warn_deviation(dataset["time"], self.label)
@@ -104,15 +104,6 @@ class RunStore:
             for s in STATISTICS
             if (key := f"{c}__train__{s}") in dataset
         }
-
-    def _check_names(self) -> None:
-        """Variables must be told apart by their names."""
-        for category, names in self.names.items():
-            if not all(names) or len(set(names)) < len(names):
-                raise UserError(
-                    f"{self.label}: names of {category} variables are missing or given twice ({', '.join(names)}); "
-                    "correct its YAML and prepare again"
-                )
 
     def _check_axes(self, dataset: xr.Dataset, categories: Sequence[str]) -> xr.Dataset:
         """Every category must hold real numbers on the axes of mllam-data-prep; others of length 1 are dropped."""
@@ -147,37 +138,13 @@ class RunStore:
 
     def _check_chunks(self) -> None:
         """Absent chunks are read as the fill value: refuse them where that is no value, or where nothing is stored."""
-        used = np.zeros(self.num_cells, dtype=bool)
-        used[self.order] = True
         for category, names in self.names.items():
-            array, axes = self._array(category), self._axes[category]
-            missing = missing_chunks(array, self.path / category, self.label)
-            if not missing.any():
-                continue
-            if "grid_index" in axes:
-                axis = axes.index("grid_index")
-                starts = np.arange(0, used.size, stored_chunks(array)[axis])
-                missing = missing.compress(np.logical_or.reduceat(used, starts), axis=axis)
-            feature, chunks = axes.index(f"{category}_feature"), stored_chunks(array)
-            places = [missing.take([number // chunks[feature]], axis=feature) for number in range(len(names))]
-            absent = {name: per_frame(flags, array, axes) for name, flags in zip(names, places, strict=True)}
-            gone = check_absent(absent, fill_of(array, self._encodings[category]), f"{self.label}: {category}")
-            if gone.any():
-                counted = f" in {gone.sum()} of {gone.size} frames, first in frame {np.argmax(gone)}"
-                where = counted if "time" in axes else ""
-                raise UserError(
-                    f"{self.label}: chunks of {category} are missing{where}; prepare or download {self.path} again"
-                )
+            check_category(self.path, category, names, self.order, self.label)
 
     @property
     def num_frames(self) -> int:
         """Frames of the whole run."""
         return len(self.times)
-
-    @property
-    def num_cells(self) -> int:
-        """Length of grid_index, Earth included."""
-        return int(self._array("state").shape[self._axes["state"].index("grid_index")])
 
     def frames_per_chunk(self, category: str) -> int:
         """Frames that one chunk holds, so that decoding one decodes all of them."""
@@ -217,15 +184,9 @@ class RunStore:
 
     def _complain(self, category: str, nodes: np.ndarray, start: int) -> None:
         """Raise the error that names the first value which is not finite."""
-        bad = ~np.isfinite(nodes)
-        frame, node, variable = (int(i) for i in np.argwhere(bad)[0])
-        position = zip(self.grid.axes, self.grid.positions[node], strict=True)
-        place = ", ".join(f"{axis} = {at:g}" for axis, at in position)
         marks = self._encodings[category].describe()
         raise UserError(
-            f"{self.label}: {self.names[category][variable]} is {nodes[frame, node, variable]} outside the mask in "
-            f"frame {start + frame}, first at {place} R_E, "
-            f"{int(bad[frame, :, variable].sum())} of {nodes.shape[1]} nodes; "
+            f"{self.label}: {describe_fault(nodes, self.grid, self.names[category], start)}; "
             f"{marks and marks + '; '}correct the raw data or the mask and prepare again"
         )
 
@@ -248,3 +209,45 @@ class RunStore:
     def content_hash(self) -> str:
         """Hash of all that is stored; see `fingerprint.content_hash`."""
         return content_hash(self.path)
+
+
+def check_names(categories: Mapping[str, Sequence[str]], label: str) -> None:
+    """Refuse variables of a prepared run, by category, that their names do not tell apart."""
+    for category, names in categories.items():
+        if not all(names) or len(set(names)) < len(names):
+            raise UserError(
+                f"{label}: names of {category} variables are missing or given twice ({', '.join(names)}); "
+                "correct its YAML and prepare again"
+            )
+
+
+def check_category(path: Path, category: str, names: Sequence[str], order: np.ndarray, label: str) -> None:
+    """Refuse a prepared store of which chunks are missing; see `check_absent`.
+
+    Args:
+        path: folder of the store.
+        category: whose chunks.
+        names: of its variables.
+        order: grid_index of each node; chunks without a node are not read.
+        label: name of the run, for errors.
+
+    """
+    array = open_group(path, label, ADVICE)[category]
+    axes, chunks, missing = axis_names(array), stored_chunks(array), missing_chunks(array, path / category, label)
+    if not missing.any():
+        return
+    if "grid_index" in axes:
+        axis = axes.index("grid_index")
+        used = np.zeros(array.shape[axis], dtype=bool)
+        used[order] = True
+        starts = np.arange(0, used.size, chunks[axis])
+        missing = missing.compress(np.logical_or.reduceat(used, starts), axis=axis)
+    feature = axes.index(f"{category}_feature")
+    places = [missing.take([number // chunks[feature]], axis=feature) for number in range(len(names))]
+    absent = {name: per_frame(flags, array, axes) for name, flags in zip(names, places, strict=True)}
+    fill = fill_of(array, encoding_of(array, f"{label}: {category}"))
+    gone = check_absent(absent, fill, f"{label}: {category}")
+    if gone.any():
+        counted = f" in {gone.sum()} of {gone.size} frames, first in frame {np.argmax(gone)}"
+        where = counted if "time" in axes else ""
+        raise UserError(f"{label}: chunks of {category} are missing{where}; prepare or download {path} again")

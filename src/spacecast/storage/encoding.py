@@ -120,7 +120,7 @@ def encoding_of(array: zarr.Array, label: str) -> Encoding:
     if fill is not None and (fill not in (0, 1) or (fill == 0 and packed and not marks and _format(array) == 2)):
         marks.append(("fill_value", fill))
     missing = tuple(m for name, mark in marks if (m := _mark(name, mark, dtype, stored, label)) is not None)
-    valid, valid_values = _valid(attrs, dtype, packed, label)
+    valid, valid_values = valid_range(attrs, dtype, packed, label)
     told = (*valid, *valid_values)
     masked = any(not np.isnan(m) for m in missing) or np.isfinite(told).any()
     plain = not masked and stored == dtype and (scale, offset) == (1.0, 0.0)
@@ -198,10 +198,21 @@ def _unwrapped(text: str, dtype: np.dtype) -> float | str:
         return text
 
 
-def _valid(
+def valid_range(
     attrs: Mapping[str, Any], dtype: np.dtype, packed: bool, label: str
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Valid range of stored numbers, and of values: limits given as fractions for packed integers mean the values."""
+    """Valid range of stored numbers, and of values: limits given as fractions for packed integers mean the values.
+
+    Args:
+        attrs: attributes of an array.
+        dtype: of what is stored.
+        packed: whether stored numbers are scaled or shifted.
+        label: what it is, for the error.
+
+    Raises:
+        UserError: the range makes no sense, or may be meant in two ways.
+
+    """
     given = [attrs.get("valid_min", -np.inf), attrs.get("valid_max", np.inf)]
     if "valid_range" in attrs:
         given = list(np.ravel(np.asarray(attrs["valid_range"], dtype=object)))
