@@ -41,6 +41,7 @@ FILES = {"storage", "data", "simulation", "forecast", "evaluation", "plots", "ch
 OWNERS = {
     "alembic": {"tracking"},
     "hydra": {"config", "app", "sweep"},
+    "lightning_fabric": {"forecast.processes"},
     "loguru": {"data.prepare"},
     "matplotlib": {"plots"},
     "mllam_data_prep": {"data.prepare"},
@@ -60,7 +61,9 @@ OWNERS = {
 }
 LAZY = {"matplotlib", "mlflow", "mllam_data_prep", "submitit", "torch_geometric"}
 DISTRIBUTION = {"hydra": "hydra-core", "pytorch_lightning": "pytorch-lightning", "yaml": "pyyaml"}
-COMES_WITH = {"alembic": "mlflow", "loguru": "mllam-data-prep", "numcodecs": "zarr"}
+COMES_WITH = {
+    "alembic": "mlflow", "lightning_fabric": "pytorch-lightning", "loguru": "mllam-data-prep", "numcodecs": "zarr",
+}  # fmt: skip
 
 # Libraries of which private names are used: the one module that may, and the test that tells when they have changed.
 PRIVATE = {"submitit": ("sweep.submitit_private", "tests/sweep/test_submitit_private.py")}

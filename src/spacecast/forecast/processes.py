@@ -1,12 +1,35 @@
-"""The processes of one forecast or evaluation: who does which part of the work, and how the first gets all of it."""
+"""The processes of one forecast or evaluation: who does which part of the work, and how the first gets all of it.
 
-from collections.abc import Sequence
+Work is shared by dealing it out; nothing is computed together. So the processes need only meet and hand over results,
+for which the key-value store of torch.distributed is enough: unlike its collective operations it never keeps a process
+from hearing a signal, has no part in the GPU and leaves nothing behind that waits for processes that are gone.
+"""
+
+import io
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
+from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
+
+from spacecast.core.errors import UserError
+from spacecast.process.exit_codes import GOES_ON, INTERNAL_ERROR, USER_ERROR, Interrupted
+from spacecast.process.peers import PeerLostError, beside, failure
+from spacecast.process.signals import first_process, in_batch_job
 
 Unit = TypeVar("Unit")
+
+POLL_SECONDS = 0.02
+JOINING = timedelta(minutes=30)  # until the first process is there to be joined
+HERE = "127.0.0.1"
+ENDED = "ended"  # key in the store: how the first process to fail did
+PIECE = 4 << 20  # bytes; the store takes no value of more than 8 MiB
 
 
 @dataclass(frozen=True)
@@ -17,12 +40,17 @@ class Processes:
         rank: number of this process.
         world: how many there are.
         device: where this one computes.
+        store: in which they meet; None: there are no others.
+        check: raises what the end of a process that this one has started means to it.
 
     """
 
     rank: int = 0
     world: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    store: Any = None
+    check: Callable[[], None] = lambda: None
+    _meetings: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def first(self) -> bool:
@@ -34,8 +62,225 @@ class Processes:
         return list(units[self.rank :: self.world])
 
     def gather(self, value: Any) -> list[Any] | None:
-        """The values of all processes in the order of their ranks, in the first one; None in the others."""
-        return [value]
+        """The values of all processes in the order of their ranks, in the first one; None in the others.
+
+        Args:
+            value: tensors, which arrive on the CPU, and plain values, in dictionaries, lists and tuples; nothing that
+                is received is executed.
+
+        Raises:
+            PeerLostError: another process is gone.
+            UserError, RuntimeError, Interrupted: it said why.
+
+        """
+        if self.store is None:
+            return [value]
+        key = f"value {next(self._meetings)}"
+        with _reached():
+            if not self.first:
+                _send(self.store, f"{key} of {self.rank}", value)
+            self.barrier()
+            if not self.first:
+                return None
+            return [value, *(_receive(self.store, f"{key} of {rank}") for rank in range(1, self.world))]
 
     def barrier(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes are here, however long that takes; signals are heard meanwhile.
+
+        Raises:
+            PeerLostError: another process is gone.
+            UserError, RuntimeError, Interrupted: it said why.
+
+        """
+        if self.store is None:
+            return
+        key = f"meeting {next(self._meetings)}"
+        with _reached():
+            self.store.add(key, 1)
+            while self.store.add(key, 0) < self.world:
+                self.check()
+                if self.store.check([ENDED]):
+                    rank, code, said = self.store.get(ENDED).decode().split(" ", 2)
+                    raise failure(f"process {int(rank) + 1} of {self.world}", int(code), said)
+                time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    """Within the block, a store that does not answer means that the first process is gone."""
+    try:
+        yield
+    except DistError as error:
+        raise PeerLostError("the first process is gone") from error
+
+
+def _send(store: Any, key: str, value: Any) -> None:
+    """Put a value into the store, in pieces."""
+    stream = io.BytesIO()
+    torch.save(value, stream)
+    content = stream.getbuffer()
+    pieces = range(0, len(content), PIECE)
+    for number, start in enumerate(pieces):
+        store.set(f"{key}, {number}", bytes(content[start : start + PIECE]))
+    store.set(key, str(len(pieces)))
+
+
+def _receive(store: Any, key: str) -> Any:
+    """Take a value out of the store."""
+    stream = io.BytesIO()
+    for number in range(int(store.get(key))):
+        stream.write(store.get(f"{key}, {number}"))
+        store.delete_key(f"{key}, {number}")
+    stream.seek(0)
+    return torch.load(stream, map_location="cpu", weights_only=True)
+
+
+@contextmanager
+def started(
+    accelerator: str = "auto",
+    devices: int | str | Sequence[int] = 1,
+    num_nodes: int = 1,
+    *,
+    work: str,
+    arguments: Sequence[Any],
+) -> Iterator[Processes]:
+    """The processes that the section `trainer` asks for, started where nobody has yet, until all have left the block.
+
+    On one machine the first process starts the others, which call `work` and come here as well; under Slurm's srun, or
+    another launcher that tells each process its rank, all are there already. Where there is one, nothing is started.
+
+    Args:
+        accelerator, devices, num_nodes: Lightning's.
+        work: function of a module, `module:name`, that does the same as this process.
+        arguments: of the function, plain values.
+
+    Raises:
+        UserError: the machine does not have these devices, or other processes were started than are asked for.
+        UserError, RuntimeError, Interrupted: another process ended with one.
+
+    """
+    place = _place(accelerator, devices, num_nodes)
+    if place.world == 1:
+        yield Processes(device=place.device)
+        return
+    with ExitStack() as stack:
+        check: Callable[[], None] = lambda: None  # noqa: E731
+        stack.enter_context(_threads(place.threads))
+        if place.alone:
+            store = TCPStore(HERE, 0, is_master=True, wait_for_workers=False)
+            each = [_variables(place, rank, store.port) for rank in range(1, place.world)]
+            check = stack.enter_context(beside(work, arguments, each))
+        else:
+            with _reached():
+                host, port, first = place.address, place.port, place.rank == 0
+                store = TCPStore(host, port, is_master=first, wait_for_workers=False, timeout=JOINING)
+        processes = Processes(place.rank, place.world, place.device, store, check)
+        with _told(processes):
+            yield processes
+            processes.barrier()
+
+
+@contextmanager
+def _told(processes: Processes) -> Iterator[None]:
+    """Tell the others why this process ends, where it does not do so well."""
+    try:
+        yield
+    except PeerLostError:
+        raise
+    except BaseException as error:
+        code, said = INTERNAL_ERROR, f"{type(error).__name__}: {error}"
+        if isinstance(error, UserError):
+            code, said = USER_ERROR, str(error)
+        elif isinstance(error, Interrupted):
+            code, said = GOES_ON, error.name
+        with suppress(DistError):
+            processes.store.compare_set(ENDED, "", f"{processes.rank} {code} {said}")
+        raise
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where this process stands among those that were asked for.
+
+    Args:
+        rank, world: see `Processes`.
+        device: where to compute.
+        here: how many run on this machine.
+        alone: nobody has started the others.
+        address, port: of the first process, where others have been started.
+
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+    here: int = 1
+    alone: bool = True
+    address: str = HERE
+    port: int = 0
+
+    @property
+    def threads(self) -> int:
+        """Threads for this process, so that those of one machine share its cores."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return int(os.environ.get("SLURM_CPUS_PER_TASK", max(1, cores // self.here)))
+
+
+def _place(accelerator: str, devices: int | str | Sequence[int], num_nodes: int) -> _Place:
+    """What Lightning makes of the section `trainer` in this environment.
+
+    Raises:
+        UserError: the machine does not have these devices, or other processes were started than are asked for.
+
+    """
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
+    from lightning_fabric.strategies import DDPStrategy
+
+    if accelerator == "auto":  # other kinds lack operations that models need
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    scheduled = in_batch_job(os.environ) and SLURMEnvironment.detect()
+    try:
+        environment: ClusterEnvironment = SLURMEnvironment(auto_requeue=False) if scheduled else LightningEnvironment()
+        wanted = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes}
+        strategy = Fabric(**wanted, plugins=[environment]).strategy
+        here = strategy.num_processes if isinstance(strategy, DDPStrategy) else 1
+        environment.validate_settings(num_devices=here, num_nodes=num_nodes)
+    except (ImportError, ValueError, TypeError, RuntimeError) as error:  # of which are those of Lightning
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    world, device = here * num_nodes, strategy.root_device
+    alone = not environment.creates_processes_externally
+    there = environment.world_size() if scheduled else int(os.environ.get("WORLD_SIZE", world))
+    if (not alone and there != world) or (world == 1 and not first_process()):
+        asked = f"trainer.devices={devices} and trainer.num_nodes={num_nodes} ask for {world} in all"
+        raise UserError(f"{asked}, but {'several' if there == world else there} processes were started; let them agree")
+    if world == 1:
+        return _Place(0, 1, device)
+    if alone and num_nodes > 1:
+        raise UserError(f"trainer.num_nodes={num_nodes}: several machines take a scheduler; start it by srun")
+    rank = environment.global_rank() if scheduled else environment.node_rank() * here + environment.local_rank()
+    at = {} if alone else {"address": environment.main_address, "port": environment.main_port}
+    return _Place(rank, world, device, here, alone, **at)
+
+
+def _variables(place: _Place, rank: int, port: int) -> dict[str, str]:
+    """What tells a process on this machine which one it is."""
+    where = {"MASTER_ADDR": HERE, "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(place.world)}
+    return {"OMP_NUM_THREADS": str(place.threads), **_given("OMP_NUM_THREADS"), **where, "LOCAL_RANK": str(rank)}
+
+
+def _given(name: str) -> dict[str, str]:
+    """A variable of the environment, where it is set."""
+    return {name: os.environ[name]} if name in os.environ else {}
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Compute with so many threads within the block, unless the user has said how many."""
+    before = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
