@@ -86,7 +86,7 @@ def test_nothing_that_is_received_is_executed(pair, tmp_path, monkeypatch):
     def call(processes):
         if not processes.first:
             return processes.gather(Bomb())
-        with pytest.raises(Exception, match="[Ww]eights"):
+        with pytest.raises(Exception, match=r"[Ww]eights"):
             processes.gather(None)
         return None
 
@@ -108,7 +108,7 @@ def test_two_processes_share_work_and_the_cores(work, tmp_path, monkeypatch):
 
 
 def test_a_mistake_in_one_is_one_of_all(work, tmp_path):
-    with pytest.raises(UserError, match="^this file is damaged$"):
+    with pytest.raises(UserError, match=r"^this file is damaged$"):
         work(str(tmp_path), 2, "mistake")
 
 
@@ -138,5 +138,5 @@ def test_what_cannot_be_started_is_refused(monkeypatch, accelerator, devices, no
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_refused():
-    with pytest.raises(UserError, match="^trainer: .*gpu"), started("gpu", 1, work="no:thing", arguments=[]):
+    with pytest.raises(UserError, match=r"^trainer: .*gpu"), started("gpu", 1, work="no:thing", arguments=[]):
         pass

@@ -1,6 +1,7 @@
 """What further processes do in tests/process/test_peers.py. Each says in a file that it has begun, with its number."""
 
 import os
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -16,7 +17,7 @@ def _begin(folder: str) -> None:
 
 
 def end(folder: str) -> None:
-    print("noise on stdout")
+    sys.stdout.write("noise on stdout\n")
     warnings.warn("noise on stderr", stacklevel=1)
     _begin(folder)
 

@@ -70,48 +70,60 @@ def test_the_block_ends_when_all_have_ended_and_their_noise_is_not_heard(folder,
     ],
 )
 def test_a_failure_there_is_one_here(folder, work, kind, text):
-    with pytest.raises(kind, match=text) as found, beside(f"peers_at_work:{work}", [str(folder)], variables(1)):
-        pid(folder)
-        if work != "lost":
-            stay()
+    def share() -> None:
+        with beside(f"peers_at_work:{work}", [str(folder)], variables(1)):
+            pid(folder)
+            if work != "lost":
+                stay()
+
+    with pytest.raises(kind, match=text) as found:
+        share()
     assert type(found.value) is kind
     if work == "fail":
         assert "peers_at_work.py" in "".join(traceback.format_exception(found.value))  # where it was
 
 
 def test_a_killed_process_ends_all(folder):
-    with (
-        pytest.raises(RuntimeError, match="was killed by SIGKILL"),
-        beside("peers_at_work:stay", [str(folder)], variables(2)),
-    ):
-        first, second = pid(folder, 1), pid(folder, 2)
-        os.kill(first, signal.SIGKILL)
-        stay()
-    assert gone(second)
+    def share() -> None:
+        with beside("peers_at_work:stay", [str(folder)], variables(2)):
+            pids.extend([pid(folder, 1), pid(folder, 2)])
+            os.kill(pids[0], signal.SIGKILL)
+            stay()
+
+    pids: list[int] = []
+    with pytest.raises(RuntimeError, match="was killed by SIGKILL"):
+        share()
+    assert gone(pids[1])
 
 
 def test_a_signal_to_one_interrupts_all_once(folder):
-    with (
-        pytest.raises(Interrupted) as stop,
-        Interruption({}).listening() as interruption,
-        beside("peers_at_work:stay", [str(folder)], variables(2)),
-    ):
-        first, second = pid(folder, 1), pid(folder, 2)
-        os.kill(second, signal.SIGTERM)
-        try:
-            stay()
-        finally:
-            os.kill(os.getpid(), signal.SIGTERM)  # comes to all of them, now to us: what is under way goes on
-            (folder / "tidied up").touch()
-    assert (stop.value.name, stop.value.code, interruption.leave) == ("SIGTERM", 75, True)
+    def share() -> None:
+        with Interruption({}).listening(), beside("peers_at_work:stay", [str(folder)], variables(2)):
+            pids.extend([pid(folder, 1), pid(folder, 2)])
+            os.kill(pids[1], signal.SIGTERM)
+            try:
+                stay()
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)  # comes to all of them, now to us: what is under way goes on
+                (folder / "tidied up").touch()
+
+    pids: list[int] = []
+    with pytest.raises(Interrupted) as stop:
+        share()
+    assert (stop.value.name, stop.value.code) == ("SIGTERM", 75)
     assert (folder / "tidied up").exists()
-    assert gone(first)
+    assert gone(pids[0])
 
 
 def test_an_error_here_ends_the_others(folder):
-    with pytest.raises(ArithmeticError), beside("peers_at_work:stay", [str(folder)], variables(2)):
-        pids = pid(folder, 1), pid(folder, 2)
-        raise ArithmeticError
+    def share() -> None:
+        with beside("peers_at_work:stay", [str(folder)], variables(2)):
+            pids.extend([pid(folder, 1), pid(folder, 2)])
+            raise ArithmeticError
+
+    pids: list[int] = []
+    with pytest.raises(ArithmeticError):
+        share()
     assert all(map(gone, pids))
     assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
 
