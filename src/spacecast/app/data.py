@@ -1,4 +1,4 @@
-"""`spacecast-data`: simulates, prepares and inspects data, says how to get published ones; converts checkpoints."""
+"""`spacecast-data`: simulates, prepares, inspects and downloads data; exports and converts models."""
 
 import logging
 import shlex
@@ -8,6 +8,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 
 from spacecast.app.cli import run_command
+from spacecast.app.export import complete_export, export
 from spacecast.app.import_checkpoint import complete_import, import_checkpoint
 from spacecast.config.check import untracked
 from spacecast.config.command import Command, Inputs, Opened, Plain
@@ -120,6 +121,7 @@ ACTIONS: dict[str, Callable[[Inputs[Data]], None]] = {
     "prepare": prepare,
     "inspect": inspect,
     "download": download,
+    "export": export,
     "import-checkpoint": import_checkpoint,
 }
 
@@ -148,9 +150,10 @@ def rewrite(words: Sequence[str]) -> list[str]:
 
 
 def complete(composed: Plain, words: Sequence[str], opened: Opened) -> Plain:
-    """Nothing is tracked here; `import-checkpoint` knows more from the checkpoint."""
+    """Nothing is tracked here; what converts a checkpoint knows more from it."""
     composed = untracked(Data)(composed, words, opened)
-    return complete_import(composed, words, opened) if composed["command"] == "import-checkpoint" else composed
+    more = {"import-checkpoint": complete_import, "export": complete_export}.get(composed["command"])
+    return composed if more is None else more(composed, words, opened)
 
 
 COMMAND = Command(
@@ -167,6 +170,7 @@ COMMAND = Command(
         "spacecast-data prepare [datastore.root=DIR ...]          raw simulation runs to training-ready ones",
         "spacecast-data inspect [datastore=MEMBER ...]            what is there, and whether it can be trained on",
         "spacecast-data download datastore=vlasiator              says what to type to get the published data",
+        "spacecast-data export checkpoint=RUN name=NAME           a trained model as a folder for others",
         "spacecast-data import-checkpoint checkpoint=FILE output=FILE datastore=MEMBER graph=MEMBER ...",
     ],
     examples={
@@ -181,8 +185,11 @@ COMMAND = Command(
         "overwrite": "make again what is there",
         "paths.data_dir": "data and graphs; environment SPACECAST_DATA",
         "picture": "picture that inspect draws; null: none",
-        "checkpoint": "of import-checkpoint: a file of the published reference implementation",
-        "output": "of import-checkpoint: the checkpoint to write, which needs nothing else to be used",
+        "checkpoint": "of export: a run folder or a checkpoint; of import-checkpoint: a published file",
+        "output": "of download and export: the folder; of import-checkpoint: the checkpoint to write",
+        "name": "of download: a published data set or model; of export: how the model is called",
+        "scores": "of export: folder of an evaluation of the checkpoint; null: the scores of its run",
+        "license": "of export: what others may do with the model, such as cc-by-4.0",
         "trust": "modules of your own that YAML files beside the data may call",
     },
 )

@@ -126,9 +126,12 @@ def check_places(inputs: Inputs[Evaluate]) -> None:
         return  # they are made where they were, or others are asked for
     root = Path(str(now.get("root")))
     if not find_runs(root) and not find_raw_runs(root):
+        made = Path(str(before.get("root")))
+        exported = made.is_relative_to(inputs.config.checkpoint.parent)  # which does not say where they were
+        where = f"not in {root}" if exported else f"neither in {made}, where they were made, nor in {root}"
         raise UserError(
-            f"the data of this training are neither in {before.get('root')}, where they were made, nor in {root}; give "
-            "datastore.root=DIR, the folder with its runs, or paths.data_dir=DIR, the folder above"
+            f"the data of this training are {where}; give datastore.root=DIR, the folder with its runs, or "
+            "paths.data_dir=DIR, the folder above"
         )
 
 
@@ -151,7 +154,7 @@ COMMAND = Command(
         "spacecast-evaluate checkpoint=RUN datastore.root=OTHER": "on other data of the same grid",
     },
     keys={
-        "checkpoint": "a .ckpt file, ours or the reference's, or the folder of a training run (then its best)",
+        "checkpoint": "a .ckpt file, ours or the reference's, a training run (then its best) or an exported model",
         "paths.run_dir": "config.yaml, scores.csv, pictures, evaluate.log",
         "evaluation.steps": "leads to score",
         "evaluation.split": "train, val, test, or all frames of the simulation runs",

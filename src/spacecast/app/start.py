@@ -66,12 +66,15 @@ def find_start(config: Train, opened: Opened) -> Start:
 def _to_resume(path: Path) -> tuple[Path, dict[str, Any]]:
     """A checkpoint of a training, by its file or the folder of its run, and what is in it."""
     from spacecast.checkpoint.content import load_checkpoint
+    from spacecast.checkpoint.exported import WEIGHTS
     from spacecast.checkpoint.files import newest
 
-    found = (path, load_checkpoint(path)) if path.is_file() else newest(path / "checkpoints") or newest(path)
+    exported = path.name == WEIGHTS or (path / WEIGHTS).is_file()
+    alone = exported or path.is_file()
+    found = (path, load_checkpoint(path)) if alone else newest(path / "checkpoints") or newest(path)
     if found is None:
         raise UserError(f"resume={path}: no checkpoint there; give a .ckpt file or the folder of a run")
-    if "reference" in found[1]["spacecast"]:  # began as published weights
+    if exported or "reference" in found[1]["spacecast"]:  # which began as published weights
         weights = as_typed(f"init_from={path}")
         raise UserError(f"resume={path} holds weights, not a training to go on with; use {weights}")
     return found

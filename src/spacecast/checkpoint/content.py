@@ -10,6 +10,7 @@ import torch
 
 import spacecast
 from spacecast.checkpoint.archive import read_archive
+from spacecast.checkpoint.exported import WEIGHTS, read_exported
 from spacecast.checkpoint.formats import FORMAT, with_former_defaults
 from spacecast.checkpoint.reference_file import is_reference_checkpoint, read_reference_checkpoint
 from spacecast.core.errors import UserError
@@ -18,7 +19,7 @@ from spacecast.core.spec import DataSpec
 
 KEY = "spacecast"
 PREFIX = "model."  # of the step model's weights
-NAMES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "min_val_loss.ckpt", "last.ckpt")
+NAMES = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "best.ckpt", "min_val_loss.ckpt", "last.ckpt", WEIGHTS)
 
 
 def describe(
@@ -48,17 +49,20 @@ def as_tensors(value: Any) -> Any:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """A checkpoint file: the path itself, or the best (else the last) of a run folder."""
+    """A checkpoint: the path itself, the best (else the last) of a run folder, or the weights in an exported one."""
     if path.is_file():
         return path
     for name in NAMES:
         if (path / name).is_file():
             return path / name
-    raise UserError(f"no checkpoint at {path}: give a .ckpt file or the folder of a run that has checkpoints/best.ckpt")
+    raise UserError(
+        f"no checkpoint at {path}: give a .ckpt file, the folder of a run that has checkpoints/best.ckpt, or one that "
+        "spacecast-data export wrote"
+    )
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint, ours or the published reference's, without executing anything in it.
+    """Read a checkpoint, ours, exported or the published reference's, without executing anything in it.
 
     Returns:
         The Lightning checkpoint; its entry `spacecast` holds `config`, `data_spec`, `graph`, `versions` and `parent`,
@@ -68,9 +72,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         UserError: when the file is damaged, no checkpoint of these, or of a newer format.
     """
     path = find_checkpoint(path)
-    if is_reference_checkpoint(path):
+    if path.name == WEIGHTS:
+        weights, described = read_exported(path.parent)
+        content: Any = {"state_dict": {f"{PREFIX}{name}": value for name, value in weights.items()}, KEY: described}
+    elif is_reference_checkpoint(path):
         return from_reference(path)
-    content = read_archive(path)
+    else:
+        content = read_archive(path)
     own = content.get(KEY) if isinstance(content, dict) and isinstance(content.get("state_dict"), dict) else None
     if not isinstance(own, dict) or not isinstance(own.get("format"), int) or "versions" not in own:
         raise UserError(f"{path} is not a checkpoint of spacecast; give a .ckpt file that a training wrote")

@@ -168,13 +168,18 @@ class Graph:
 class Data:
     """Top level of `data.yaml`."""
 
-    command: Literal["simulate", "prepare", "inspect", "download", "import-checkpoint"]
+    command: Literal["simulate", "prepare", "inspect", "download", "export", "import-checkpoint"]
     paths: Paths
     datastore: DatastoreSection
     overwrite: bool
     picture: Path | None
     checkpoint: Path | None = None
     output: Path | None = None
+    name: str | None = None
+    revision: str | None = None
+    only: str | Sequence[str] | None = None
+    scores: Path | None = None
+    license: str | None = None
     graph: Section | None = None
     simulation: Section | None = None
     logger: Mapping[str, Any] | None = None

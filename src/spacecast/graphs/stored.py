@@ -86,6 +86,11 @@ class StoredGraph:
             recipe=self.recipe,
         )
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that make up the graph."""
+        return [self.path / f"{name}.pt" for name in self._names()]
+
     def _names(self) -> tuple[str, ...]:
         """Names of the files that make up the graph."""
         return FLAT + BETWEEN if self._between else FLAT
