@@ -155,7 +155,7 @@ def test_scores_by_hand(tiny_spec) -> None:
 
 def test_crps_variable_by_variable_is_the_same(tiny_spec, monkeypatch) -> None:
     forecast, batch = drawn(tiny_spec, 6)
-    seen = Sample(Setting(tiny_spec, 6), forecast, batch.target[:, 0], batch.initial[:, 1], batch.target[:, 0])
+    seen = Sample(Setting(tiny_spec, 6), forecast, batch, batch, 0)
     whole = seen.crps()
     monkeypatch.setattr(sample, "LARGE", 1)
     torch.testing.assert_close(seen.crps(), whole)

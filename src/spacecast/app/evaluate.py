@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def evaluate(inputs: Inputs[Evaluate]) -> "Scores":
+def evaluate(inputs: Inputs[Evaluate]) -> "Scores | None":
     """Score a checkpoint on a split of its data, or of other data of the same variables and grid.
 
     Args:

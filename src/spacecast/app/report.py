@@ -9,16 +9,20 @@ from spacecast.app.assemble import device_of
 from spacecast.config.schema import Train
 from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
+from spacecast.forecast.processes import Processes
 from spacecast.process.progress import ProgressBar
 from spacecast.tracking.logger import log_artifact, log_scores
 
 if TYPE_CHECKING:
     from spacecast.evaluation.scores import Scores
 
+ALONE = Processes()
 log = logging.getLogger(__name__)
 
 
-def score(config: Train, model: nn.Module, datastore: Datastore, spec: DataSpec, logger: Any) -> "Scores":
+def score(
+    config: Train, model: nn.Module, datastore: Datastore, spec: DataSpec, logger: Any, processes: Processes = ALONE
+) -> "Scores | None":
     """Evaluate a model as `evaluation` says; print, write and record the scores.
 
     Args:
@@ -27,6 +31,10 @@ def score(config: Train, model: nn.Module, datastore: Datastore, spec: DataSpec,
         datastore: what to forecast.
         spec: what the model was trained on.
         logger: of `tracking`, or anything else that is then left alone.
+        processes: those that share the work.
+
+    Returns:
+        The scores, in the first process; None in others, which write nothing.
 
     """
     from spacecast.plots.canvas import ScoredRun
@@ -34,14 +42,21 @@ def score(config: Train, model: nn.Module, datastore: Datastore, spec: DataSpec,
 
     run_dir, split = config.paths.run_dir, config.evaluation.split
     with ProgressBar("evaluating") as progress:
-        scores: Scores = config.evaluation.build()(
+        scores: Scores | None = config.evaluation.build()(
             model,
             datastore,
             spec=spec,
             device=device_of(config),
             out_dir=run_dir,
             progress=lambda done, total: progress(f"split {split}", done, total),
+            processes=processes,
         )
+    if scores is None:
+        return None
+    if scores.dataset is not None:
+        facts = {"checkpoint": str(getattr(config, "checkpoint", run_dir)), "model": config.model.target}
+        scores.dataset.attrs |= facts
+        log_artifact(logger, scores.write_netcdf(run_dir / "scores.nc"), "scores")
     table = scores.write_csv(run_dir / "scores.csv")
     log.info("%s", scores.table())
     examples = run_dir / "examples.zarr"

@@ -195,7 +195,7 @@ GIVEN = {
     "optimizer": ("params",),
     "data": ("datastore", "rollout_steps"),
     "trainer": ("logger", "callbacks", "plugins", "default_root_dir"),
-    "evaluation": ("model", "datastore", "spec", "device", "out_dir", "progress"),
+    "evaluation": ("model", "datastore", "spec", "device", "out_dir", "progress", "processes"),
 }
 
 

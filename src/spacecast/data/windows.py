@@ -76,8 +76,12 @@ class WindowDataset(Dataset[Batch]):
         data = self.datastore
         states = torch.from_numpy(data.read_state(run, self.split, start, start + 2 + self.steps))
         forcing = torch.from_numpy(data.read_forcing(run, self.split, start + 2, start + 2 + self.steps))
-        first, _ = split_range(data, run, self.split)
-        return Batch(states[:2], states[2:], forcing, torch.tensor([self._numbers[run], first + start]))
+        return Batch(states[:2], states[2:], forcing, torch.tensor(self.place(item)))
+
+    def place(self, item: int) -> tuple[int, int]:
+        """Number of the run of a window, and of the window's first frame in that run."""
+        run, start = self._index[item]
+        return self._numbers[run], split_range(self.datastore, run, self.split)[0] + start
 
     def run(self, item: int) -> str:
         """Name of the run of a window."""

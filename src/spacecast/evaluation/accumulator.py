@@ -8,23 +8,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spacecast.core.regions import Bounds
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch, ScoreRow
-from spacecast.evaluation import metrics
+from spacecast.evaluation import diagnostics, metrics
+from spacecast.evaluation.diagnostics import Diagnostic
 from spacecast.evaluation.metrics import Entries, Metric
-from spacecast.evaluation.regions import RegionSums, region_masks
+from spacecast.evaluation.regions import Regions
 from spacecast.evaluation.sample import Sample, Setting
 from spacecast.evaluation.scores import Scores
+from spacecast.evaluation.start_sums import StartSums, averages
 from spacecast.formulas.averages import changes, variable_mean
-from spacecast.formulas.ensemble import Estimator, rank_histogram
+from spacecast.formulas.ensemble import Estimator
 
 log = logging.getLogger(__name__)
 
 SIZES = (Sample.persistence_squared_error, Sample.truth_square)  # say whether a variable changes
+INTERIOR, STENCIL, FORECASTS = "interior", "stencil", "forecasts"  # what entries are averaged over
 
 
 class Accumulator:
-    """Sums per lead, region and variable of whatever `METRICS` average, and the scores that follow from them.
+    """Sums per initial time, lead, region and variable of whatever `METRICS` and `DIAGNOSTICS` average.
 
     Errors are summed in standardised units, where no large mean cancels, and scaled at the end: all scores are linear
     in the unit of the variable. A root, such as that of RMSE, is taken of the mean over all windows and nodes.
@@ -47,24 +51,22 @@ class Accumulator:
         spec: DataSpec,
         leads: int,
         members: int = 1,
-        regions: Mapping[str, Mapping[str, float]] | None = None,
+        regions: Mapping[str, Bounds] | None = None,
         estimator: Estimator = "fair",
         seed: int = 0,
     ) -> None:
-        self.spec, self.setting = spec, Setting(spec, members, estimator)
+        self.spec, self.setting = spec, Setting(spec, members, estimator, seed)
         self.metrics = [metric for metric in metrics.METRICS if metric.columns(self.setting)]
-        masks = region_masks(spec, regions)
-        if empty := [name for name in regions or () if name not in masks]:
-            log.info("regions without a node of these data, left out of the scores: %s", ", ".join(empty))
-        self.regions = list(masks)
-        places = np.stack(list(masks.values()))
-        interior, stencil = (RegionSums(places[:, nodes], leads) for nodes in (spec.interior, spec.grid.stencil[0]))
-        self.sums: dict[Entries, RegionSums] = dict.fromkeys(SIZES, interior)
+        self.diagnostics = [each for each in diagnostics.DIAGNOSTICS if each.axes_of(self.setting) is not None]
+        self.regions = Regions(spec, regions)
+        self.nodes = {INTERIOR: torch.as_tensor(spec.interior_nodes), STENCIL: torch.as_tensor(spec.grid.stencil[0])}
+        self.over: dict[Entries, str] = dict.fromkeys(SIZES, INTERIOR)
         for metric in self.metrics:
-            self.sums |= dict.fromkeys(metric.entries, stencil if metric.of == "B" else interior)
-        self.windows = torch.zeros(leads, dtype=torch.int64)
-        self.ranks = np.zeros((leads, len(spec.state), members + 1), dtype=np.int64)
-        self.generator = torch.Generator().manual_seed(seed)
+            self.over |= dict.fromkeys(metric.entries, STENCIL if metric.of == "B" else INTERIOR)
+        for diagnostic in self.diagnostics:
+            self.over |= dict.fromkeys(diagnostic.entries, FORECASTS)
+        self.numbers = {entries: number for number, entries in enumerate(self.over)}  # names that processes share
+        self.sums = StartSums(leads)
 
     def add(self, lead: int, members: Tensor, scaled: Batch, batch: Batch) -> None:
         """Add some windows at one lead (counted from 0).
@@ -76,43 +78,110 @@ class Accumulator:
             batch: the windows in physical units.
 
         """
-        sample = Sample(self.setting, members, scaled.target[:, lead], scaled.initial[:, 1], batch.target[:, lead])
-        for entries, sums in self.sums.items():
-            sums.add(lead, entries, entries(sample))
-        self.windows[lead] += len(members)
-        if self.setting.members > 1:
-            ranks = rank_histogram(sample.members.movedim(1, 0), sample.truth, self.generator)
-            self.ranks[lead] += ranks.cpu().numpy()
+        sample = Sample(self.setting, members, scaled, batch, lead)
+        masks, starts = self.regions.masks(sample), list(map(tuple, batch.window.tolist()))
+        weights = {over: masks[..., nodes.to(masks.device)] for over, nodes in self.nodes.items()}
+        for start, *counts in zip(starts, *(mask.sum(dim=-1) for mask in weights.values()), strict=True):
+            for over, count in zip(weights, counts, strict=True):
+                self.sums.add(start, over, lead, count)
+            self.sums.add(start, FORECASTS, lead, masks.new_ones(()))
+        for entries, over in self.over.items():
+            values, number = entries(sample), self.numbers[entries]
+            for row, start in enumerate(starts):
+                entry = values[row].double()
+                self.sums.add(start, number, lead, entry if over == FORECASTS else weights[over][row] @ entry)
 
-    def scores(self) -> Scores:
-        """The table of everything that was added; variables without a skill are named in the log."""
-        means = {entries: sums.mean(entries, self.windows) for entries, sums in self.sums.items()}
-        persistence_square, truth_square = (means[entries] for entries in SIZES)
-        counted = changes(persistence_square, truth_square, self.setting.offset)
-        rows = [row for metric in self.metrics for row in self._rows(metric, means, counted)]
-        self._name_left_out(counted.numpy())
-        ranks = self.ranks if self.setting.members > 1 else None
-        return Scores(tuple(rows), int(self.windows.max()), self.setting.members, ranks)
+    def averages(self, weights: Tensor | None = None) -> dict[Entries, Tensor]:
+        """Means of all entries over nodes and starts.
 
-    def _rows(self, metric: Metric, means: Mapping[Entries, Tensor], counted: Tensor) -> list[ScoreRow]:
-        """Lines of one metric, with its mean over the variables that count where there is one."""
-        averages = [means[entries] for entries in metric.entries]
-        values = metric.score(self.setting, *averages)
-        columns = metric.columns(self.setting)
+        Args:
+            weights: of each start, shape (draw, start); None: one each.
+
+        Returns:
+            Shape (lead, region, variable) or, of diagnostics, (lead, *axes); with weights with `draw` before it.
+
+        """
+        counts = {over: self.sums.stacked(over) for over in (*self.nodes, FORECASTS)}
+        return {entries: self._average(entries, counts[over], weights) for entries, over in self.over.items()}
+
+    def _average(self, entries: Entries, counts: Tensor, weights: Tensor | None) -> Tensor:
+        """The mean of one kind of entries."""
+        sums = self.sums.stacked(self.numbers[entries])
+        shape = sums.shape[2:]
+        if counts.ndim == 2:  # of whole forecasts
+            sums = sums.reshape(*counts.shape, -1)
+        means = averages(sums, counts, weights)
+        return means.reshape(*means.shape[:-1], *shape) if counts.ndim == 2 else means
+
+    def counted(self, means: Mapping[Entries, Tensor]) -> Tensor:
+        """Which variables change, and so count in means over variables, shape (lead, region, variable)."""
+        return changes(means[SIZES[0]], means[SIZES[1]], self.setting.offset)
+
+    def columns(self, metric: Metric) -> list[tuple[str, str]]:
+        """Name and units of what a metric scores, `mean` over variables where there is one."""
+        return [*metric.columns(self.setting), *([("mean", metric.units)] if metric.averaged else [])]
+
+    def values(self, metric: Metric, means: Mapping[Entries, Tensor], counted: Tensor) -> Tensor:
+        """A metric in physical units, shape (..., lead, region, column).
+
+        Args:
+            metric: which one.
+            means: from `averages`.
+            counted: which variables count in the mean over variables.
+
+        """
+        entries = [means[each] for each in metric.entries]
+        values = metric.score(self.setting, *entries)
         if metric.units == "variable":
-            values = values * torch.as_tensor(self.spec.state.std)
-        elif metric.averaged:
+            return values * torch.as_tensor(self.spec.state.std)
+        if metric.averaged:
             values = torch.where(values.isfinite(), values, math.nan)
             if metric.left_out is not None:
-                counted = counted & ~metric.left_out(self.setting, *averages)
+                counted = counted & ~metric.left_out(self.setting, *entries)
             values = torch.cat([values, variable_mean(values, counted)[..., None]], dim=-1)
-            columns.append(("mean", metric.units))
+        return values
+
+    def table(self, diagnostic: Diagnostic, means: Mapping[Entries, Tensor]) -> Tensor:
+        """A diagnostic, shape (..., lead, *axes)."""
+        return diagnostic.score(self.setting, *(means[each] for each in diagnostic.entries))
+
+    def rows(self) -> list[ScoreRow]:
+        """The lines of `scores.csv`; variables without a skill are named in the log."""
+        means = self.averages()
+        counted = self.counted(means)
+        rows = [row for metric in self.metrics for row in self._rows(metric, self.values(metric, means, counted))]
+        for diagnostic in self.diagnostics:
+            if diagnostic.rows:
+                rows += self._rows_of_diagnostic(diagnostic, self.table(diagnostic, means))
+        self._name_left_out(counted.numpy())
+        return rows
+
+    def scores(self) -> Scores:
+        """The table of everything that was added."""
+        ranks = next((each for each in self.diagnostics if each.name == "rank_histogram"), None)
+        counts = None if ranks is None else self.sums.stacked(self.numbers[ranks.entries[0]]).sum(dim=0)
+        windows = int(self.sums.stacked(FORECASTS).sum(dim=0).max())
+        tables = None if counts is None else counts.numpy().astype(np.int64)
+        return Scores(tuple(self.rows()), windows, self.setting.members, tables)
+
+    def _rows(self, metric: Metric, values: Tensor) -> list[ScoreRow]:
+        """Lines of one metric."""
         numbers, step = values.tolist(), self.spec.step_seconds
         return [
             ScoreRow(metric.name, variable, units, (lead + 1) * step, region, numbers[lead][number][column])
-            for column, (variable, units) in enumerate(columns)
-            for number, region in enumerate(self.regions)
+            for column, (variable, units) in enumerate(self.columns(metric))
+            for number, region in enumerate(self.regions.names)
             for lead in range(len(numbers))
+        ]
+
+    def _rows_of_diagnostic(self, diagnostic: Diagnostic, values: Tensor) -> list[ScoreRow]:
+        """Lines of one diagnostic."""
+        labels = next(iter((diagnostic.axes_of(self.setting) or {}).values()), ["all"])
+        step = self.spec.step_seconds
+        return [
+            ScoreRow(diagnostic.name, str(label), diagnostic.units, (lead + 1) * step, "all", value)
+            for label, curve in zip(labels, values.reshape(len(values), -1).T.tolist(), strict=True)
+            for lead, value in enumerate(curve)
         ]
 
     def _name_left_out(self, counted: np.ndarray) -> None:
@@ -120,7 +189,7 @@ class Accumulator:
         out = np.asarray((~counted).any(axis=0))
         texts = []
         for name, everywhere, where in zip(self.spec.state.names, out[0], out.T, strict=True):
-            regions = [region for region, missing in zip(self.regions, where, strict=True) if missing]
+            regions = [region for region, missing in zip(self.regions.names, where, strict=True) if missing]
             if regions:
                 texts.append(name if everywhere else f"{name} in {' and '.join(regions)}")
         if texts:

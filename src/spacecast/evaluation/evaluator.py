@@ -1,9 +1,10 @@
 """Scores of a model on a split of the data, streamed: no forecast is kept longer than one lead."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,11 +21,14 @@ from spacecast.data.fit import FittedDatastore
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.accumulator import Accumulator
 from spacecast.evaluation.regions import DEFAULT_REGIONS
+from spacecast.evaluation.score_dataset import score_dataset
 from spacecast.evaluation.scores import Scores
 from spacecast.forecast.forecaster import Forecaster
+from spacecast.forecast.processes import Processes
 from spacecast.forecast.writer import ForecastWriter
 from spacecast.formulas.ensemble import Estimator
 
+ALONE = Processes()
 
 def evaluate(
     model: nn.Module,
@@ -43,15 +47,16 @@ def evaluate(
     seed: NonNegativeInt = 0,
     convert_units: bool = False,
     examples: NonNegativeInt = 0,
+    bootstrap_draws: NonNegativeInt = 1000,
     out_dir: str | Path | None = None,
     device: torch.device | str | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Scores:
+    processes: Processes = ALONE,
+) -> Scores | None:
     """Forecast from every initial time of a split and score against truth and persistence, in physical units.
 
     RMSE is the root of the mean over all windows and nodes, boundary left out. Of an ensemble, `rmse`, `mae`, `bias`
-    and `correlation` belong to its mean, the rest to its members. Run it in one process: a distributed sampler would
-    count its padding twice.
+    and `correlation` belong to its mean, the rest to its members.
 
     Args:
         model: a `StepModel`.
@@ -64,7 +69,11 @@ def evaluate(
         estimator, regions: of the CRPS, `fair`, `almost_fair` or `ecdf`; further parts of the plane (`region_masks`).
         seed, convert_units: of the draws; whether data in other units are turned into the model's (`FittedDatastore`).
         examples, out_dir: how many forecasts, spread over runs and times, to write to `out_dir`/examples.zarr.
+        bootstrap_draws: drawings of initial times for the intervals in `scores.nc`; 0: no intervals.
         device, progress: where to compute, None where the model is; called with the windows done and to do.
+        processes: those that share the work, all of which call this; the scores are the same bits as of one.
+
+    Returns: the scores, in the first process; None in others.
 
     Raises:
         UserError: when split, run, lead or region do not fit the data, or the model belongs to other data.
@@ -76,16 +85,60 @@ def evaluate(
     accumulator = Accumulator(source.spec, steps, members, regions, estimator, seed)
     place = torch.device(device or next((weight.device for weight in model.parameters()), "cpu"))
     forecaster = Forecaster(model.to(place).eval(), source.spec, place, members, member_chunk, seed)
-    open_writer = _open_examples(out_dir, data, steps, members, examples) if examples else nullcontext()
-    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []), open_writer as writer:
-        done = 0
-        for batch in DataLoader(data, batch_size=batch_size, shuffle=False):
-            times = np.array([data.initial_time(done + row) for row in range(batch.initial.shape[0])])
-            _score(forecaster, batch, times, steps, accumulator, writer, done)
-            done += batch.initial.shape[0]
-            if progress:
-                progress(done, len(data))
-    return accumulator.scores()
+    written = spread_starts(data.counts, examples)
+    batches = _deal(len(data), batch_size, written, processes)
+    with _examples(out_dir, data, steps, members, written if processes.first else []) as writer:
+        _score_all(forecaster, data, batches, accumulator, writer, progress)
+    parts = processes.gather(accumulator.sums.parts())
+    return None if parts is None else _result(accumulator, parts, data, {"split": split, "seed": seed}, bootstrap_draws)
+
+
+def _result(
+    accumulator: Accumulator, parts: Sequence[Any], data: WindowDataset, facts: dict[str, Any], draws: int
+) -> Scores:
+    """The scores of the sums of all processes."""
+    accumulator.sums.merge(parts)
+    store = data.datastore
+    names = dict(enumerate((*store.train_runs, *store.holdout_runs)))
+    times = {data.place(number): data.initial_time(number) for number in range(len(data))}
+    facts = {**facts, "data_hash": store.spec.data_hash}
+    dataset = score_dataset(accumulator, names, times, draws=draws, attributes=facts)
+    return replace(accumulator.scores(), dataset=dataset)
+
+
+def _deal(windows: int, batch_size: int, examples: Sequence[int], processes: Processes) -> list[list[int]]:
+    """Numbers of the windows of each batch of this process: the batches of a single process, dealt so that all have as
+    many; those with an example go to the first process, which writes them.
+    """
+    batches = [list(range(start, min(start + batch_size, windows))) for start in range(0, windows, batch_size)]
+    with_examples = [batch for batch in batches if set(batch) & set(examples)]
+    hands: list[list[list[int]]] = [[] for _ in range(processes.world)]
+    hands[0] += with_examples
+    for batch in batches:
+        if batch not in with_examples:
+            min(hands, key=len).append(batch)
+    return sorted(hands[processes.rank])
+
+
+def _score_all(
+    forecaster: Forecaster,
+    data: WindowDataset,
+    batches: Sequence[list[int]],
+    sums: Accumulator,
+    writer: ForecastWriter | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Forecast batches of windows, given by their numbers, and score them."""
+    done, total = 0, sum(map(len, batches))
+    loader = DataLoader(data, batch_sampler=batches, generator=torch.Generator())
+    for numbers, batch in zip(batches, loader, strict=True):
+        times = np.array([data.initial_time(number) for number in numbers])
+        known = writer.windows if writer else {}
+        examples = {row: known[number] for row, number in enumerate(numbers) if number in known}
+        _score(forecaster, batch, times, sums, writer, examples)
+        done += len(numbers)
+        if progress:
+            progress(done, total)
 
 
 @torch.inference_mode()
@@ -93,20 +146,17 @@ def _score(
     forecaster: Forecaster,
     batch: Batch,
     times: np.ndarray,
-    steps: int,
     sums: Accumulator,
     writer: ForecastWriter | None,
-    first: int,
+    examples: Mapping[int, int],
 ) -> None:
-    """Forecast a batch in physical units, add it to the sums and write those of its windows that are examples.
+    """Forecast a batch of windows in physical units, which start at `times`; add it to the sums and write examples.
 
-    The batch's windows start at `times`; the first is the one of number `first` in the data.
+    Some rows of the batch are examples of a number.
     """
     batch = Batch(*(field.to(forecaster.device) for field in batch))
     scaled = forecaster.standardizer.batch(batch)
-    rows = range(batch.initial.shape[0])
-    examples = {row: writer.windows[first + row] for row in rows if first + row in writer.windows} if writer else {}
-    for lead, members in enumerate(forecaster.leads(scaled, steps, times)):
+    for lead, members in enumerate(forecaster.leads(scaled, batch.target.shape[1], times)):
         truth = batch.target[:, lead]
         sums.add(lead, members, scaled, batch)
         for row, example in examples.items():
@@ -170,14 +220,15 @@ def spread_starts(counts: Sequence[int], wanted: int) -> list[int]:
     return sorted(chosen)
 
 
-def _open_examples(
-    out_dir: str | Path | None, data: WindowDataset, steps: int, members: int, examples: int
-) -> ForecastWriter:
-    """A writer for some windows of the data."""
+def _examples(
+    out_dir: str | Path | None, data: WindowDataset, steps: int, members: int, numbers: Sequence[int]
+) -> AbstractContextManager[ForecastWriter | None]:
+    """A writer for some windows of the data, by their numbers; None where there are none."""
+    if not numbers:
+        return nullcontext()
     if out_dir is None:
-        raise UserError(f"evaluation.examples={examples} needs a folder to write to")
+        raise UserError(f"evaluation.examples={len(numbers)} needs a folder to write to")
     store = data.datastore
-    numbers = spread_starts(data.counts, examples)
     times = np.array([data.initial_time(number) for number in numbers])
     runs = [data.run(number) for number in numbers]
     labels = {"split": data.split, "runs": runs, "data_hash": store.spec.data_hash}

@@ -19,12 +19,13 @@ from spacecast.formulas.pointwise import mse
 Entries = Callable[[Sample], Tensor]
 
 
-def _average(_: Setting, average: Tensor) -> Tensor:
-    return average
+def average(_: Setting, entries: Tensor) -> Tensor:
+    """The score of what is its own average."""
+    return entries
 
 
-def _root(_: Setting, average: Tensor) -> Tensor:
-    return root(average)
+def _root(_: Setting, entries: Tensor) -> Tensor:
+    return root(entries)
 
 
 def _skill(setting: Setting, square: Tensor, persistence_square: Tensor, truth_square: Tensor) -> Tensor:
@@ -43,7 +44,8 @@ class Metric:
         best: value of a perfect forecast; None: the score does not tell a better forecast from a worse one.
         entries: functions of a `Sample`, standardised and of shape (window, node, variable), to be averaged over the
             windows and the nodes of each region.
-        score: from the `Setting` and their averages, each (lead, region, variable), to the score, still standardised.
+        score: from the `Setting` and their averages, each (..., lead, region, variable), to the score, still
+            standardised.
         units: those of the variable, by whose standard deviation the score is multiplied; 1 for none; those of B per
             R_E (`gradient`).
         of: each variable; those that cannot be negative; or the magnetic field, where the data have it, whose entries
@@ -59,7 +61,7 @@ class Metric:
     label: str
     best: float | None
     entries: tuple[Entries, ...]
-    score: Callable[..., Tensor] = _average
+    score: Callable[..., Tensor] = average
     units: Literal["variable", "1", "gradient"] = "variable"
     of: Literal["variables", "non_negative", "B"] = "variables"
     members: Literal["mean", "each", "none"] = "mean"

@@ -1,6 +1,7 @@
-"""Parts of the plane that are scored apart, and the sums over them."""
+"""Parts of the plane that are scored apart."""
 
-from collections.abc import Hashable, Mapping
+import logging
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 from spacecast.core.errors import UserError
 from spacecast.core.regions import Bounds, nodes_within
 from spacecast.core.spec import DataSpec
+from spacecast.evaluation.sample import Sample
+
+log = logging.getLogger(__name__)
 
 DEFAULT_REGIONS: Mapping[str, Bounds] = {
     "inner": {"r_max": 10},
@@ -45,37 +49,28 @@ def region_masks(spec: DataSpec, regions: Mapping[str, Bounds] | None = None) ->
     return masks
 
 
-class RegionSums:
-    """Sums of node values over regions and windows, per lead, in float64; never a forecast itself.
+class Regions:
+    """The parts of the plane that are scored apart.
 
     Args:
-        masks: nodes of each region, shape (region, node).
-        leads: number of leads.
+        spec: grid and boundary.
+        bounds: as in `region_masks`.
 
     """
 
-    def __init__(self, masks: np.ndarray, leads: int) -> None:
-        self.weights = torch.as_tensor(np.asarray(masks, dtype=np.float64))
-        self.leads = leads
-        self.sums: dict[Hashable, Tensor] = {}
+    def __init__(self, spec: DataSpec, bounds: Mapping[str, Bounds] | None = None) -> None:
+        fixed = region_masks(spec, bounds)
+        self.names = list(fixed)
+        self._fixed = torch.as_tensor(np.stack(list(fixed.values())), dtype=torch.float64)
+        if empty := [name for name in bounds or () if name not in fixed]:
+            log.info("regions without a node of these data, left out of the scores: %s", ", ".join(empty))
 
-    def add(self, lead: int, name: Hashable, values: Tensor) -> None:
-        """Add values of shape (window, node, variable) under a name."""
-        self.weights = self.weights.to(values.device)
-        total = self.weights @ values.sum(dim=0, dtype=torch.float64)
-        store = self.sums.setdefault(name, total.new_zeros(self.leads, *total.shape))
-        store[lead] += total
-
-    def mean(self, name: Hashable, windows: Tensor) -> Tensor:
-        """Mean over the nodes of a region and the windows of each lead; NaN where none counts.
+    def masks(self, sample: Sample) -> Tensor:
+        """1 on the nodes of each region, else 0, float64, shape (window, region, node).
 
         Args:
-            name: of what was added.
-            windows: how many were added at each lead, shape (lead,).
-
-        Returns:
-            Shape (lead, region, variable).
+            sample: the forecasts; regions may lie elsewhere in each.
 
         """
-        entries = windows[:, None] * self.weights.sum(dim=1).cpu()
-        return self.sums[name].cpu() / entries[..., None]
+        self._fixed = self._fixed.to(sample.truth.device)
+        return self._fixed.expand(len(sample.truth), -1, -1)

@@ -2,12 +2,14 @@
 
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from spacecast.core.spec import NON_NEGATIVE, DataSpec
+from spacecast.core.types import Batch
 from spacecast.formulas.averages import ROUNDING
-from spacecast.formulas.ensemble import Estimator, crps_ensemble, member_variance
+from spacecast.formulas.ensemble import Estimator, crps_ensemble, member_variance, rank_histogram
 
 LARGE = 2**24  # numbers of an ensemble beyond which it is sorted variable by variable
 
@@ -19,11 +21,12 @@ class Setting:
         spec: grid, boundary and units of the data, and the statistics by which the fields are standardised.
         members: ensemble members.
         estimator: of the ensemble CRPS, see `formulas.ensemble.crps_ensemble`.
+        seed: of the draws that break ties of ranks.
 
     """
 
-    def __init__(self, spec: DataSpec, members: int = 1, estimator: Estimator = "fair") -> None:
-        self.spec, self.members, self.estimator = spec, members, estimator
+    def __init__(self, spec: DataSpec, members: int = 1, estimator: Estimator = "fair", seed: int = 0) -> None:
+        self.spec, self.members, self.estimator, self.seed = spec, members, estimator, seed
         self.nodes = torch.as_tensor(spec.interior_nodes)
         self.offset = torch.as_tensor(spec.state.mean / spec.state.std)  # mean in standard deviations
         components = spec.grid.components("B")
@@ -39,16 +42,18 @@ class Sample:
     Args:
         setting: of the evaluation.
         everywhere: forecasts on all nodes, shape (window, member, node, state).
-        truth: on all nodes, shape (window, node, state).
-        start: state at the start of the forecast, which persistence repeats, same shape.
-        physical: the truth in physical units, same shape.
+        scaled: the windows, standardised, on all nodes.
+        batch: the windows in physical units, on all nodes.
+        lead: number of the lead, from 0.
 
     """
 
-    def __init__(self, setting: Setting, everywhere: Tensor, truth: Tensor, start: Tensor, physical: Tensor) -> None:
-        self.setting, self.everywhere, self.physical = setting, everywhere, physical
-        nodes = setting.nodes.to(truth.device)
-        self.members, self.truth, self.start = (field.index_select(-2, nodes) for field in (everywhere, truth, start))
+    def __init__(self, setting: Setting, everywhere: Tensor, scaled: Batch, batch: Batch, lead: int) -> None:
+        self.setting, self.everywhere, self.lead, self.batch = setting, everywhere, lead, batch
+        self.physical = batch.target[:, lead]
+        nodes = setting.nodes.to(everywhere.device)
+        fields = (everywhere, scaled.target[:, lead], scaled.initial[:, 1], scaled.initial[:, 0])
+        self.members, self.truth, self.start, self.previous = (field.index_select(-2, nodes) for field in fields)
 
     @cached_property
     def mean(self) -> Tensor:
@@ -93,6 +98,16 @@ class Sample:
             return crps_ensemble(members, self.truth, estimator=estimator)
         parts = zip(members.split(1, dim=-1), self.truth.split(1, dim=-1), strict=True)
         return torch.cat([crps_ensemble(*part, estimator=estimator) for part in parts], dim=-1)
+
+    def rank_counts(self) -> Tensor:
+        """How often the truth takes each rank among the members, shape (window, variable, member + 1)."""
+        pairs = zip(self.members, self.truth, self.batch.window.tolist(), strict=True)
+        counts = []
+        for members, truth, window in pairs:
+            state = np.random.SeedSequence([self.setting.seed, *window, self.lead]).generate_state(1)
+            ties = torch.Generator().manual_seed(int(state[0]))  # the same whatever else is drawn
+            counts.append(rank_histogram(members.unsqueeze(1), truth.unsqueeze(0), ties))
+        return torch.stack(counts).double()
 
     def below_zero(self, values: Tensor) -> Tensor:
         """1 where variables that cannot be negative are, else 0: (..., state) to (..., such a variable)."""

@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 import torch
+import xarray as xr
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.text import several
@@ -26,6 +27,7 @@ class Scores:
         windows: number of forecasts that were scored, 0 if unknown.
         members: ensemble members.
         ranks: how often the truth took each rank among the members, shape (lead, variable, member + 1), or None.
+        dataset: the same scores and all others, with intervals, by run and by initial time; see `score_dataset`.
 
     """
 
@@ -33,6 +35,7 @@ class Scores:
     windows: int = 0
     members: int = 1
     ranks: np.ndarray | None = field(default=None, compare=False)
+    dataset: xr.Dataset | None = field(default=None, compare=False)
 
     def __iter__(self) -> Iterator[ScoreRow]:
         return iter(self.rows)
@@ -78,6 +81,16 @@ class Scores:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(ScoreRow._fields)
             writer.writerows((*row[:3], f"{row.lead_s:.10g}", row.region, f"{row.value:.9g}") for row in self.rows)
+        return path
+
+    def write_netcdf(self, path: str | os.PathLike[str]) -> Path:
+        """Write `dataset`; the file appears whole or not at all."""
+        path = Path(path)
+        if self.dataset is None:
+            raise ValueError("these scores are a table alone")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as partial:
+            self.dataset.to_netcdf(partial)
         return path
 
     @classmethod
