@@ -55,8 +55,7 @@ def evaluate(
 ) -> Scores | None:
     """Forecast from every initial time of a split and score against truth and persistence, in physical units.
 
-    RMSE is the root of the mean over all windows and nodes, boundary left out. Of an ensemble, `rmse`, `mae`, `bias`
-    and `correlation` belong to its mean, the rest to its members.
+    RMSE is the root of the mean over all windows and nodes, boundary left out; `metrics.METRICS` say what is scored.
 
     Args:
         model: a `StepModel`.
