@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spacecast.app.cli import run_command
+from spacecast.app.registered import local_checkpoint
 from spacecast.app.run_records import check_evaluation_folder, first_difference
 from spacecast.config.command import Command, Inputs, Opened, Plain
-from spacecast.config.paths import absolute_path
 from spacecast.config.schema import Evaluate
 from spacecast.config.stored import TAKEN, merged, stored_config
 from spacecast.config.trust import Trust, check_simulation
@@ -99,7 +99,7 @@ def complete(composed: Plain, words: Sequence[str], opened: Opened) -> Plain:
     from spacecast.checkpoint.content import find_checkpoint, load_checkpoint
 
     trust = Trust.of(composed)
-    file = find_checkpoint(Path(absolute_path(composed["checkpoint"], "checkpoint"))).absolute()
+    file = find_checkpoint(local_checkpoint(composed["checkpoint"], "checkpoint", composed)).absolute()
     opened[file] = load_checkpoint(file)
     source, keys = f"checkpoint {file}", typed_keys(words)
     result = merged(composed, stored_config(opened[file], source), words, source) | {"checkpoint": str(file)}
@@ -154,7 +154,7 @@ COMMAND = Command(
         "spacecast-evaluate checkpoint=RUN datastore.root=OTHER": "on other data of the same grid",
     },
     keys={
-        "checkpoint": "a .ckpt file, ours or the reference's, a training run (then its best) or an exported model",
+        "checkpoint": "a .ckpt file, ours or the reference's, a training run (its best), an exported model, models:/NAME@best",
         "paths.run_dir": "config.yaml, scores.csv, pictures, evaluate.log",
         "evaluation.steps": "leads to score",
         "evaluation.split": "train, val, test, or all frames of the simulation runs",

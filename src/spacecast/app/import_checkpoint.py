@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from spacecast.app.registered import local_checkpoint
 from spacecast.config.command import Inputs, Opened, Plain
 from spacecast.config.paths import absolute_path
 from spacecast.config.schema import Data, Section
@@ -63,7 +64,7 @@ def complete_import(composed: Plain, words: Sequence[str], opened: Opened) -> Pl
     for key, what in (("checkpoint", "a checkpoint of the reference"), ("output", "the file to write")):
         if not composed[key]:
             raise UserError(f"{key} has no value; give {key}=FILE, {what}")
-    source = find_checkpoint(Path(absolute_path(composed["checkpoint"], "checkpoint")))
+    source = find_checkpoint(local_checkpoint(composed["checkpoint"], "checkpoint", composed))
     target = Path(absolute_path(composed["output"], "output"))
     if target.is_dir() or (target.exists() and not composed["overwrite"]):
         way = "name a file in it" if target.is_dir() else "give overwrite=true, or another file"

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from spacecast.app.cli import run_command
+from spacecast.app.registered import complete_name, complete_start, register_best, register_finished
 from spacecast.app.run_records import (
     check_training_folder,
     is_finished,
@@ -53,6 +54,7 @@ def train(inputs: Inputs[Train]) -> "Scores | None":
     config = inputs.config
     if is_finished(config) and not config.dry_run:
         log.info("this run is finished: %s", config.paths.run_dir / "scores.csv")
+        register_finished(config, **tracking_id(config, None))
         return None
     start = find_start(config, inputs.opened)
     check_former_defaults(config, start, inputs.opened)
@@ -100,6 +102,7 @@ def fit_and_score(inputs: Inputs[Train], parts: "Parts", start: Start) -> "Score
         else:
             log.info("this model has nothing to train")
         scores = score(config, model, parts.datastore, parts.spec, logger)
+        register_best(config, logger, scores)
     remember_scores(config)
     return scores
 
@@ -164,8 +167,8 @@ def marked(logger: object) -> Iterator[None]:
 
 
 def complete(plain: Plain, words: Sequence[str], _: Opened) -> Plain:
-    """Leave AdamW's keys out where another optimiser is typed as `optimizer._target_`."""
-    section = plain.get("optimizer")
+    """Leave AdamW's keys out where another optimiser is typed as `optimizer._target_`; find registered checkpoints."""
+    plain, section = complete_name(complete_start(plain)), plain.get("optimizer")
     return {**plain, "optimizer": without_foreign(section, "optimizer", words)} if isinstance(section, dict) else plain
 
 
@@ -204,6 +207,7 @@ COMMAND = Command(
         "evaluation.split": "train, val, test, or all frames of the simulation runs",
         "evaluation.windows": "how many initial times; null: all",
         "logger.tracking_uri": "MLflow store; logger=none switches it off",
+        "logger.register": "true or a name: register the best checkpoint in MLflow, for checkpoint=models:/NAME@best",
         "resume": "go on from a checkpoint or the folder of a training run, everything taken over",
         "init_from": "start with the weights of a checkpoint or of the folder of a training run",
         "trainer.checkpoint_minutes": "between checkpoints within an epoch; null: at its end only",

@@ -15,13 +15,14 @@ from spacecast.config.binding import DIRECTIVES, hints_of
 from spacecast.config.command import Plain
 from spacecast.config.targets import locate
 from spacecast.core.errors import UserError
+from spacecast.core.names import REGISTERED
 
 
 def absolute_path(text: object, key: str, base: Path | None = None) -> str:
     """A path as it is recorded.
 
     Args:
-        text: as typed; `~` is the home folder, an address with `scheme://` stays as it is.
+        text: as typed; `~` is the home folder, an address, `scheme://` or `models:/`, stays as it is.
         key: for messages.
         base: what a relative path is relative to; None: the working folder.
 
@@ -32,7 +33,7 @@ def absolute_path(text: object, key: str, base: Path | None = None) -> str:
     typed = str(text)
     if not typed.strip():
         raise UserError(f"{key} is empty; give a path")
-    if "://" in typed:
+    if "://" in typed or typed.startswith(REGISTERED):
         return typed
     path = (base or Path.cwd()) / os.path.expanduser(typed)  # noqa: PTH111 - Path.expanduser raises on `~nobody`
     return os.path.realpath(path) if ".." in path.parts else str(path)

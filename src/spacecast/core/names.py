@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 """A dotted name."""
+REGISTERED = "models:/"
+"""How the address of a registered model begins."""
 
 
 def within(name: str, owners: Iterable[str]) -> bool:

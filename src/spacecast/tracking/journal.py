@@ -9,6 +9,7 @@ of these:
     tags     {name: text}
     file     {path, folder}: an artifact; the path is relative to the folder of the journal, or absolute
     text     {text, name}: a text that becomes an artifact
+    model    {name, path, sha256, tags, description}: a checkpoint to register, the path as of a file
     end      FINISHED, FAILED or KILLED
 """
 
@@ -155,6 +156,7 @@ class RunSummary:
         process: `host`, `pid`, `job` and start `time` of the last process.
         ended: how that ended; empty when it has not said so.
         latest: metric to (step, time, value) of its last point.
+        models: name and check sum of each checkpoint to register.
 
     """
 
@@ -167,6 +169,7 @@ class RunSummary:
     process: dict[str, Any] = field(default_factory=dict)
     ended: str = ""
     latest: dict[str, tuple[int, int, float]] = field(default_factory=dict)
+    models: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, records: Iterable[Record]) -> None:
         """Take further records in."""
@@ -179,6 +182,8 @@ class RunSummary:
                 self.store = start["store"] or ""
                 self.process = {"time": self.last, **{key: start.get(key) for key in ("host", "pid", "job")}}
             self.ended = record.get("end", "")
+            if model := record.get("model"):
+                self.models.add((model["name"], model["sha256"]))
             for name, value, step in record.get("metrics", ()):
                 known = self.latest.get(name)
                 if known is None or (step, self.last) >= known[:2]:

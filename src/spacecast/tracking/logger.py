@@ -24,6 +24,7 @@ from spacecast.tracking.journal import Journal, RunSummary, summarise
 from spacecast.tracking.machine import PREFIX, MachineMonitor
 from spacecast.tracking.mlflow_run import MlflowRun
 from spacecast.tracking.names import MAX_VALUE, Point, choose_params, clean, score_points
+from spacecast.tracking.registration import ModelName, check_sum
 from spacecast.tracking.store import StoreUri, check_uri
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class RunLogger(Logger):
         tags: plain text.
         run_id: a run of that store to continue; a journal knows its own.
         system_metrics_seconds: sampling interval of CPU, memory, disk, network and GPU use; 0 turns it off.
+        register: name under which a checkpoint is registered, see `log_model`; True: that of the experiment.
         journal: file that keeps every record; a run that has one goes on. None: what is not delivered when the process
             ends is lost.
         retry_seconds: pause after the store has failed.
@@ -67,6 +69,7 @@ class RunLogger(Logger):
         system_metrics_seconds: float = 10.0,
         journal: str | Path | None = None,
         retry_seconds: float = 30.0,
+        register: bool | ModelName = False,
     ) -> None:
         super().__init__()
         if not tracking_uri and not journal:
@@ -79,6 +82,8 @@ class RunLogger(Logger):
         self._run_id = run_id
         self._system_metrics_seconds = system_metrics_seconds
         self._retry_seconds = retry_seconds
+        self.registers = clean(experiment) if register is True else register or ""
+        self._models: set[tuple[str, str]] = set()
         self._identity = ""
         self._logged: dict[str, int] = {}  # last step of each metric in earlier processes
         self._journal: Journal | None = None
@@ -139,14 +144,21 @@ class RunLogger(Logger):
     @rank_zero_only
     def log_file(self, path: Path, folder: str = "") -> None:
         """Upload a file, or everything in a folder, as artifacts."""
-        path, home = path.absolute(), self.path.parent if self.path else Path()
-        name = path.relative_to(home) if path.is_relative_to(home) else path
-        self._open().append(file={"path": str(name), "folder": folder})
+        self._open().append(file={"path": self._told(path), "folder": folder})
 
     @rank_zero_only
     def log_text(self, text: str, name: str) -> None:
         """Store a text as an artifact."""
         self._open().append(text={"text": text, "name": name})
+
+    @rank_zero_only
+    def log_model(self, path: Path, tags: Mapping[str, str], description: str) -> None:
+        """Register a checkpoint, a file `best.ckpt`, once; see `registration.register`."""
+        name, total, journal = self.registers, check_sum(path), self._open()
+        if name and (name, total) not in self._models:
+            told = {"name": name, "path": self._told(path), "sha256": total}
+            journal.append(model={**told, "tags": dict(tags), "description": description})
+            self._models.add((name, total))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -173,6 +185,11 @@ class RunLogger(Logger):
         elif waiting:
             log.warning("tracking: %d records of this run were not delivered and are lost", waiting)
 
+    def _told(self, path: Path) -> str:
+        """A path as journals tell it, relative to their folder where it lies in that."""
+        path, home = path.absolute(), self.path.parent if self.path else Path()
+        return str(path.relative_to(home) if path.is_relative_to(home) else path)
+
     def _open(self) -> Journal:
         """The journal. At first, and after an end, the run begins or goes on."""
         if self._journal is not None:
@@ -181,6 +198,7 @@ class RunLogger(Logger):
         summary, place = summarise(journal), journal.size
         if not self._identity:
             self._logged = {name: step for name, (step, _, _) in summary.latest.items()}
+        self._models |= summary.models
         self._identity = summary.run or self._identity or uuid.uuid4().hex
         run = {"run": self._identity, "experiment": self._experiment_name, "name": self._run_name, "tags": self._tags}
         process = {"host": socket.gethostname(), "pid": os.getpid(), "job": _job(os.environ)}

@@ -3,18 +3,19 @@
 import logging
 import math
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from spacecast.tracking.delivered import without_password
 from spacecast.tracking.journal import Record, RunSummary
+from spacecast.tracking.registration import IDENTITY, ReplacedError, register
 from spacecast.tracking.store import ensure_experiment, ensure_store, load_mlflow
 
 log = logging.getLogger(__name__)
 
-IDENTITY = "spacecast.run"  # the tag by which a run is found in any store
 _BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # the most that one call of MLflow takes
+_OUTSIDE = "lies outside of the run folder; a store that is typed takes it (--to)"
 _HOPELESS = ("INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS")
 
 
@@ -37,7 +38,7 @@ class MlflowRun:
         inside: send files of that folder only. A journal that somebody else has written may name any file.
 
     `sent` counts points, parameters, tags and files that the store has taken, `refused` what it never will, `postponed`
-    artifacts that it did not take now although it answers.
+    artifacts and models that it did not take now although it answers.
 
     Raises:
         UserError, OSError, MlflowException: the store cannot be used now.
@@ -72,7 +73,7 @@ class MlflowRun:
         self.status = str(run.info.status)
         self.metrics = dict(run.data.metrics)
         self.sent = self.refused = self.postponed = 0
-        self._folder, self._inside = folder or Path(), inside
+        self._folder, self._inside, self._identity = folder or Path(), inside, summary.run
         self._params = dict(run.data.params)
         self._tags = dict(run.data.tags)
         self._seen: dict[str, set[tuple[int, int]]] = {}
@@ -91,6 +92,7 @@ class MlflowRun:
         params: dict[str, str] = {}
         tags: dict[str, str] = {}
         files: list[Record] = []
+        models: list[Record] = []
         for record in records:
             time = record["time"]
             for name, value, step in record.get("metrics", ()):
@@ -102,6 +104,7 @@ class MlflowRun:
                     params[name] = text
             tags |= record.get("tags", {}) | record.get("start", {}).get("tags", {})
             files += [record] if "file" in record or "text" in record else []
+            models += [record["model"]] if "model" in record else []
         self._batches("params", list(params.items()))
         self._params |= params
         self._batches("tags", [(name, text) for name, text in tags.items() if self._tags.get(name) != text])
@@ -109,6 +112,8 @@ class MlflowRun:
         self._batches("metrics", [point for point in points if not (compare and self._has(*point))])
         for record in files:
             self._artifact(record)
+        for model in models:
+            self._model(model)
 
     def set_status(self, status: str, time: int | None = None) -> None:
         """Set how the run stands; what is no longer RUNNING has an end [ms]."""
@@ -160,7 +165,7 @@ class MlflowRun:
             self._refuse(f"artifact {name}", "there is no such file")
             return
         if file and self._inside and not _lies_in(path, self._folder):
-            self._refuse(f"artifact {name}", "it lies outside of the run folder; a store that is typed takes it (--to)")
+            self._refuse(f"artifact {name}", f"it {_OUTSIDE}")
             return
         try:
             if text:
@@ -175,6 +180,29 @@ class MlflowRun:
             self.postponed += 1
         else:
             self.sent += 1
+
+    def _model(self, told: Mapping[str, Any]) -> None:
+        """Register a checkpoint. The run remembers it, for a version that somebody deletes is not wanted again."""
+        name, path, tag = told["name"], self._folder / told["path"], f"registered/{told['name']}"
+        if self._tags.get(tag, "").endswith(told["sha256"]):
+            return
+        if self._inside and not _lies_in(path, self._folder):
+            self._refuse(f"model {name}", f"{path} {_OUTSIDE}")
+            return
+        try:
+            version = register(self.client, self.run_id, self._identity, told, path)
+        except (FileNotFoundError, ReplacedError) as error:
+            self._refuse(f"model {name}", error)
+        except Exception as error:  # noqa: BLE001 - as for artifacts
+            self._check()
+            if getattr(error, "error_code", "") in _HOPELESS:
+                self._refuse(f"model {name}", error)
+                return
+            log.warning("tracking: %s was not registered as model %s: %s", path.name, name, reason(error))
+            self.postponed += 1
+        else:
+            self._tags[tag] = f"version {version}, sha256 {told['sha256']}"
+            self._batches("tags", [(tag, self._tags[tag])])
 
     def _check(self) -> None:
         """Raise when the store does not answer or the run was deleted."""

@@ -25,12 +25,13 @@ _REMOTE = ("http", "https", "databricks", "databricks-uc", "postgresql", "mysql"
 
 
 def load_mlflow() -> Any:
-    """Import MLflow: telemetry off, a dead server given up after seconds instead of minutes, its chatter muted."""
+    """Import MLflow: telemetry off, a dead server given up after seconds, not minutes, its chatter muted."""
     for name, value in {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }.items():
         os.environ.setdefault(name, value)
     import mlflow
