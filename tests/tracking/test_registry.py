@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -288,8 +291,6 @@ def test_a_store_that_was_moved_with_its_folder_still_has_the_file(fresh_store, 
 @pytest.fixture
 def server(store: Path, tmp_path: Path):
     """Address of an MLflow server that keeps artifacts where only it can read them."""
-    import socket
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -298,7 +299,10 @@ def server(store: Path, tmp_path: Path):
         *("--backend-store-uri", f"sqlite:///{store}", "--artifacts-destination", str(tmp_path / "far")),
     ]
     with (tmp_path / "server.log").open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, cwd=tmp_path)
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, cwd=tmp_path, env=environment, start_new_session=True
+        )
     try:
         while True:
             assert process.poll() is None, (tmp_path / "server.log").read_text()
@@ -310,7 +314,7 @@ def server(store: Path, tmp_path: Path):
                 break
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # with its worker
         process.wait()
 
 

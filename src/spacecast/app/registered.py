@@ -15,7 +15,6 @@ from spacecast.config.paths import absolute_path
 from spacecast.config.schema import Train
 from spacecast.core.names import REGISTERED, within
 from spacecast.process.signals import first_process
-from spacecast.tracking.names import clean
 
 if TYPE_CHECKING:
     from spacecast.evaluation.scores import Scores
@@ -73,6 +72,8 @@ def complete_name(plain: Plain) -> Plain:
     logger = plain.get("logger")
     if not isinstance(logger, dict) or logger.get("register") is not True:
         return plain
+    from spacecast.tracking.names import clean
+
     model = HydraConfig.get().runtime.choices.get("model")
     name = clean(f"{logger.get('experiment')}-{model}").replace(" ", "_").replace("/", "_").replace(":", "_")
     return {**plain, "logger": {**logger, "register": name}}
