@@ -154,7 +154,7 @@ COMMAND = Command(
         "spacecast-evaluate checkpoint=RUN datastore.root=OTHER": "on other data of the same grid",
     },
     keys={
-        "checkpoint": "a .ckpt file, ours or the reference's, a training run (its best), an exported model, models:/NAME@best",
+        "checkpoint": "a .ckpt file, ours or the reference's, a run folder, an exported model or models:/NAME@best",
         "paths.run_dir": "config.yaml, scores.csv, pictures, evaluate.log",
         "evaluation.steps": "leads to score",
         "evaluation.split": "train, val, test, or all frames of the simulation runs",

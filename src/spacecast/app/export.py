@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spacecast.app.registered import local_checkpoint
 from spacecast.app.run_records import recorded_config
 from spacecast.config.command import Inputs, Opened, Plain
 from spacecast.config.paths import absolute_path
@@ -128,7 +129,7 @@ def complete_export(composed: Plain, words: Sequence[str], opened: Opened) -> Pl
     from spacecast.checkpoint.exported import replaceable
 
     _check_words(composed)
-    source = find_checkpoint(Path(absolute_path(composed["checkpoint"], "checkpoint")))
+    source = find_checkpoint(local_checkpoint(composed["checkpoint"], "checkpoint", composed))
     output = composed["output"] or Path(composed["paths"]["project_dir"], FOLDER, composed["name"])
     target = Path(absolute_path(output, "output"))
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
