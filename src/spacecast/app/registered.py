@@ -79,18 +79,18 @@ def complete_name(plain: Plain) -> Plain:
     return {**plain, "logger": {**logger, "register": name}}
 
 
-def register_best(config: Train, logger: Any, scores: "Scores") -> None:
+def register_best(config: Train, logger: Any, scores: "Scores | None") -> None:
     """Have the best checkpoint of a finished training registered, if that is asked for; never fails a training.
 
     Args:
         config: of the training.
         logger: of `tracking`, or anything else that is then left alone.
-        scores: of that checkpoint.
+        scores: of that checkpoint; None in processes that write nothing.
 
     """
     from spacecast.tracking.logger import RunLogger
 
-    if not isinstance(logger, RunLogger) or not logger.registers:
+    if scores is None or not isinstance(logger, RunLogger) or not logger.registers:
         return
     file = config.paths.run_dir / "checkpoints" / BEST
     try:
