@@ -4,6 +4,7 @@ import math
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,7 +37,7 @@ def order(text: str) -> list[str]:
 
 
 def test_every_score_that_an_evaluation_writes_is_known(tiny_spec: DataSpec):
-    sums = Accumulator(tiny_spec, leads=1, members=2)
+    sums = Accumulator(tiny_spec, leads=1, members=2, climatology=np.zeros((tiny_spec.num_nodes, 12)))
     states = torch.randn(1, 2, tiny_spec.num_nodes, 12)
     batch = Batch(states, states[:, :1], states[:, :1, :, :0], torch.zeros(1, 2, dtype=torch.long))
     sums.add(0, states, batch, batch)

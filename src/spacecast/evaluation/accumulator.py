@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from spacecast.evaluation import diagnostics, metrics
 from spacecast.evaluation.diagnostics import Diagnostic
 from spacecast.evaluation.metrics import Entries, Metric
 from spacecast.evaluation.regions import Regions
-from spacecast.evaluation.sample import Sample, Setting
+from spacecast.evaluation.sample import THRESHOLDS, Sample, Setting
 from spacecast.evaluation.scores import Scores
 from spacecast.evaluation.start_sums import StartSums, averages
 from spacecast.formulas.averages import changes, variable_mean
@@ -43,6 +43,7 @@ class Accumulator:
         regions: bounds of further regions, see `region_masks`.
         estimator: of the ensemble CRPS, see `formulas.ensemble.crps_ensemble`.
         seed: of the draws that break ties of ranks.
+        thresholds, climatology: see `Setting`.
 
     """
 
@@ -54,11 +55,13 @@ class Accumulator:
         regions: Mapping[str, Bounds] | None = None,
         estimator: Estimator = "fair",
         seed: int = 0,
+        thresholds: Sequence[float] = THRESHOLDS,
+        climatology: np.ndarray | None = None,
     ) -> None:
-        self.spec, self.setting = spec, Setting(spec, members, estimator, seed)
+        self.spec, self.regions = spec, Regions(spec, regions)
+        self.setting = Setting(spec, members, estimator, seed, thresholds, climatology, self.regions)
         self.metrics = [metric for metric in metrics.METRICS if metric.columns(self.setting)]
         self.diagnostics = [each for each in diagnostics.DIAGNOSTICS if each.axes_of(self.setting) is not None]
-        self.regions = Regions(spec, regions)
         self.nodes = {INTERIOR: torch.as_tensor(spec.interior_nodes), STENCIL: torch.as_tensor(spec.grid.stencil[0])}
         self.over: dict[Entries, str] = dict.fromkeys(SIZES, INTERIOR)
         for metric in self.metrics:
@@ -98,11 +101,18 @@ class Accumulator:
             weights: of each start, shape (draw, start); None: one each.
 
         Returns:
-            Shape (lead, region, variable) or, of diagnostics, (lead, *axes); with weights with `draw` before it.
+            Shape (lead, region, variable) or, of diagnostics, (lead, *axes); with weights with `draw` before it, and
+            without what large tables alone are made of.
 
         """
         counts = {over: self.sums.stacked(over) for over in (*self.nodes, FORECASTS)}
-        return {entries: self._average(entries, counts[over], weights) for entries, over in self.over.items()}
+        over = self.over if weights is None else {entries: self.over[entries] for entries in self._in_parts()}
+        return {entries: self._average(entries, counts[each], weights) for entries, each in over.items()}
+
+    def _in_parts(self) -> set[Entries]:
+        """Entries of which averages over some of the initial times are wanted: all but those of large tables alone."""
+        scored = [each.entries for each in self.metrics]
+        return {*SIZES}.union(*scored, *(each.entries for each in self.diagnostics if not each.large))
 
     def _average(self, entries: Entries, counts: Tensor, weights: Tensor | None) -> Tensor:
         """The mean of one kind of entries."""

@@ -20,7 +20,9 @@ from spacecast.core.types import Batch
 from spacecast.data.fit import FittedDatastore
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.accumulator import Accumulator
+from spacecast.evaluation.climatology import climatology
 from spacecast.evaluation.regions import DEFAULT_REGIONS
+from spacecast.evaluation.sample import THRESHOLDS
 from spacecast.evaluation.score_dataset import score_dataset
 from spacecast.evaluation.scores import Scores
 from spacecast.forecast.forecaster import Forecaster
@@ -43,6 +45,7 @@ def evaluate(
     members: PositiveInt = 1,
     member_chunk: int = 6,
     estimator: Estimator = "fair",
+    thresholds: Sequence[float] = THRESHOLDS,
     regions: Mapping[str, Bounds] | None = DEFAULT_REGIONS,
     seed: NonNegativeInt = 0,
     convert_units: bool = False,
@@ -62,10 +65,9 @@ def evaluate(
         datastore: the data; its boundary drives the forecast and is left out of the scores.
         spec: what the model was trained on, for its statistics; None: that of the data store.
         split, runs: which frames: `train`, `val`, `test` or `all` of the runs that `select_runs` finds.
-        steps: leads to forecast.
-        windows: how many initial times of each run, in order; None: all.
+        steps, windows: leads to forecast; how many initial times of each run, in order, None: all.
         batch_size, members, member_chunk: windows at a time; ensemble members, and how many of a window at a time.
-        estimator, regions: of the CRPS, `fair`, `almost_fair` or `ecdf`; further parts of the plane (`region_masks`).
+        estimator, thresholds, regions: of the CRPS; of the events of Brier scores (`Setting`); see `region_masks`.
         seed, convert_units: of the draws; whether data in other units are turned into the model's (`FittedDatastore`).
         examples, out_dir: how many forecasts, spread over runs and times, to write to `out_dir`/examples.zarr.
         bootstrap_draws: drawings of initial times for the intervals in `scores.nc`; 0: no intervals.
@@ -81,7 +83,7 @@ def evaluate(
     _check_positive(batch_size=batch_size, members=members, member_chunk=member_chunk)
     source = FittedDatastore(datastore, spec or datastore.spec, convert_units=convert_units)
     data = WindowDataset(source, select_runs(source, runs), split, steps, limit=windows)
-    accumulator = Accumulator(source.spec, steps, members, regions, estimator, seed)
+    accumulator = Accumulator(source.spec, steps, members, regions, estimator, seed, thresholds, climatology(source))
     place = torch.device(device or next((weight.device for weight in model.parameters()), "cpu"))
     forecaster = Forecaster(model.to(place).eval(), source.spec, place, members, member_chunk, seed)
     written = spread_starts(data.counts, examples)

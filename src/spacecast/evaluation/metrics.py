@@ -12,9 +12,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from spacecast.evaluation import probabilities
 from spacecast.evaluation.sample import Sample, Setting
-from spacecast.formulas.averages import changes, correlation, is_constant, root, spread_skill_ratio
+from spacecast.formulas.averages import (
+    anomaly_correlation,
+    changes,
+    correlation,
+    is_constant,
+    root,
+    spread_skill_ratio,
+)
+from spacecast.formulas.ensemble import spread_share
 from spacecast.formulas.pointwise import mse
+from spacecast.formulas.probability import brier_skill_score
 
 Entries = Callable[[Sample], Tensor]
 
@@ -32,6 +42,27 @@ def _skill(setting: Setting, square: Tensor, persistence_square: Tensor, truth_s
     """NaN for variables that do not change."""
     counted = changes(persistence_square, truth_square, setting.offset)
     return torch.where(counted, 1 - root(square) / root(persistence_square), math.nan)
+
+
+def _departs(setting: Setting, truth_anomaly_square: Tensor, truth_square: Tensor) -> Tensor:
+    """Whether the truth departs from its climatology by more than rounding."""
+    return changes(truth_anomaly_square, truth_square, setting.offset)
+
+
+def _anomaly_correlation(setting: Setting, ff: Tensor, yy: Tensor, fy: Tensor, truth_square: Tensor) -> Tensor:
+    """NaN for variables that do not depart from their climatology."""
+    return torch.where(_departs(setting, yy, truth_square), anomaly_correlation(ff, yy, fy), math.nan)
+
+
+def _almost_fair_crps(setting: Setting, absolute: Tensor, crps: Tensor) -> Tensor:
+    """From the CRPS by any estimator: they differ in the weight of the distance between members alone."""
+    given, wanted = (spread_share(setting.members, name) for name in (setting.estimator, "almost_fair"))
+    return absolute - wanted / given * (absolute - crps)
+
+
+def _brier_skill(setting: Setting, score: Tensor, frequencies: Tensor) -> Tensor:
+    """NaN for variables that exceed each of the thresholds always or never."""
+    return brier_skill_score(score, probabilities.uncertainty(setting, frequencies))
 
 
 @dataclass(frozen=True)
@@ -52,6 +83,7 @@ class Metric:
             lie on the nodes of the grid's stencil.
         members: whether the score of an ensemble is that of its mean, of each member, or not of the forecast at all.
         ensemble: whether there must be several members.
+        needs: what of the `Setting` must be known besides.
         left_out: from the same to whether a mean over variables leaves one out, beside those that do not change.
         picture: whether it has a picture of its own, `figures/NAME.png`.
 
@@ -66,12 +98,14 @@ class Metric:
     of: Literal["variables", "non_negative", "B"] = "variables"
     members: Literal["mean", "each", "none"] = "mean"
     ensemble: bool = False
+    needs: Literal["", "climatology", "thresholds"] = ""
     left_out: Callable[..., Tensor] | None = None
     picture: bool = True
 
     def columns(self, setting: Setting) -> list[tuple[str, str]]:
         """Name and units of what is scored; empty where these data or a single member have no such score."""
-        if self.ensemble and setting.members == 1:
+        known = {"": True, "climatology": setting.climatology is not None, "thresholds": bool(setting.thresholds)}
+        if not known[self.needs] or (self.ensemble and setting.members == 1):
             return []
         state = setting.spec.state
         if self.of == "B":
@@ -140,6 +174,33 @@ METRICS = [
     _shared(
         "negative_share_truth", "share of cells below 0 in the truth", None,
         (lambda sample: sample.below_zero(sample.truth),), units="1", of="non_negative", members="none",
+    ),
+    _shared(
+        "anomaly_correlation", "anomaly correlation", 1.0,
+        (
+            lambda sample: sample.anomalies[0].square(), lambda sample: sample.anomalies[1].square(),
+            lambda sample: sample.anomalies[0] * sample.anomalies[1], Sample.truth_square,
+        ),
+        _anomaly_correlation, units="1", needs="climatology",
+        left_out=lambda setting, *squares: ~_departs(setting, squares[1], squares[3]),
+    ),
+    _shared(
+        "member_mae", "mean absolute error of the members", 0.0, (probabilities.member_absolute_error,),
+        members="each", ensemble=True,
+    ),
+    _shared(
+        "almost_fair_crps", "almost fair CRPS", 0.0, (probabilities.member_absolute_error, Sample.crps),
+        _almost_fair_crps, members="each", ensemble=True,
+    ),
+    _shared(
+        "brier_score", "Brier score, mean over thresholds", 0.0, (probabilities.brier_score,), units="1",
+        members="each", ensemble=True, needs="thresholds",
+    ),
+    _shared(
+        "brier_skill_score", "Brier skill score over the frequency in the sample", 1.0,
+        (probabilities.brier_score, probabilities.events), _brier_skill, units="1",
+        members="each", ensemble=True, needs="thresholds",
+        left_out=lambda setting, _, frequencies: ~(probabilities.uncertainty(setting, frequencies) > 0),
     ),
 ]  # fmt: skip
 """All metrics, in the order of `scores.csv`. What several of them take the average of is averaged once."""

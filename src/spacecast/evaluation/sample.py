@@ -1,17 +1,25 @@
 """What metrics see: forecasts of some windows at one lead beside the truth."""
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from spacecast.core.errors import UserError
 from spacecast.core.spec import NON_NEGATIVE, DataSpec
 from spacecast.core.types import Batch
 from spacecast.formulas.averages import ROUNDING
 from spacecast.formulas.ensemble import Estimator, crps_ensemble, member_variance, rank_histogram
+from spacecast.formulas.probability import exceedance_table, exceedances
 
-LARGE = 2**24  # numbers of an ensemble beyond which it is sorted variable by variable
+if TYPE_CHECKING:
+    from spacecast.evaluation.regions import Regions
+
+LARGE = 2**24  # numbers of an ensemble beyond which it is taken in parts
+THRESHOLDS = (-1.0, 1.0, 2.0)
 
 
 class Setting:
@@ -22,12 +30,30 @@ class Setting:
         members: ensemble members.
         estimator: of the ensemble CRPS, see `formulas.ensemble.crps_ensemble`.
         seed: of the draws that break ties of ranks.
+        thresholds: whose exceedance is an event, in standard deviations of each variable from its mean.
+        climatology: mean state of each node in physical units, shape (node, state); None: not known.
+        regions: that are scored apart; None: the whole domain alone.
 
     """
 
-    def __init__(self, spec: DataSpec, members: int = 1, estimator: Estimator = "fair", seed: int = 0) -> None:
+    def __init__(
+        self,
+        spec: DataSpec,
+        members: int = 1,
+        estimator: Estimator = "fair",
+        seed: int = 0,
+        thresholds: Sequence[float] = THRESHOLDS,
+        climatology: np.ndarray | None = None,
+        regions: "Regions | None" = None,
+    ) -> None:
         self.spec, self.members, self.estimator, self.seed = spec, members, estimator, seed
+        if not np.isfinite(thresholds).all():
+            raise UserError(f"evaluation.thresholds={list(thresholds)}: must be finite numbers")
+        self.thresholds, self.regions = tuple(thresholds), regions
+        self.region_names = ["all"] if regions is None else regions.names
         self.nodes = torch.as_tensor(spec.interior_nodes)
+        anomaly = None if climatology is None else (climatology - spec.state.mean) / spec.state.std
+        self.climatology = None if anomaly is None else torch.as_tensor(anomaly)[self.nodes]
         self.offset = torch.as_tensor(spec.state.mean / spec.state.std)  # mean in standard deviations
         components = spec.grid.components("B")
         self.magnetic = spec.state.indices(components) if set(components) <= set(spec.state.names) else []
@@ -74,6 +100,30 @@ class Sample:
     def double(self) -> tuple[Tensor, Tensor]:
         """Mean and truth in double precision, for variances are differences of what follows from them."""
         return self.mean.double(), self.truth.double()
+
+    @cached_property
+    def masks(self) -> Tensor:
+        """1 on the nodes of each region, else 0, float64, shape (window, region, node)."""
+        if self.setting.regions is None:
+            return torch.ones_like(self.truth[:, None, :, 0], dtype=torch.float64)
+        return self.setting.regions.masks(self)[..., self.setting.nodes.to(self.truth.device)]
+
+    @cached_property
+    def anomalies(self) -> tuple[Tensor, Tensor]:
+        """Mean and truth less the climatology, in double precision."""
+        climatology = cast(Tensor, self.setting.climatology).to(self.truth.device)
+        return self.double[0] - climatology, self.double[1] - climatology
+
+    @cached_property
+    def exceedances(self) -> tuple[Tensor, Tensor]:
+        """How many members exceed each threshold, and whether the truth does: (threshold, window, node, state)."""
+        thresholds = self.truth.new_tensor(self.setting.thresholds)[:, None]
+        return exceedances(self.members.movedim(1, 0), thresholds), exceedances(self.truth[None], thresholds)
+
+    @cached_property
+    def exceedance_table(self) -> Tensor:
+        """Nodes by how many members and whether the truth exceed it: (window, state, threshold, member + 1, 2)."""
+        return exceedance_table(*self.exceedances, self.setting.members).double()
 
     def squared_error(self) -> Tensor:
         """Of the mean."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spacecast.evaluation.accumulator import Accumulator
 from spacecast.evaluation.bootstrap import LEVEL, block_bootstrap, block_length, interval
+from spacecast.evaluation.flatness import with_rank_tests
 from spacecast.evaluation.metrics import Entries, Metric
 from spacecast.evaluation.start_sums import Start
 
@@ -56,7 +57,8 @@ def score_dataset(
         tables |= _tables(metric.name, _facts(metric), _metric_values(sums, metric, means, list(units)))
     for diagnostic in sums.diagnostics:
         axes = diagnostic.axes_of(sums.setting) or {}
-        values = {name: sums.table(diagnostic, each).numpy() for name, each in means.items()}
+        chosen = {"": means[""]} if diagnostic.large else means
+        values = {name: sums.table(diagnostic, each).numpy() for name, each in chosen.items()}
         if "variable" in axes:
             place = ("lead_time", *axes).index("variable") - 1 - len(axes)
             values = {name: _placed(each, place, axes["variable"], list(units)) for name, each in values.items()}
@@ -64,7 +66,7 @@ def score_dataset(
         tables |= _tables(diagnostic.name, facts, (("lead_time", *axes), values))
     known: dict[str, Any] = {"title": "scores of forecasts", "members": sums.setting.members, "forecasts": len(starts)}
     known["intervals"] = f"{LEVEL:.0%}, block bootstrap over initial times, {block} at a time"
-    return xr.Dataset(tables, _coordinates(sums, runs, times, units), {**known, **(attributes or {})})
+    return with_rank_tests(xr.Dataset(tables, _coordinates(sums, runs, times, units), {**known, **(attributes or {})}))
 
 
 def _variable_units(sums: Accumulator) -> dict[str, str]:
@@ -112,7 +114,10 @@ def _tables(
 ) -> Variables:
     """What is written of a metric or a diagnostic."""
     axes, found = values
-    tables = {name: xr.Variable(axes, found[""], facts), f"{name}_by_run": xr.Variable(("run", *axes), found["by_run"])}
+    tables = {name: xr.Variable(axes, found[""], facts)}
+    if "by_run" not in found:
+        return tables
+    tables[f"{name}_by_run"] = xr.Variable(("run", *axes), found["by_run"])
     whole = found["by_start"]
     if "region" in axes:
         whole = whole[:, :, 0]

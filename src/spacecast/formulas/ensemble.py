@@ -81,7 +81,8 @@ def mean_squared_error_of_mean(members: Tensor, truth: Tensor) -> Tensor:
 def error_products(members: Tensor, truth: Tensor) -> Tensor:
     """Sums over entries of the errors of two members multiplied, (x_j - y) (x_k - y), in double precision.
 
-    They add up over parts of a field, so that a large one needs not be held at once.
+    They add up over parts of a field, so that a large one needs not be held at once. Only the errors themselves are of
+    the precision of what is given, so that a product is off by what single precision makes of it, 1e-7 of its size.
 
     Args:
         members: shape (member, ..., entry).
@@ -91,7 +92,7 @@ def error_products(members: Tensor, truth: Tensor) -> Tensor:
         Shape (..., member, member).
 
     """
-    errors = (members.double() - truth.double()).movedim(0, -2)
+    errors = (members - truth).movedim(0, -2).contiguous().double()
     return errors @ errors.mT
 
 

@@ -49,8 +49,7 @@ def fair_brier_score(counts: Tensor, events: Tensor, members: int) -> Tensor:
         members: M.
 
     """
-    share = counts.double() / members
-    return (share - events.double()).square() - share * (1 - share) / max(members - 1, 1)
+    return _squares(members, fair=True).to(counts.device).flatten()[2 * counts.int() + events]
 
 
 def exceedance_table(counts: Tensor, events: Tensor, members: int) -> Tensor:
@@ -88,12 +87,15 @@ def brier_score(table: Tensor, *, fair: bool = True) -> Tensor:
     With `fair` as in `fair_brier_score`; else the mean of (i / M - y)^2 (Brier 1950), which the parts of `brier_parts`
     make up.
     """
-    members = table.shape[-2] - 1
-    share = probabilities(members).to(table.device)
-    squared = torch.stack([share.square(), (1 - share).square()], dim=-1)
-    if fair:
-        squared = squared - (share * (1 - share) / max(members - 1, 1))[:, None]
-    return (table * squared).sum(dim=(-2, -1)) / table.sum(dim=(-2, -1))
+    squares = _squares(table.shape[-2] - 1, fair=fair).to(table.device)
+    return (table * squares).sum(dim=(-2, -1)) / table.sum(dim=(-2, -1))
+
+
+def _squares(members: int, *, fair: bool) -> Tensor:
+    """Brier score of each number of members that exceed a threshold, for y = 0 and y = 1, shape (M + 1, 2)."""
+    share = probabilities(members)
+    excess = share * (1 - share) / max(members - 1, 1) if fair else torch.zeros_like(share)
+    return torch.stack([share.square() - excess, (1 - share).square() - excess], dim=-1)
 
 
 def observed_frequency(table: Tensor) -> Tensor:
