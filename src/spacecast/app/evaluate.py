@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spacecast.app.cli import run_command
+from spacecast.app.from_checkpoint import check_data_place, check_same_data, shared, trained_parts
 from spacecast.app.registered import local_checkpoint
-from spacecast.app.run_records import check_evaluation_folder, first_difference
+from spacecast.app.run_records import check_evaluation_folder
 from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.schema import Evaluate
 from spacecast.config.stored import TAKEN, merged, stored_config
 from spacecast.config.trust import Trust, check_simulation
-from spacecast.core.errors import UserError
 from spacecast.core.names import typed_keys
 from spacecast.process.run_folder import separate_journal
 
@@ -32,11 +32,11 @@ def evaluate(inputs: Inputs[Evaluate]) -> "Scores | None":
         UserError: the checkpoint does not fit the data or the graph.
 
     """
-    from spacecast.app.assemble import build_model, open_data, open_graph
+    from spacecast.app.assemble import open_data
     from spacecast.app.datacheck import check_evaluation, check_members
     from spacecast.app.report import score
-    from spacecast.checkpoint.content import load_checkpoint, model_weights
-    from spacecast.checkpoint.weights import load_weights, trained_spec, warn_of_another_graph
+    from spacecast.checkpoint.content import load_checkpoint
+    from spacecast.checkpoint.weights import trained_spec
     from spacecast.data.fit import check_fit
     from spacecast.process.logs import mute_libraries
     from spacecast.process.memory import keep_memory
@@ -49,33 +49,19 @@ def evaluate(inputs: Inputs[Evaluate]) -> "Scores | None":
     checkpoint = inputs.opened.get(config.checkpoint) or load_checkpoint(config.checkpoint)
     facts, datastore = checkpoint["spacecast"], open_data(config)
     spec = trained_spec(facts, datastore.spec)
-    _check_same_data(config, facts, datastore.spec.data_hash)
+    check_same_data(config, facts, datastore.spec.data_hash)
     check_fit(spec, datastore.spec, convert_units=config.evaluation.convert_units)
     check_evaluation(config, datastore)
-    graph = open_graph(config.graph, spec.grid, config.paths.data_dir)
-    warn_of_another_graph(facts, graph)
-    model = build_model(config.model, config.seed, spec, graph)
+    graph, model = trained_parts(config, checkpoint, spec)
     check_members(config, model)
-    load_weights(model, model_weights(checkpoint), str(config.checkpoint))
-    logger = config.logger.build(**separate_journal(config.logger.content))
-    with tracked(logger):
-        log_params(logger, inputs.plain)
-        log_tags(logger, {**provenance(spec.data_hash, graph.content_hash), "checkpoint": str(config.checkpoint)})
-        log_artifact(logger, config.paths.run_dir / "config.yaml", "config")
-        return score(config, model, datastore, spec, logger)
-
-
-def _check_same_data(config: Evaluate, facts: Plain, data_hash: str) -> None:
-    """With `same_data`, refuse data of another hash than those of the training, as its checkpoint tells them."""
-    from spacecast.storage.fingerprint import same_kind
-
-    before = str((facts.get("data_spec") or {}).get("data_hash") or "")
-    if config.same_data and same_kind(before, data_hash) and before != data_hash:
-        root = config.datastore.root
-        raise UserError(
-            f"the data in {root} are not those of the training, which are no longer where they were: give "
-            f"datastore.root=DIR where they are, or datastore.root={root} to score these all the same"
-        )
+    with shared(inputs, COMMAND) as processes:
+        logger = config.logger.build(**separate_journal(config.logger.content)) if processes.first else None
+        with tracked(logger):
+            log_params(logger, inputs.plain)
+            log_tags(logger, {**provenance(spec.data_hash, graph.content_hash), "checkpoint": str(config.checkpoint)})
+            log_artifact(logger, config.paths.run_dir / "config.yaml", "config")
+            scores = score(config, model, datastore, spec, logger, processes)
+    return scores
 
 
 def rewrite(words: Sequence[str]) -> list[str]:
@@ -113,26 +99,11 @@ def check_places(inputs: Inputs[Evaluate]) -> None:
     """Hold the run folder against what is in it, and the data against where the training had them.
 
     Raises:
-        UserError: files would be overwritten, or the data of a training be simulated anew in another place, where a run
-            folder was copied without them.
+        UserError: files would be overwritten, or the data of a training be simulated anew in another place.
 
     """
-    from spacecast.data.configs import find_raw_runs, find_runs
-
     check_evaluation_folder(inputs)
-    stored = stored_config(inputs.opened[inputs.config.checkpoint], "checkpoint")
-    now, before = inputs.plain.get("simulation"), stored.get("simulation")
-    if not now or not before or now.get("root") == before.get("root") or first_difference(before, now, ["root"]):
-        return  # they are made where they were, or others are asked for
-    root = Path(str(now.get("root")))
-    if not find_runs(root) and not find_raw_runs(root):
-        made = Path(str(before.get("root")))
-        exported = made.is_relative_to(inputs.config.checkpoint.parent)  # which does not say where they were
-        where = f"not in {root}" if exported else f"neither in {made}, where they were made, nor in {root}"
-        raise UserError(
-            f"the data of this training are {where}; give datastore.root=DIR, the folder with its runs, or "
-            "paths.data_dir=DIR, the folder above"
-        )
+    check_data_place(inputs, inputs.opened[inputs.config.checkpoint])
 
 
 COMMAND = Command(
@@ -165,6 +136,7 @@ COMMAND = Command(
         "evaluation.examples": "forecasts to write beside the truth, spread over runs and times",
         "evaluation.convert_units": "turn data in other units, such as T for nT, into the model's",
         "datastore.root": "folder with the data",
+        "trainer.devices": "processes that share the work",
         "logger.tracking_uri": "MLflow store; logger=none switches it off",
         "trust": "modules of your own that the checkpoint may call",
     },

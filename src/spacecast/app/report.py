@@ -16,12 +16,16 @@ from spacecast.tracking.logger import log_artifact, log_scores
 if TYPE_CHECKING:
     from spacecast.evaluation.scores import Scores
 
-ALONE = Processes()
 log = logging.getLogger(__name__)
 
 
 def score(
-    config: Train, model: nn.Module, datastore: Datastore, spec: DataSpec, logger: Any, processes: Processes = ALONE
+    config: Train,
+    model: nn.Module,
+    datastore: Datastore,
+    spec: DataSpec,
+    logger: Any,
+    processes: Processes | None = None,
 ) -> "Scores | None":
     """Evaluate a model as `evaluation` says; print, write and record the scores.
 
@@ -31,7 +35,7 @@ def score(
         datastore: what to forecast.
         spec: what the model was trained on.
         logger: of `tracking`, or anything else that is then left alone.
-        processes: those that share the work.
+        processes: those that share the work; None: this one, where the configuration says.
 
     Returns:
         The scores, in the first process; None in others, which write nothing.
@@ -41,14 +45,15 @@ def score(
     from spacecast.plots.pictures import draw_pictures
 
     run_dir, split = config.paths.run_dir, config.evaluation.split
+    processes = processes or Processes(device=device_of(config))
     with ProgressBar("evaluating") as progress:
         scores: Scores | None = config.evaluation.build()(
             model,
             datastore,
             spec=spec,
-            device=device_of(config),
+            device=processes.device,
             out_dir=run_dir,
-            progress=lambda done, total: progress(f"split {split}", done, total),
+            progress=(lambda done, total: progress(f"split {split}", done, total)) if processes.first else None,
             processes=processes,
         )
     if scores is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spacecast.config.command import Command, Inputs
+from spacecast.config.command import Command, Inputs, Plain, command_of
 from spacecast.core.errors import UserError
 from spacecast.process.exit_codes import DONE, GOES_ON, INTERNAL_ERROR, USER_ERROR
 from spacecast.process.lock import locked
@@ -67,6 +67,18 @@ def run_task(
         finally:
             if folder:
                 close_logs(folder.path)
+
+
+def run_part(path: str, plain: Plain) -> None:
+    """The work of a command in a further process that shares it, see `forecast.processes.started`.
+
+    Args:
+        path: of the command.
+        plain: its checked configuration, the same in all processes.
+
+    """
+    command = command_of(path)
+    command.task(Inputs.of(plain, command.schema))
 
 
 def _worked(command: Command, inputs: Callable[[], Inputs[Any]], folder: RunFolder | None) -> Any:

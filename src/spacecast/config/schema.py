@@ -57,6 +57,8 @@ class TrainerSection(Section):
     global_batch: Annotated[int, Range(1)] | None = None
     max_nonfinite_steps: Annotated[int, Range(1)] | None = 3
     accelerator: str = "auto"
+    devices: int | str | Sequence[int] = 1
+    num_nodes: int = 1
     precision: str | int | None = None
     max_epochs: int | None = None
     max_steps: int = -1
@@ -149,6 +151,35 @@ class Evaluate(Train):
 
     checkpoint: Path = Path()
     same_data: bool = False
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Top level of `forecast.yaml`."""
+
+    paths: Paths
+    trainer: TrainerSection
+    datastore: DatastoreSection
+    graph: Section
+    model: Section
+    checkpoint: Path
+    seed: Annotated[int, Range(0, 2**32 - 1)]
+    steps: Annotated[int, Range(1)]
+    members: Annotated[int, Range(1)]
+    statistics: bool | Literal["only"]
+    boundary: Literal["data", "persist"]
+    member_chunk: Annotated[int, Range(1)]
+    overwrite: bool
+    convert_units: bool
+    same_data: bool
+    dataset: Path | None = None
+    run: int | str | None = None
+    start: int | str | Sequence[int | str] | None = None
+    output: Path | None = None
+    format: Literal["zarr", "netcdf"] | None = None
+    trust: str | Sequence[str] | None = None
+    simulation: Section | None = None
+    logger: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from spacecast.core.errors import UserError
 
 UNREADABLE = re.compile(r"[^\w\s/\-\\+.$%*@?|:,]|[^\x00-\x7f]")  # signs that Hydra reads only within quotes
 INFO = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
-RUN_NAMES = ("datastore.runs", "datastore.holdout", "evaluation.runs")
+RUN_NAMES = ("datastore.runs", "datastore.holdout", "evaluation.runs", "run")
 NUMBER_LIKE = re.compile(r"(?<![\w.+-])(?!(0|[1-9]\d*)(?![\w.+-]))\d[\w.+-]*")  # but no plain whole number
 CALL = re.compile(r"\w+\(.*\)$")  # choice(1, 2) and its like
 PARTS_OF_HYDRA = {  # that are ours, by what to do instead of choosing another one

@@ -1,0 +1,106 @@
+"""What the commands that use a trained model have in common: the model, its data, the processes for the work."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spacecast.app.run_records import first_difference
+from spacecast.config.command import Command, Inputs, Plain
+from spacecast.config.schema import Evaluate, Forecast
+from spacecast.config.stored import stored_config
+from spacecast.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from spacecast.core.graph import MeshGraph
+    from spacecast.core.spec import DataSpec
+    from spacecast.forecast.processes import Processes
+
+
+def shared(inputs: Inputs[Any], command: Command) -> AbstractContextManager["Processes"]:
+    """The processes that the section `trainer` of a command asks for; each of them does the task of the command.
+
+    Args:
+        inputs: of the command, the same in all processes.
+        command: which one.
+
+    Raises:
+        UserError: the machine does not have what is asked for.
+
+    """
+    from spacecast.forecast.processes import started
+
+    trainer, work = inputs.config.trainer, "spacecast.config.run:run_part"
+    asked = trainer.accelerator, trainer.devices, trainer.num_nodes
+    return started(*asked, work=work, arguments=[command.path, inputs.plain])
+
+
+def trained_parts(config: Evaluate | Forecast, checkpoint: Plain, spec: "DataSpec") -> "tuple[MeshGraph, nn.Module]":
+    """The graph and the model with its weights.
+
+    Args:
+        config: of the command.
+        checkpoint: from `load_checkpoint`.
+        spec: what the model was trained on.
+
+    Raises:
+        UserError: the weights belong to another model, or to other variables.
+
+    """
+    from spacecast.app.assemble import build_model, open_graph
+    from spacecast.checkpoint.content import model_weights
+    from spacecast.checkpoint.weights import load_weights, warn_of_another_graph
+
+    graph = open_graph(config.graph, spec.grid, config.paths.data_dir)
+    warn_of_another_graph(checkpoint["spacecast"], graph)
+    model = build_model(config.model, config.seed, spec, graph)
+    load_weights(model, model_weights(checkpoint), str(config.checkpoint))
+    return graph, model
+
+
+def check_same_data(config: Evaluate | Forecast, facts: Plain, data_hash: str) -> None:
+    """With `same_data`, refuse data of another hash than those of the training, as its checkpoint tells them.
+
+    Raises:
+        UserError: they are others.
+
+    """
+    from spacecast.storage.fingerprint import same_kind
+
+    before = str((facts.get("data_spec") or {}).get("data_hash") or "")
+    if config.same_data and same_kind(before, data_hash) and before != data_hash:
+        root = config.datastore.root
+        raise UserError(
+            f"the data in {root} are not those of the training, which are no longer where they were: give "
+            f"datastore.root=DIR where they are, or datastore.root={root} to use these all the same"
+        )
+
+
+def check_data_place(inputs: Inputs[Any], checkpoint: Plain) -> None:
+    """Hold the data against where the training had them.
+
+    Args:
+        inputs: of the command.
+        checkpoint: from `load_checkpoint`.
+
+    Raises:
+        UserError: the data of a training would be simulated anew in another place, where a run folder was copied
+            without them.
+
+    """
+    from spacecast.data.configs import find_raw_runs, find_runs
+
+    stored = stored_config(checkpoint, "checkpoint")
+    now, before = inputs.plain.get("simulation"), stored.get("simulation")
+    if not now or not before or now.get("root") == before.get("root") or first_difference(before, now, ["root"]):
+        return  # they are made where they were, or others are asked for
+    root = Path(str(now.get("root")))
+    if not find_runs(root) and not find_raw_runs(root):
+        made = Path(str(before.get("root")))
+        exported = made.is_relative_to(inputs.config.checkpoint.parent)  # which does not say where they were
+        where = f"not in {root}" if exported else f"neither in {made}, where they were made, nor in {root}"
+        raise UserError(
+            f"the data of this training are {where}; give datastore.root=DIR, the folder with its runs, or "
+            "paths.data_dir=DIR, the folder above"
+        )
