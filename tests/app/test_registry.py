@@ -1,5 +1,6 @@
 """models:/NAME@best where a checkpoint is typed, and logger.register."""
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -104,6 +105,7 @@ def test_the_store_is_that_of_the_command_then_of_mlflow_then_of_the_project(wor
     monkeypatch.setattr(
         "spacecast.tracking.registry.registered_file", lambda *words: asked.append(words[2:]) or Path("/file")
     )
+    monkeypatch.setattr("os.environ", dict(os.environ))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     plain = {"paths": {"project_dir": "/p", "data_dir": "/d"}, "logger": {"tracking_uri": "http://a"}}
     for given in (plain, plain | {"logger": {"tracking_uri": None}}, plain | {"logger": None}, None):
@@ -116,6 +118,17 @@ def test_the_store_is_that_of_the_command_then_of_mlflow_then_of_the_project(wor
         ("http://a", cache), ("sqlite:////p/mlflow.db", cache), ("sqlite:////p/mlflow.db", cache),
         (here, workplace / "data/registry"), ("http://a", cache), ("http://b", workplace / "data/registry"),
     ]  # fmt: skip
+
+
+def test_processes_that_the_first_one_starts_take_its_version(workplace, monkeypatch):
+    files = (Path(f"/file{number}") for number in range(9))
+    monkeypatch.setattr("spacecast.tracking.registry.registered_file", lambda *_: next(files))
+    monkeypatch.setattr("os.environ", dict(os.environ))
+    assert local_checkpoint("models:/a@best", "checkpoint") == Path("/file0")
+    assert local_checkpoint("models:/a@best", "checkpoint") == Path("/file1")  # it may have moved
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert local_checkpoint("models:/a@best", "checkpoint") == Path("/file1")
+    assert local_checkpoint("models:/b@best", "checkpoint") == Path("/file2")
 
 
 def test_other_checkpoints_are_paths_as_before(workplace):

@@ -1,5 +1,6 @@
 """Checkpoints that are typed as `models:/NAME@best`, and the registration of the best one of a training."""
 
+import hashlib
 import logging
 import math
 import os
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 BEST = "best.ckpt"
 CACHE = "registry"  # below the data folder
+NOTE = "SPACECAST_REGISTERED_"  # variables of the environment
 SHAPING = ("split", "runs", "steps", "windows", "members")  # keys of an evaluation that the score depends on
 
 
@@ -50,7 +52,10 @@ def local_checkpoint(value: object, key: str, plain: Mapping[str, Any] | None = 
     project = Path(paths.get("project_dir") or Path.cwd())
     data = Path(paths.get("data_dir") or os.environ.get("SPACECAST_DATA", "").strip() or project / "data")
     store = logger.get("tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project}/mlflow.db"
-    return registered_file(text, key, str(store), data.absolute() / CACHE)
+    note = NOTE + hashlib.sha256(f"{store} {text}".encode()).hexdigest()[:16]
+    if first_process() or note not in os.environ:
+        os.environ[note] = str(registered_file(text, key, str(store), data.absolute() / CACHE))
+    return Path(os.environ[note])  # processes that this one starts work with the same file wherever the alias moves
 
 
 def complete_start(plain: Plain) -> Plain:

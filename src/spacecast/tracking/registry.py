@@ -68,7 +68,8 @@ def registered_file(text: str, key: str, store: str, cache: Path) -> Path:
     told, place = f"{key}={text}", without_password(uri)
     path = sqlite_path(uri)
     if path is not None and not path.is_file():
-        raise UserError(f"{told}: there is no MLflow store {path}; give logger.tracking_uri=URI")
+        way = "give logger.tracking_uri=URI or set MLFLOW_TRACKING_URI"
+        raise UserError(f"{told}: there is no MLflow store {path}; {way}")
     try:
         client, uri = connect(uri)
         return _file_of(client, _found(client, wanted, f"{told}: {place}"), told, cache)
