@@ -1,17 +1,22 @@
 """models:/NAME@best where a checkpoint is typed, and logger.register."""
 
 import os
+import pickle
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
 
 from spacecast.app.registered import local_checkpoint
 from spacecast.app.train import COMMAND as TRAIN
+from spacecast.config.paths import absolute_path
 from spacecast.core.errors import UserError
 from spacecast.tracking.journal import read_summary
+from spacecast.tracking.logger import RunLogger
+from spacecast.tracking.logger import tracked as of_a_run
 from spacecast.tracking.store import ensure_store
 
 
@@ -134,8 +139,32 @@ def test_processes_that_the_first_one_starts_take_its_version(workplace, monkeyp
 def test_other_checkpoints_are_paths_as_before(workplace):
     assert local_checkpoint("runs/a", "checkpoint") == workplace / "runs" / "a"
     assert local_checkpoint("/runs/a@best", "checkpoint") == Path("/runs/a@best")
+    assert absolute_path("models:/a b@best", "checkpoint") == "models:/a b@best"
     with pytest.raises(UserError, match="checkpoint is empty"):
         local_checkpoint("", "checkpoint")
+
+
+class Hostile:
+    """Makes a file when it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("executed"),)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_nothing_in_a_registered_file_is_executed(run, workplace, tracked, write):
+    """Whoever can write to the store can register anything, with the right check sum."""
+    file = workplace / "best.ckpt"
+    write({"state_dict": {}, "spacecast": Hostile()}, file)
+    logger = RunLogger(f"sqlite:///{workplace}/mlflow.db", "tests", "a-run", None, None, 0, register="m")
+    with of_a_run(logger):
+        logger.log_model(file, {}, "a text")
+    for words in (["spacecast-evaluate", "checkpoint=models:/m@best"],
+                  ["spacecast-train", *tracked, "init_from=models:/m@best"],
+                  ["spacecast-train", *tracked, "resume=models:/m@best"]):  # fmt: skip
+        result = run(*words)
+        assert (result.code, "best.ckpt" in result.err) == (2, True)
+    assert not (workplace / "executed").exists()
 
 
 def test_help_says_what_to_type(run):
