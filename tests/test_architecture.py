@@ -40,6 +40,7 @@ FOR_ALL = {"numpy", "torch"}
 FILES = {"storage", "data", "simulation", "forecast", "evaluation", "plots", "checkpoint"}
 OWNERS = {
     "alembic": {"tracking"},
+    "h5netcdf": {"forecast"},
     "huggingface_hub": {"data.download"},
     "hydra": {"config", "app", "sweep"},
     "lightning_fabric": {"forecast.processes"},

@@ -32,7 +32,11 @@ class Standardizer(nn.Module):
         """(..., state) standardised to physical units."""
         return standardized * self.state_std + self.state_mean
 
+    def forcing(self, physical: Tensor) -> Tensor:
+        """(..., forcing) in physical units to standardised values."""
+        return (physical - self.forcing_mean) / self.forcing_std if self.forcing_std.numel() else physical
+
     def batch(self, batch: Batch) -> Batch:
         """Standardise every field of a batch in physical units."""
-        forcing = (batch.forcing - self.forcing_mean) / self.forcing_std if self.forcing_std.numel() else batch.forcing
-        return batch._replace(initial=self.state(batch.initial), target=self.state(batch.target), forcing=forcing)
+        initial, target = self.state(batch.initial), self.state(batch.target)
+        return batch._replace(initial=initial, target=target, forcing=self.forcing(batch.forcing))
