@@ -58,7 +58,7 @@ OWNERS = {
     "scipy": {"graphs", "simulation", "evaluation"},
     "submitit": {"sweep"},
     "torch_geometric": {"graphs", "nn", "models"},
-    "xarray": FILES,
+    "xarray": FILES | {"app.trained_model"},
     "yaml": {"process", "config", "data", "sweep", "app"},
     "zarr": FILES,
 }

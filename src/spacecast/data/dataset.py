@@ -48,7 +48,8 @@ class DatasetStore:
             raise UserError(f"expected an xarray.Dataset, found a {type(dataset).__name__}; see Dataset.to_dataset")
         source = Path(str(dataset.encoding.get("source", ""))).name
         self.label = f"dataset {source}".strip()
-        self.train_runs, self.holdout_runs = (Path(source).stem or "dataset",), ()
+        self.train_runs: tuple[str, ...] = (Path(source).stem or "dataset",)
+        self.holdout_runs: tuple[str, ...] = ()
         self._times = self._read_times(dataset)
         names, self.forcing_past, self.forcing_future = window_of(spec.forcing.names)
         wanted = {"state": spec.state.names, **({"forcing": names} if names else {})}

@@ -26,7 +26,7 @@ def window_of(folded: Sequence[str]) -> tuple[tuple[str, ...], int, int]:
     """The inverse of `window_names`: variables, steps before and steps after; names of another form have no window."""
     parts = [match.groups() for name in folded if (match := SHIFTED.fullmatch(name))]
     names, shifts = tuple(dict.fromkeys(name for name, _ in parts)), [int(shift) for _, shift in parts]
-    past, future = -min(shifts, default=0), max(shifts, default=0)
+    past, future = max(0, *(-shift for shift in shifts), 0), max(0, *shifts, 0)
     return (names, past, future) if window_names(names, past, future) == tuple(folded) else (tuple(folded), 0, 0)
 
 
