@@ -128,6 +128,19 @@ def test_finished_means_scored_in_the_way_that_is_asked_for(plain, tmp_path):
     assert not is_finished(inputs({**plain, "trainer": {"max_epochs": 6, "max_steps": -1}}).config)
 
 
+def test_a_key_that_did_not_exist_when_a_run_was_scored_had_its_default(plain, tmp_path):
+    (tmp_path / "run" / "scores.csv").touch()
+    before = {"_target_": "spacecast.evaluation.evaluator.evaluate", "_partial_": True, "steps": 3}
+
+    def now(**keys):
+        return inputs({**plain, "evaluation": {**before, **keys}}).config
+
+    remember_scores(now())
+    assert is_finished(now(thresholds=[-1, 1, 2]))
+    assert not is_finished(now(thresholds=[0]))
+    assert not is_finished(now(members=6))
+
+
 def parts(data_hash: str, graph_hash: str = "g") -> SimpleNamespace:
     """As much of the parts of a run as is looked at."""
     return SimpleNamespace(spec=SimpleNamespace(data_hash=data_hash), graph=SimpleNamespace(content_hash=graph_hash))

@@ -117,9 +117,17 @@ def is_tracked(config: Train) -> bool:
 
 
 def is_finished(config: Train) -> bool:
-    """Whether the run in this folder has come to its end and has been scored in the way that is asked for."""
+    """Whether the run in this folder has come to its end and has been scored in the way that is asked for.
+
+    A key that did not exist when it was scored is taken to have had its default.
+    """
     scored = read_facts(config.paths.run_dir).get("scored") or {}
-    return is_scored(config) and with_current_names(scored.get("evaluation")) == config.evaluation.content
+    before = with_current_names(scored.get("evaluation"))
+    if not (is_scored(config) and isinstance(before, dict)):
+        return False
+    defaults = config.evaluation.defaults.items()
+    known = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults}
+    return {**known, **before} == {**known, **config.evaluation.content}
 
 
 def is_scored(config: Train) -> bool:

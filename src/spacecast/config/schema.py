@@ -43,6 +43,11 @@ class Section:
         """The section for its constructor: without what is our own."""
         return {name: value for name, value in self.content.items() if name not in self.own}
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Of the keywords of what builds it."""
+        return defaults_of(locate(self.target, "_target_"))
+
     def build(self, **more: Any) -> Any:
         """What the section describes, see `config.build`; `more` replaces keys of it."""
         return build(self.keywords | more)
