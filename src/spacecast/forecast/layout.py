@@ -170,6 +170,11 @@ class Layout:
 def complete(store: Path, attributes: Mapping[str, Any]) -> None:
     """Give a store its global attributes and the list of its arrays, by which xarray opens it at once."""
     zarr.open_group(store, mode="r+").update_attributes(attributes)
+    consolidate(store)
+
+
+def consolidate(store: Path) -> None:
+    """List the arrays of a store in it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # consolidated metadata is an extension of zarr 3 that xarray reads
         zarr.consolidate_metadata(store)

@@ -1,7 +1,6 @@
-"""Forecasts, with or without the truth beside them, as a zarr store that xarray reads by itself."""
+"""Example forecasts beside the truth, as a zarr store that xarray reads by itself; `run` writes forecasts alone."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any, Self
 import numpy as np
 import zarr
 
-from spacecast.core.grid import DIRECTIONS
 from spacecast.core.spec import DataSpec
+from spacecast.forecast.layout import CLOCK, CONVENTIONS, axes_of, consolidate, lead_seconds, valid_times
+from spacecast.forecast.noise import milliseconds
 from spacecast.process.files import atomic_write
 
 
@@ -54,7 +54,7 @@ class ForecastWriter:
         self._place = ExitStack()
         self.partial = self._place.enter_context(atomic_write(self.path))
         facts = {
-            "Conventions": "CF-1.11",
+            "Conventions": CONVENTIONS,
             "title": "forecasts beside the truth" if truth else "forecasts",
             "coordinates": "init_time valid_time",  # tells xarray which arrays are no data
             **(attributes or {}),
@@ -88,20 +88,18 @@ class ForecastWriter:
 
     def _coordinates(self, init_times: np.ndarray, leads: int) -> None:
         """Write the coordinates, times as CF milliseconds."""
-        leads_s = np.arange(1, leads + 1) * self.spec.step_seconds
-        start = init_times.astype("datetime64[ms]").astype(np.int64)
-        valid = start[:, None] + np.round(1000 * leads_s).astype(np.int64)
-        clock = {"units": "milliseconds since 1970-01-01", "calendar": "proleptic_gregorian"}
-        self._coordinate("example", ("example",), np.arange(len(start)), {"long_name": "number of the example"})
+        leads_s, start = lead_seconds(leads, self.spec.step_seconds), milliseconds(init_times)
+        self._coordinate("example", ("example",), {"long_name": "number of the example"}, np.arange(len(start)))
         if self.members > 1:
-            self._coordinate("member", ("member",), np.arange(self.members), {"long_name": "ensemble member"})
-        self._coordinate("lead_time", ("lead_time",), leads_s, {"units": "s", "long_name": "lead time"})
-        for axis, values in self.spec.grid.coordinates.items():
-            self._coordinate(axis, (axis,), values, {"units": "R_E", "long_name": f"{axis}, {DIRECTIONS[axis]}"})
-        self._coordinate("init_time", ("example",), start, {**clock, "long_name": "start of the forecast"})
-        self._coordinate("valid_time", ("example", "lead_time"), valid, {**clock, "long_name": "time of the state"})
+            self._coordinate("member", ("member",), {"long_name": "ensemble member"}, np.arange(self.members))
+        self._coordinate("lead_time", ("lead_time",), {"units": "s", "long_name": "lead time"}, leads_s)
+        for axis in axes_of(self.spec.grid):
+            self._coordinate(*axis)
+        valid = valid_times(start, leads_s)
+        self._coordinate("init_time", ("example",), {**CLOCK, "long_name": "start of the forecast"}, start)
+        self._coordinate("valid_time", ("example", "lead_time"), {**CLOCK, "long_name": "time of the state"}, valid)
 
-    def _coordinate(self, name: str, dims: Sequence[str], values: np.ndarray, attributes: dict[str, Any]) -> None:
+    def _coordinate(self, name: str, dims: Sequence[str], attributes: dict[str, Any], values: Any) -> None:
         """Write one coordinate array."""
         self.group.create_array(name, data=values, dimension_names=dims, attributes=attributes)
 
@@ -113,7 +111,5 @@ class ForecastWriter:
     ) -> None:
         """Put the store in its place, or remove what was written when something failed."""
         if kind is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # consolidated metadata is an extension of zarr 3 that xarray reads
-                zarr.consolidate_metadata(self.partial)
+            consolidate(self.partial)
         self._place.__exit__(kind, error, trace)
