@@ -9,6 +9,7 @@ import sys
 import threading
 import tracemalloc
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -296,13 +297,31 @@ def test_what_is_no_forecast_is_never_replaced(frames, fakes, tmp_path) -> None:
     assert contents(tmp_path) == before
 
 
-def test_data_without_a_hash_are_told_apart_by_their_initial_states(frames, fakes, tmp_path) -> None:
-    frames.spec = replace(frames.spec, data_hash="")
-    options = {"starts": [frames.start(3)], "steps": 1}
-    write_forecast(fakes.Drift(), frames, tmp_path / "x", **options)
-    frames.states[0, 2] += 1
-    with pytest.raises(UserError, match="is another forecast"):
-        write_forecast(fakes.Drift(), frames, tmp_path / "x", **options)
+@pytest.mark.parametrize(
+    ("kind", "unread", "read_of_it"),
+    [
+        ("frames", [("states", (1,)), ("states", (6,))], [("states", (2,)), ("states", (3,))]),
+        ("frames", [("states", (4, "inside"))], [("states", (4, "driven")), ("states", (5, "driven"))]),
+        ("forced", [("states", (4,)), ("forcing", (3,)), ("forcing", (6,))], [("forcing", (4,)), ("forcing", (5,))]),
+    ],
+)
+def test_data_without_a_hash_are_told_apart_by_all_that_is_read_of_them(
+    request, fakes, tmp_path, kind, unread, read_of_it
+) -> None:
+    """From frames 2 and 3, two steps: true values of the boundary and forcing are those of frames 4 and 5."""
+    data = request.getfixturevalue(kind)
+    data.spec = replace(data.spec, data_hash="")
+    nodes = {"driven": np.flatnonzero(data.spec.boundary)[:1], "inside": np.flatnonzero(~data.spec.boundary)[:1]}
+    options = {"starts": [data.start(3)], "steps": 2}
+    write_forecast(fakes.Drift(), data, tmp_path / "x", **options)
+    for number, (name, where) in enumerate([*unread, *read_of_it]):
+        before = getattr(data, name)
+        changed = before.copy()
+        changed[(0, *(nodes.get(each, each) for each in where))] += 1
+        setattr(data, name, changed)
+        with nullcontext() if number < len(unread) else pytest.raises(UserError, match="is another forecast"):
+            write_forecast(fakes.Drift(), data, tmp_path / "x", **options)
+        setattr(data, name, before)
 
 
 # ----------------------------------------------------------------------------------------------------- not finite

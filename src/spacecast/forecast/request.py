@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from spacecast.forecast.layout import Boundary, Statistics
 from spacecast.forecast.starts import WHOLE, Start
 
 Format = Literal["zarr", "netcdf"]
+FRAMES = 8  # read at a time
 
 WORDS = {
     "boundary": ("data", "persist"),
@@ -112,11 +113,21 @@ class Request:
         """Everything on which the numbers in the file depend, as plain types: two that are equal make equal files."""
         starts = [[start.run, start.frame, str(start.time.astype("datetime64[ms]"))] for start in self.starts]
         spec = datastore.spec
-        data = spec.data_hash or hashed(
-            *(datastore.read_state(start.run, WHOLE, start.frame - 1, start.frame + 1) for start in self.starts)
-        )
+        data = spec.data_hash or hashed(self._read(datastore))
         facts = {"version": spacecast.__version__, "model": model_hash(model), "spec": spec_hash(spec.to_dict())}
         return {**asdict(self), **facts, "data": data, "starts": starts}
+
+    def _read(self, datastore: Datastore) -> Iterator[np.ndarray]:
+        """All numbers that the forecast takes from data which have no hash of their own."""
+        driven = datastore.spec.driven if self.boundary == "data" else None
+        for start in self.starts:
+            yield datastore.read_state(start.run, WHOLE, start.frame - 1, start.frame + 1)
+            for first in range(start.frame + 1, start.frame + 1 + self.steps, FRAMES):
+                last = min(first + FRAMES, start.frame + 1 + self.steps)
+                if driven is not None:
+                    yield datastore.read_state(start.run, WHOLE, first, last)[:, driven]
+                if len(datastore.spec.forcing):
+                    yield datastore.read_forcing(start.run, WHOLE, first, last)
 
 
 def identity(described: Mapping[str, Any]) -> str:
@@ -124,7 +135,7 @@ def identity(described: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def hashed(*arrays: np.ndarray) -> str:
+def hashed(arrays: Iterable[np.ndarray]) -> str:
     """Hash of the numbers of some arrays."""
     digest = hashlib.sha256()
     for array in arrays:
@@ -151,7 +162,7 @@ def model_hash(model: nn.Module) -> str:
 
 def spec_hash(spec: Any) -> str:
     """Hash of a description of data, `DataSpec.to_dict`."""
-    plain = json.dumps(spec, sort_keys=True, default=lambda array: hashed(np.asarray(array)))
+    plain = json.dumps(spec, sort_keys=True, default=lambda array: hashed([np.asarray(array)]))
     return hashlib.sha256(plain.encode()).hexdigest()[:16]
 
 
