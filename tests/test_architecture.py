@@ -41,7 +41,7 @@ FILES = {"storage", "data", "simulation", "forecast", "evaluation", "plots", "ch
 OWNERS = {
     "alembic": {"tracking"},
     "h5netcdf": {"forecast"},
-    "huggingface_hub": {"data.download"},
+    "huggingface_hub": {"data.hub"},
     "hydra": {"config", "app", "sweep"},
     "lightning_fabric": {"forecast.processes"},
     "loguru": {"data.prepare"},

@@ -15,7 +15,9 @@ from spacecast.app.graph import COMMAND as GRAPH
 from spacecast.app.train import COMMAND as TRAIN
 from spacecast.config.command import Command
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1] / "data")]
+
+from data_fixtures import prepared_root  # noqa: E402, F401
 
 COMMANDS = {command.name: command for command in (TRAIN, EVALUATE, GRAPH, DATA)}
 

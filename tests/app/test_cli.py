@@ -220,20 +220,6 @@ def test_a_path_is_read_as_the_shell_gives_it(run, workplace, name):
     assert task.seen[0]["picture"] == f"{workplace}/{name}"
 
 
-def test_download_says_how(run, workplace):
-    result = run("spacecast-data", "download", "datastore=vlasiator", "paths.data_dir=my data")
-    assert (result.code, result.err) == (0, "")
-    assert "hf download deinal/spacecast-data --repo-type dataset" in result.out
-    assert f"--local-dir '{workplace}/my data/vlasiator'" in result.out
-    result = run("spacecast-data", "download", "datastore=vlasiator_small")
-    assert "hf download deinal/spacecast-data-small" in result.out
-    assert f"inspect datastore=vlasiator_small datastore.root={workplace}/data/vlasiator_small" in result.out
-    assert "REPOSITORY" not in result.out
-    unknown = ["download", "simulation=none"]
-    assert "give +datastore.repository=OWNER/NAME" in run("spacecast-data", *unknown).line
-    assert "hf download me/mine" in run("spacecast-data", *unknown, "+datastore.repository=me/mine").out
-
-
 def test_a_group_that_can_be_left_out_is_switched_off_by_null(run):
     task = Task()
     training = replace(TRAIN, task=task)

@@ -1,13 +1,11 @@
 """`spacecast-data`: simulates, prepares, inspects and downloads data; exports and converts models."""
 
 import logging
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-
 from spacecast.app.cli import run_command
+from spacecast.app.download import download
 from spacecast.app.export import complete_export, export
 from spacecast.app.import_checkpoint import complete_import, import_checkpoint
 from spacecast.config.check import untracked
@@ -94,28 +92,6 @@ def _draw_frame(section: DatastoreSection, picture: Path) -> Path:
     return draw_fields(datastore.spec, state, picture, title=f"run {run}, {datastore.times(run, split)[frame]}")
 
 
-def download(inputs: Inputs[Data]) -> None:
-    """Say how to get the published data; nothing is downloaded here.
-
-    Raises:
-        UserError: these data are simulated, or it is not known where they are published.
-
-    """
-    if inputs.config.simulation is not None:
-        raise UserError("these data are simulated (spacecast-data simulate); datastore=vlasiator names published ones")
-    member = HydraConfig.get().runtime.choices["datastore"]
-    repository, folder = inputs.config.datastore.repository, shlex.quote(_folder(inputs.config.datastore))
-    if not repository:
-        raise UserError(
-            f"datastore={member} does not say where it is published; give +datastore.repository=OWNER/NAME, a data set "
-            "on Hugging Face"
-        )
-    log.info("With the client of Hugging Face:")
-    log.info("  pip install huggingface_hub")
-    log.info("  hf download %s --repo-type dataset --local-dir %s", shlex.quote(repository), folder)
-    log.info("  spacecast-data inspect datastore=%s datastore.root=%s", member, folder)
-
-
 ACTIONS: dict[str, Callable[[Inputs[Data]], None]] = {
     "simulate": simulate,
     "prepare": prepare,
@@ -130,7 +106,8 @@ def run(inputs: Inputs[Data]) -> None:
     """Do what the first word says."""
     from spacecast.process.logs import mute_libraries
 
-    mute_libraries()
+    if inputs.config.command != "download":  # which waits for none of them
+        mute_libraries()
     ACTIONS[inputs.config.command](inputs)
 
 
@@ -151,7 +128,7 @@ def rewrite(words: Sequence[str]) -> list[str]:
 
 def complete(composed: Plain, words: Sequence[str], opened: Opened) -> Plain:
     """Nothing is tracked here; what converts a checkpoint knows more from it."""
-    composed = untracked(Data)(composed, words, opened)
+    composed = untracked(Data)(composed, words, opened) | {"logger": None}  # whose check would import Lightning
     more = {"import-checkpoint": complete_import, "export": complete_export}.get(composed["command"])
     return composed if more is None else more(composed, words, opened)
 
@@ -164,12 +141,12 @@ COMMAND = Command(
     rewrite=rewrite,
     complete=complete,
     has_run_folder=False,
-    summary="simulates, prepares and inspects data, says how to get published ones; converts published checkpoints.",
+    summary="simulates, prepares and inspects data, downloads published ones; exports and converts models.",
     usage=[
         "spacecast-data simulate [preset=small] [key=value ...]    raw simulation runs of the magnetosphere",
         "spacecast-data prepare [datastore.root=DIR ...]          raw simulation runs to training-ready ones",
         "spacecast-data inspect [datastore=MEMBER ...]            what is there, and whether it can be trained on",
-        "spacecast-data download datastore=vlasiator              says what to type to get the published data",
+        "spacecast-data download name=spacecast-data-small        published data and models, checked",
         "spacecast-data export checkpoint=RUN name=NAME           a trained model as a folder for others",
         "spacecast-data import-checkpoint checkpoint=FILE output=FILE datastore=MEMBER graph=MEMBER ...",
     ],
