@@ -16,6 +16,7 @@ from spacecast.checkpoint.content import as_tensors, load_checkpoint
 from spacecast.checkpoint.files import write_whole
 from spacecast.checkpoint.formats import with_former_defaults
 from spacecast.config.command import Inputs
+from spacecast.config.compose import conf_dir
 from spacecast.config.schema import Section, Train, typed
 from spacecast.core.errors import UserError
 from spacecast.core.spec import FeatureSpec
@@ -139,6 +140,27 @@ def test_a_key_that_did_not_exist_when_a_run_was_scored_had_its_default(plain, t
     assert is_finished(now(thresholds=[-1, 1, 2]))
     assert not is_finished(now(thresholds=[0]))
     assert not is_finished(now(members=6))
+
+
+def test_a_run_scored_by_an_earlier_version_is_finished_but_for_what_is_asked_since(plain, tmp_path):
+    (tmp_path / "run" / "scores.csv").touch()
+    evaluation = yaml.safe_load((conf_dir() / "evaluation" / "deterministic.yaml").read_text())
+    new = ("surfaces", "plasma_regions", "thresholds")
+    then = {name: value for name, value in evaluation.items() if name not in new}
+    then["regions"] = {name: then["regions"][name] for name in ("inner", "dayside", "tail")}
+    remember_scores(inputs({**plain, "evaluation": then}).config)
+
+    def finished(**changes):
+        return is_finished(inputs({**plain, "evaluation": {**evaluation, **changes}}).config)
+
+    assert finished()
+    assert not finished(plasma_regions=True)
+    assert not finished(surfaces={**evaluation["surfaces"], "bow_shock_standoff": 14.0})
+    assert not finished(regions={**evaluation["regions"], "mine": {"r_max": 8}})
+    assert not finished(regions={"inner": {"r_max": 10}})
+    assert not finished(steps=11)
+    remember_scores(inputs({**plain, "evaluation": {**evaluation, "regions": then["regions"]}}).config)  # of today
+    assert not finished()
 
 
 def parts(data_hash: str, graph_hash: str = "g") -> SimpleNamespace:

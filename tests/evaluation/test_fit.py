@@ -10,7 +10,8 @@ from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.evaluation.evaluator import evaluate
 
-OPTIONS = {"steps": 2, "members": 2}
+REGIONS = {"inner": {"r_max": 10}, "tail": {"r_min": 10, "x_max": 0}}  # large enough for every score
+OPTIONS = {"steps": 2, "members": 2, "regions": REGIONS}
 
 
 def pick(spec: FeatureSpec, order: list[int]) -> FeatureSpec:

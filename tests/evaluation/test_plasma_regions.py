@@ -23,7 +23,15 @@ def magnetosphere(request):
 
 def test_surfaces_measure_by_their_distance_in_the_same_direction():
     grid = plane(np.arange(-40.0, 31), np.arange(-30.0, 31))
-    found = measures(grid, {"standoff": 10, "flaring": 0.5}, {"standoff": 15, "eccentricity": 1.0})
+    found = measures(
+        grid,
+        {
+            "magnetopause_standoff": 10,
+            "magnetopause_flaring": 0.5,
+            "bow_shock_standoff": 15,
+            "bow_shock_eccentricity": 1,
+        },
+    )
     x, z = grid.positions.T
     on = {(10.0, 0.0): ("magnetopause", 1.0), (20.0, 0.0): ("magnetopause", 2.0), (15.0, 0.0): ("bow_shock", 1.0),
           (0.0, 30.0): ("bow_shock", 1.0), (-30.0, 0.0): ("magnetopause", 0.0)}  # fmt: skip
@@ -51,18 +59,17 @@ def test_surfaces_need_the_axis_to_the_sun():
 
 
 @pytest.mark.parametrize(
-    ("magnetopause", "bow_shock", "message"),
+    ("surfaces", "message"),
     [
-        ({"stand_off": 9}, {}, "evaluation.magnetopause has no parameter 'stand_off'; did you mean 'standoff'"),
-        ({}, {"flaring": 0.5}, "evaluation.bow_shock has no parameter 'flaring'"),
-        ({"standoff": 0}, {}, "evaluation.magnetopause.standoff=0: give a number above 0"),
-        ({}, {"eccentricity": -1}, "evaluation.bow_shock.eccentricity=-1: give a number above 0, or 0"),
-        ({}, {"standoff": math.inf}, "evaluation.bow_shock.standoff=inf"),
+        ({"bow_shock_standof": 9}, "surfaces has no parameter 'bow_shock_standof'; did you mean 'bow_shock_standoff'"),
+        ({"magnetopause_standoff": 0}, "evaluation.surfaces.magnetopause_standoff=0: give a number above 0$"),
+        ({"bow_shock_eccentricity": -1}, "surfaces.bow_shock_eccentricity=-1: give a number above 0, or 0"),
+        ({"bow_shock_standoff": math.inf}, "evaluation.surfaces.bow_shock_standoff=inf"),
     ],
 )
-def test_parameters_that_make_no_surface_are_refused(magnetopause, bow_shock, message):
+def test_parameters_that_make_no_surface_are_refused(surfaces, message):
     with pytest.raises(UserError, match=message):
-        measures(demo_plane(), magnetopause, bow_shock)
+        measures(demo_plane(), surfaces)
 
 
 def test_kinds_of_plasma_exclude_each_other():
@@ -126,7 +133,7 @@ def test_data_without_the_variables_or_without_the_wind_are_refused():
     units = ("furlong",) * len(NAMES)
     with pytest.raises(UserError, match="needs 7 more variables"):
         PlasmaRegions(describe(grid, NAMES, units), 16)
-    with pytest.raises(UserError, match=r"needs the solar wind: the grid ends at x = 9.5 R_E.*evaluation.bow_shock.st"):
+    with pytest.raises(UserError, match=r"needs the solar wind: the grid ends at x = 9.5 R_E.*evaluation.surfaces.bow"):
         PlasmaRegions(describe(plane(np.arange(-59.5, 10), np.arange(-29.5, 30))), 16)
 
 
@@ -142,14 +149,15 @@ def test_variables_are_read_in_published_units():
     assert Columns.find(describe(grid, ("rho",), ("parsec",)), ("rho",)) is None
 
 
-def test_what_a_small_plane_has_no_room_for_is_said_once(caplog):
+def test_what_a_small_plane_has_no_place_for_is_said(caplog):
     caplog.set_level("INFO")
-    plasma = Plasma(describe(plane(np.arange(-11.0, 12), np.arange(-11.0, 12))))
-    for _ in range(2):
-        assert plasma.rectangle is None
-        assert not plasma.flux
-        assert plasma.boundaries == []
-    assert len(caplog.messages) == 3
-    assert "no power spectra: the largest rectangle without Earth has 8 x 23 cells" in caplog.text
-    assert "no reconnected flux: the axis of the grid has too few cells tailward of x = -10 R_E" in caplog.text
-    assert "no standoff of bow shock and magnetopause: the axis of the grid has too few cells" in caplog.text
+    x = np.arange(-11.0, 12)
+    plasma = Plasma(describe(plane(x, x)))
+    assert (plasma.rectangle, plasma.flux, plasma.boundaries) == (None, False, [])
+    spectra = "the grid has no place for power spectra (on 16 x 16 cells without Earth, found 8 x 23)"
+    lines = "distance of boundaries (on the axis from x = 6 R_E), reconnected flux (on the axis up to x = -10 R_E)"
+    assert caplog.messages == [f"{spectra}, {lines}"]
+    Plasma(describe(plane(x, x), ("vx",)))  # which shows neither
+    assert caplog.messages[1:] == [spectra]
+    Plasma(describe(demo_plane()))
+    assert len(caplog.messages) == 2

@@ -13,7 +13,7 @@ from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore, LatentStepModel
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.evaluator import select_runs
-from spacecast.evaluation.regions import region_masks
+from spacecast.evaluation.regions import plasma_regions, region_masks
 from spacecast.process.logs import information_muted
 from spacecast.tracking.store import check_uri
 from spacecast.training.trainer import make_trainer
@@ -120,7 +120,10 @@ def check_evaluation(config: Train, datastore: Datastore) -> None:
         longer = split != "all" and steps >= 1 and not _no_window(datastore, runs, "all", steps)
         way = "; evaluation.split=all takes the whole run" if longer else ""
         raise UserError(f"evaluation.steps={steps}: {fault}{way}")
-    region_masks(datastore.spec, config.evaluation.regions)
+    chosen = config.evaluation
+    region_masks(datastore.spec, chosen.regions, chosen.surfaces)
+    if chosen.plasma_regions:
+        plasma_regions(datastore.spec, chosen.surfaces)
 
 
 def _no_window(datastore: Datastore, runs: tuple[str, ...], split: str, steps: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from spacecast.config.command import Inputs, Plain
-from spacecast.config.schema import Evaluate, Train
+from spacecast.config.schema import Evaluate, EvaluationSection, Train
 from spacecast.config.targets import with_current_names
 from spacecast.core.errors import UserError
 from spacecast.core.names import within
@@ -123,11 +123,20 @@ def is_finished(config: Train) -> bool:
     """
     scored = read_facts(config.paths.run_dir).get("scored") or {}
     before = with_current_names(scored.get("evaluation"))
-    if not (is_scored(config) and isinstance(before, dict)):
-        return False
-    defaults = config.evaluation.defaults.items()
+    return is_scored(config) and isinstance(before, dict) and _same_scoring(before, config.evaluation)
+
+
+def _same_scoring(before: Plain, now: EvaluationSection) -> bool:
+    """Whether an evaluation scores as one that was recorded: by an earlier version, when it lacks a key of today.
+
+    That one had none of the regions either that are there by default since.
+    """
+    defaults = now.defaults.items()
     known = {name: list(value) if isinstance(value, tuple) else value for name, value in defaults}
-    return {**known, **before} == {**known, **config.evaluation.content}
+    one, two = (dict(_flat({**known, **each})) for each in (before, now.content))
+    earlier, default = not before.keys() >= now.content.keys(), dict(_flat(known))
+    since = {key for key in two.keys() - one.keys() if earlier and key in default and default[key] == two[key]}
+    return one == {key: value for key, value in two.items() if key not in since}
 
 
 def is_scored(config: Train) -> bool:

@@ -114,6 +114,8 @@ class EvaluationSection(Section):
     steps: int = 1
     members: int = 1
     regions: Mapping[str, Mapping[str, float]] | None = None
+    surfaces: Mapping[str, float] | None = None
+    plasma_regions: bool = False
     convert_units: bool = False
 
 

@@ -40,7 +40,7 @@ class Accumulator:
         spec: grid, boundary, units and step of the data, and the statistics by which the fields are standardised.
         leads: number of leads.
         members: ensemble members.
-        regions: bounds of further regions, see `region_masks`.
+        regions: those that are scored apart, or their bounds, see `region_masks`.
         estimator: of the ensemble CRPS, see `formulas.ensemble.crps_ensemble`.
         seed: of the draws that break ties of ranks.
         thresholds, climatology: see `Setting`.
@@ -52,13 +52,13 @@ class Accumulator:
         spec: DataSpec,
         leads: int,
         members: int = 1,
-        regions: Mapping[str, Bounds] | None = None,
+        regions: Regions | Mapping[str, Bounds] | None = None,
         estimator: Estimator = "fair",
         seed: int = 0,
         thresholds: Sequence[float] = THRESHOLDS,
         climatology: np.ndarray | None = None,
     ) -> None:
-        self.spec, self.regions = spec, Regions(spec, regions)
+        self.spec, self.regions = spec, regions if isinstance(regions, Regions) else Regions(spec, regions)
         self.setting = Setting(spec, members, estimator, seed, thresholds, climatology, self.regions)
         self.metrics = [metric for metric in metrics.METRICS if metric.columns(self.setting)]
         self.diagnostics = [each for each in diagnostics.DIAGNOSTICS if each.axes_of(self.setting) is not None]

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from spacecast.evaluation import probabilities
+from spacecast.evaluation import physics, probabilities
 from spacecast.evaluation.metrics import Entries, average
 from spacecast.evaluation.sample import Sample, Setting
 from spacecast.formulas import probability
@@ -105,6 +105,32 @@ _by_threshold = partial(Diagnostic, units="1", axes=_thresholds, ensemble=True)
 _of_table = partial(Diagnostic, units="1", entries=(probabilities.exceedance_table,), ensemble=True, large=True)
 _energy_entries = (probabilities.energy_scores, probabilities.has_nodes)
 
+
+def _spectral(setting: Setting) -> Axes | None:
+    """Axes of a power spectrum."""
+    place = setting.plasma.rectangle
+    return {"variable": setting.spec.state.names, "wavenumber": place.wavenumbers.tolist()} if place else None
+
+
+def _with_spectra(setting: Setting) -> Axes | None:
+    """Axis of what is said of each variable where there are spectra."""
+    return {"variable": setting.spec.state.names} if setting.plasma.rectangle else None
+
+
+def _boundaries(setting: Setting) -> Axes | None:
+    """Axis of the boundaries on the line to the Sun."""
+    return {"boundary": setting.plasma.boundaries} if setting.plasma.boundaries else None
+
+
+def _tail(setting: Setting) -> Axes | None:
+    """No axis, where there is a tail."""
+    return {} if setting.plasma.flux else None
+
+
+_standoff = partial(Diagnostic, axes=_boundaries, entries=(physics.standoffs,), rows=True)
+_flux = partial(Diagnostic, units="nT R_E", axes=_tail, entries=(physics.reconnected_flux,), rows=True)
+_spectrum = partial(Diagnostic, units="of the variable, squared, times R_E", axes=_spectral, large=True)
+
 DIAGNOSTICS = [
     Diagnostic(
         "rank_histogram", "share of each rank of the truth among the members", "1",
@@ -159,5 +185,21 @@ DIAGNOSTICS = [
         lambda setting: {"region": setting.region_names}, _energy_entries,
         lambda _, scores, present: scores[..., -1] / present, best=0.0, ensemble=True,
     ),
+    _spectrum("spectrum", "power spectrum", entries=(physics.spectrum,)),
+    _spectrum("spectrum_truth", "power spectrum of the truth", entries=(physics.spectrum_of_truth,)),
+    Diagnostic(
+        "small_scale_power", "power of small scales over that of the truth", "1", _with_spectra,
+        (physics.small_scales,), physics.ratio, best=1.0, rows=True,
+    ),
+    _standoff("standoff", "distance on the line to the Sun", "R_E", score=physics.where_found(1)),
+    _standoff("standoff_truth", "the same of the truth", "R_E", score=physics.where_found(3)),
+    _standoff("standoff_bias", "mean error of the distance", "R_E", score=physics.where_found(5), best=0.0),
+    _standoff("standoff_mae", "mean absolute error of the distance", "R_E", score=physics.where_found(6), best=0.0),
+    _standoff("standoff_missing", "share of forecasts without the boundary", "1", score=physics.missing(0)),
+    _standoff("standoff_missing_truth", "the same of the truth", "1", score=physics.missing(2)),
+    _flux("reconnected_flux", "range of A_y along the axis of the tail", score=physics.column(0)),
+    _flux("reconnected_flux_truth", "the same of the truth", score=physics.column(1)),
+    _flux("reconnected_flux_bias", "mean error of that range", score=physics.column(2), best=0.0),
+    _flux("reconnected_flux_mae", "mean absolute error of that range", score=physics.column(3), best=0.0),
 ]  # fmt: skip
 """All diagnostics, in the order of `scores.nc`."""

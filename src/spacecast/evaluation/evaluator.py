@@ -21,16 +21,18 @@ from spacecast.data.fit import FittedDatastore
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.accumulator import Accumulator
 from spacecast.evaluation.climatology import climatology
-from spacecast.evaluation.regions import DEFAULT_REGIONS
+from spacecast.evaluation.regions import DEFAULT_REGIONS, Regions
 from spacecast.evaluation.sample import THRESHOLDS
 from spacecast.evaluation.score_dataset import score_dataset
 from spacecast.evaluation.scores import Scores
+from spacecast.evaluation.surfaces import SURFACES
 from spacecast.forecast.forecaster import Forecaster
 from spacecast.forecast.processes import Processes
 from spacecast.forecast.writer import ForecastWriter
 from spacecast.formulas.ensemble import Estimator
 
 ALONE = Processes()
+
 
 def evaluate(
     model: nn.Module,
@@ -47,6 +49,8 @@ def evaluate(
     estimator: Estimator = "fair",
     thresholds: Sequence[float] = THRESHOLDS,
     regions: Mapping[str, Bounds] | None = DEFAULT_REGIONS,
+    surfaces: Mapping[str, float] = SURFACES,
+    plasma_regions: bool = False,
     seed: NonNegativeInt = 0,
     convert_units: bool = False,
     examples: NonNegativeInt = 0,
@@ -61,20 +65,18 @@ def evaluate(
     RMSE is the root of the mean over all windows and nodes, boundary left out; `metrics.METRICS` say what is scored.
 
     Args:
-        model: a `StepModel`.
-        datastore: the data; its boundary drives the forecast and is left out of the scores.
+        model, datastore: a `StepModel`; the data, whose boundary drives the forecast and is left out of the scores.
         spec: what the model was trained on, for its statistics; None: that of the data store.
         split, runs: which frames: `train`, `val`, `test` or `all` of the runs that `select_runs` finds.
         steps, windows: leads to forecast; how many initial times of each run, in order, None: all.
         batch_size, members, member_chunk: windows at a time; ensemble members, and how many of a window at a time.
-        estimator, thresholds, regions: of the CRPS; of the events of Brier scores (`Setting`); see `region_masks`.
+        estimator, thresholds: of the CRPS; of the events of Brier scores (`Setting`).
+        regions, surfaces, plasma_regions: parts of the plane, see `Regions`.
         seed, convert_units: of the draws; whether data in other units are turned into the model's (`FittedDatastore`).
         examples, out_dir: how many forecasts, spread over runs and times, to write to `out_dir`/examples.zarr.
         bootstrap_draws: drawings of initial times for the intervals in `scores.nc`; 0: no intervals.
         device, progress: where to compute, None where the model is; called with the windows done and to do.
-        processes: those that share the work, all of which call this; the scores are the same bits as of one.
-
-    Returns: the scores, in the first process; None in others.
+        processes: those that share the work, all of which call this: the same bits as of one, None but in the first.
 
     Raises:
         UserError: when split, run, lead or region do not fit the data, or the model belongs to other data.
@@ -83,13 +85,13 @@ def evaluate(
     _check_positive(batch_size=batch_size, members=members, member_chunk=member_chunk)
     source = FittedDatastore(datastore, spec or datastore.spec, convert_units=convert_units)
     data = WindowDataset(source, select_runs(source, runs), split, steps, limit=windows)
-    accumulator = Accumulator(source.spec, steps, members, regions, estimator, seed, thresholds, climatology(source))
+    places = Regions(source.spec, regions, surfaces, plasma_regions)
+    accumulator = Accumulator(source.spec, steps, members, places, estimator, seed, thresholds, climatology(source))
     place = torch.device(device or next((weight.device for weight in model.parameters()), "cpu"))
     forecaster = Forecaster(model.to(place).eval(), source.spec, place, members, member_chunk, seed)
     written = spread_starts(data.counts, examples)
-    batches = _deal(len(data), batch_size, written, processes)
     with _examples(out_dir, data, steps, members, written if processes.first else []) as writer:
-        _score_all(forecaster, data, batches, accumulator, writer, progress)
+        _score_all(forecaster, data, _deal(len(data), batch_size, written, processes), accumulator, writer, progress)
     parts = processes.gather(accumulator.sums.parts())
     return None if parts is None else _result(accumulator, parts, data, {"split": split, "seed": seed}, bootstrap_draws)
 

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from spacecast.evaluation import probabilities
+from spacecast.evaluation import physics, probabilities
 from spacecast.evaluation.sample import Sample, Setting
 from spacecast.formulas.averages import (
     anomaly_correlation,
@@ -79,8 +79,8 @@ class Metric:
             standardised.
         units: those of the variable, by whose standard deviation the score is multiplied; 1 for none; those of B per
             R_E (`gradient`).
-        of: each variable; those that cannot be negative; or the magnetic field, where the data have it, whose entries
-            lie on the nodes of the grid's stencil.
+        of: each variable; those that cannot be negative; the magnetic field, where the data have it, whose entries lie
+            on the nodes of the grid's stencil; pressure or electric field, where the data have what they follow from.
         members: whether the score of an ensemble is that of its mean, of each member, or not of the forecast at all.
         ensemble: whether there must be several members.
         needs: what of the `Setting` must be known besides.
@@ -95,7 +95,7 @@ class Metric:
     entries: tuple[Entries, ...]
     score: Callable[..., Tensor] = average
     units: Literal["variable", "1", "gradient"] = "variable"
-    of: Literal["variables", "non_negative", "B"] = "variables"
+    of: Literal["variables", "non_negative", "B", "P", "E"] = "variables"
     members: Literal["mean", "each", "none"] = "mean"
     ensemble: bool = False
     needs: Literal["", "climatology", "thresholds"] = ""
@@ -110,6 +110,9 @@ class Metric:
         state = setting.spec.state
         if self.of == "B":
             return [("B", f"{state.units[column]}/R_E") for column in setting.magnetic[:1]]
+        if self.of in ("P", "E"):
+            law = {"P": "gas", "E": "electric"}[self.of]
+            return [(self.of, "1")] if law in setting.plasma.columns else []
         columns = range(len(state)) if self.of == "variables" else setting.non_negative
         return [(state.names[column], state.units[column] if self.units == "variable" else "1") for column in columns]
 
@@ -201,6 +204,26 @@ METRICS = [
         (probabilities.brier_score, probabilities.events), _brier_skill, units="1",
         members="each", ensemble=True, needs="thresholds",
         left_out=lambda setting, _, frequencies: ~(probabilities.uncertainty(setting, frequencies) > 0),
+    ),
+    _shared(
+        "extrapolation_rmse", "RMSE of linear extrapolation", 0.0, (physics.extrapolation_squared_error,), _root,
+        members="none",
+    ),
+    _shared(
+        "gas_law_residual", "rms of P - n k T over that of P", 0.0, (physics.gas_law,), physics.relative,
+        units="1", of="P", members="each",
+    ),
+    _shared(
+        "gas_law_residual_truth", "the same of the truth", None, (physics.gas_law_of_truth,), physics.relative,
+        units="1", of="P", members="none",
+    ),
+    _shared(
+        "ohms_law_residual", "rms of E + v x B over that of E", 0.0, (physics.ohms_law,), physics.relative,
+        units="1", of="E", members="each",
+    ),
+    _shared(
+        "ohms_law_residual_truth", "the same of the truth", None, (physics.ohms_law_of_truth,), physics.relative,
+        units="1", of="E", members="none",
     ),
 ]  # fmt: skip
 """All metrics, in the order of `scores.csv`. What several of them take the average of is averaged once."""

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -16,9 +15,8 @@ from spacecast.core.text import several
 from spacecast.core.units import expected_units, factor
 from spacecast.evaluation.boundaries import (
     LEAST_SIDE,
+    SUNWARD_FROM,
     TAIL_FROM,
-    Line,
-    Rectangle,
     largest_rectangle,
     sunward_axis,
     tail_axis,
@@ -75,61 +73,57 @@ class Columns:
 
 
 class Plasma:
-    """Variables and places that the diagnostics of the physics need, as far as the data have them.
+    """Variables and places that the scores of the physics need, as far as the data have them.
 
-    What of the places is missing is said in the log.
+    What the grid has no place for is said in the log.
 
     Args:
         spec: grid, boundary, variables and units of the data.
 
+    Attributes:
+        columns: the variables of the laws of gas (`gas`) and Ohm (`electric`), and of each of `BOUNDARIES`.
+        sunward: the line from Earth to the Sun, if there is one.
+        tail: the axis of the tail, if there is one.
+        rectangle: where spectra are taken, the largest part of the plane without Earth and the driven boundary; None:
+            it is too small.
+
     """
 
     def __init__(self, spec: DataSpec) -> None:
-        self.spec = spec
         needed: dict[str, Sequence[str]] = {"gas": LAW_OF_GAS, "electric": OHM, **BOUNDARIES}
         found = {name: Columns.find(spec, names) for name, names in needed.items()}
         self.columns = {name: columns for name, columns in found.items() if columns}
+        self.sunward, self.tail = sunward_axis(spec.grid), tail_axis(spec.grid)
+        largest = largest_rectangle(spec.grid, spec.interior)
+        self.rectangle = largest if largest and min(largest.shape) >= LEAST_SIDE else None
+        size = " x ".join(map(str, largest.shape)) if largest else "none"
+        lacking = {
+            f"power spectra (on {LEAST_SIDE} x {LEAST_SIDE} cells without Earth, found {size})": not self.rectangle,
+            f"distance of boundaries (on the axis from x = {SUNWARD_FROM:g} R_E)": self._shown and not self.sunward,
+            f"reconnected flux (on the axis up to x = {-TAIL_FROM:g} R_E)": self._turns and not self.tail,
+        }
+        if any(lacking.values()):
+            log.info("the grid has no place for %s", ", ".join(name for name, missing in lacking.items() if missing))
 
-    @cached_property
-    def sunward(self) -> Line | None:
-        """The line from Earth to the Sun."""
-        return self._found(sunward_axis(self.spec.grid), "standoff of bow shock and magnetopause", "sunward of Earth")
+    @property
+    def _shown(self) -> list[str]:
+        """Boundaries that the variables show."""
+        return [name for name in self.columns if name in BOUNDARIES]
 
-    @cached_property
-    def tail(self) -> Line | None:
-        """The axis of the tail."""
-        return self._found(tail_axis(self.spec.grid), "reconnected flux", f"tailward of x = {-TAIL_FROM:g} R_E")
-
-    @cached_property
+    @property
     def boundaries(self) -> list[str]:
         """Names of the boundaries that can be found on the line to the Sun."""
-        shown = [name for name in self.columns if name in BOUNDARIES]
-        return shown if shown and self.sunward else []
+        return self._shown if self.sunward else []
 
-    @cached_property
+    @property
     def flux(self) -> bool:
         """Whether there is a flux in the tail to integrate."""
-        return "magnetopause" in self.columns and self.tail is not None
+        return self._turns and self.tail is not None
 
-    @cached_property
-    def rectangle(self) -> Rectangle | None:
-        """Where spectra are taken: the largest part of the plane without Earth and without the driven boundary."""
-        found = largest_rectangle(self.spec.grid, self.spec.interior)
-        if found is None:
-            log.info("no power spectra: the grid is no x-z plane")
-        elif min(found.shape) < LEAST_SIDE:
-            size = " x ".join(map(str, found.shape))
-            wanted = f"{LEAST_SIDE} cells along both sides are needed"
-            log.info("no power spectra: the largest rectangle without Earth has %s cells, %s", size, wanted)
-            return None
-        return found
-
-    def _found(self, line: Line | None, what: str, where: str) -> Line | None:
-        """A line; the log says what there is not without it."""
-        if line is None:
-            reason = "the grid is no x-z plane" if self.spec.grid.axes != ("x", "z") else None
-            log.info("no %s: %s", what, reason or f"the axis of the grid has too few cells {where}")
-        return line
+    @property
+    def _turns(self) -> bool:
+        """Whether the data have B_z."""
+        return "magnetopause" in self.columns
 
 
 class PlasmaRegions:
@@ -165,7 +159,7 @@ class PlasmaRegions:
         if x[upstream].min() < upstream_from:
             raise UserError(
                 f"evaluation.plasma_regions needs the solar wind: the grid ends at x = {x.max():g} R_E, less than "
-                f"{UPSTREAM:g} R_E from the bow shock at {upstream_from:g} R_E (evaluation.bow_shock.standoff)"
+                f"{UPSTREAM:g} R_E from the bow shock at {upstream_from:g} R_E (evaluation.surfaces.bow_shock_standoff)"
             )
         self._upstream = torch.as_tensor(np.flatnonzero(upstream))
         tail = (x < 0) & (spec.grid.radius >= TAIL_FROM)

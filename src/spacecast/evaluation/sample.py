@@ -11,6 +11,8 @@ from torch import Tensor
 from spacecast.core.errors import UserError
 from spacecast.core.spec import NON_NEGATIVE, DataSpec
 from spacecast.core.types import Batch
+from spacecast.evaluation.boundaries import Rectangle
+from spacecast.evaluation.plasma import Plasma
 from spacecast.formulas.averages import ROUNDING
 from spacecast.formulas.ensemble import Estimator, crps_ensemble, member_variance, rank_histogram
 from spacecast.formulas.probability import exceedance_table, exceedances
@@ -60,6 +62,7 @@ class Setting:
         self.non_negative = [spec.state.names.index(name) for name in NON_NEGATIVE if name in spec.state.names]
         zero = -self.offset[self.non_negative]
         self.zero = zero - ROUNDING * zero.abs()  # standardised, below rounding
+        self.plasma = Plasma(spec)
 
 
 class Sample:
@@ -158,6 +161,14 @@ class Sample:
             ties = torch.Generator().manual_seed(int(state[0]))  # the same whatever else is drawn
             counts.append(rank_histogram(members.unsqueeze(1), truth.unsqueeze(0), ties))
         return torch.stack(counts).double()
+
+    @cached_property
+    def spectra(self) -> tuple[Tensor, Tensor]:
+        """Power spectra of members, means over them, and of the truth; physical, (window, variable, wavenumber)."""
+        place, std = cast(Rectangle, self.setting.plasma.rectangle), torch.as_tensor(self.setting.spec.state.std)
+        members = [place.spectrum(member) for member in self.everywhere.unbind(1)]  # one at a time: they take memory
+        scale = std.to(self.everywhere.device).double().square().unsqueeze(-1)
+        return torch.stack(members).mean(dim=0) * scale, place.spectrum(self.physical)
 
     def below_zero(self, values: Tensor) -> Tensor:
         """1 where variables that cannot be negative are, else 0: (..., state) to (..., such a variable)."""

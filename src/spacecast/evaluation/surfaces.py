@@ -1,7 +1,6 @@
 """The bow shock and the magnetopause as surfaces of a known shape, by which regions can be bounded."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,20 +9,22 @@ from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
 from spacecast.formulas.physics import bow_shock_distance, magnetopause_distance
 
-MAGNETOPAUSE: Mapping[str, float] = {"standoff": 8.5, "flaring": 0.7}
-BOW_SHOCK: Mapping[str, float] = {"standoff": 16.0, "eccentricity": 0.81}
+SURFACES: Mapping[str, float] = {
+    "magnetopause_standoff": 8.5,
+    "magnetopause_flaring": 0.7,
+    "bow_shock_standoff": 16.0,
+    "bow_shock_eccentricity": 0.81,
+}
 """Of the simulated magnetosphere in a wind of 1 proton per cm3; as in `conf/evaluation`."""
 
 
-def measures(
-    grid: Grid, magnetopause: Mapping[str, float] | None = None, bow_shock: Mapping[str, float] | None = None
-) -> dict[str, np.ndarray]:
+def measures(grid: Grid, surfaces: Mapping[str, float] | None = None) -> dict[str, np.ndarray]:
     """What a region can be bounded by besides the axes and the distance from Earth's centre.
 
     Args:
         grid: the cells.
-        magnetopause: `standoff` [R_E] and `flaring`, see `formulas.physics.magnetopause_distance`.
-        bow_shock: `standoff` [R_E] and `eccentricity`, see `formulas.physics.bow_shock_distance`.
+        surfaces: what is not as in `SURFACES`: distance of both on the line to the Sun [R_E], the flaring of
+            `formulas.physics.magnetopause_distance` and the eccentricity of `formulas.physics.bow_shock_distance`.
 
     Returns:
         `magnetopause` and `bow_shock`, the distance of a node from Earth's centre over that of the surface in the same
@@ -31,28 +32,34 @@ def measures(
         each. Only what the axes of the grid tell.
 
     Raises:
-        UserError: a parameter is unknown or makes no surface.
+        UserError: a parameter is unknown, or makes no surface.
 
     """
-    pause = _parameters("magnetopause", magnetopause, MAGNETOPAUSE)
-    shock = _parameters("bow_shock", bow_shock, BOW_SHOCK)
+    known = parameters(surfaces)
+    pause = (known["magnetopause_standoff"], known["magnetopause_flaring"])
+    shock = (known["bow_shock_standoff"], known["bow_shock_eccentricity"])
     places = dict(zip(grid.axes, grid.positions.T, strict=True))
     found = {}
     if "x" in places:
         cosine = torch.as_tensor(places["x"] / np.maximum(grid.radius, 1e-12))
-        found["magnetopause"] = grid.radius / magnetopause_distance(cosine, **pause).numpy()
-        found["bow_shock"] = grid.radius / bow_shock_distance(cosine, **shock).numpy()
+        found["magnetopause"] = grid.radius / magnetopause_distance(cosine, *pause).numpy()
+        found["bow_shock"] = grid.radius / bow_shock_distance(cosine, *shock).numpy()
     if "z" in places:
         found["abs_z"] = np.abs(places["z"])
     return found
 
 
-def _parameters(name: str, given: Mapping[str, float] | None, known: Mapping[str, float]) -> dict[str, Any]:
-    """Parameters of a surface, those that are not given as known."""
-    for parameter, value in (given or {}).items():
-        key = f"evaluation.{name}.{parameter}"
-        if parameter not in known:
-            raise UserError(f"evaluation.{name} has no parameter {parameter!r}; {nearest(parameter, list(known))}")
-        if not np.isfinite(value) or value < 0 or (parameter == "standoff" and value == 0):
-            raise UserError(f"{key}={value}: give a number above 0{'' if parameter == 'standoff' else ', or 0'}")
-    return {**known, **(given or {})}
+def parameters(surfaces: Mapping[str, float] | None = None) -> dict[str, float]:
+    """All parameters of the surfaces, from those that are not as in `SURFACES`.
+
+    Raises:
+        UserError: a parameter is unknown, or makes no surface.
+
+    """
+    for name, value in (surfaces or {}).items():
+        if name not in SURFACES:
+            raise UserError(f"evaluation.surfaces has no parameter {name!r}; {nearest(name, list(SURFACES))}")
+        standoff = name.endswith("standoff")
+        if not np.isfinite(value) or value < 0 or (standoff and value == 0):
+            raise UserError(f"evaluation.surfaces.{name}={value}: give a number above 0{'' if standoff else ', or 0'}")
+    return {**SURFACES, **(surfaces or {})}

@@ -4,7 +4,6 @@ A wavenumber is one over a wavelength, without 2 pi.
 """
 
 import functools
-import math
 
 import torch
 from torch import Tensor
@@ -64,23 +63,6 @@ def wavenumbers(shape: Pair, spacing: Size) -> Tensor:
     """
     _, width, number = _rings(shape, spacing)
     return width * torch.arange(1, number + 1, dtype=torch.float64)
-
-
-def power_ratio(forecast: Tensor, truth: Tensor, chosen: Tensor) -> Tensor:
-    """Power of a forecast over that of the truth in some of the wavenumbers.
-
-    Below 1 a forecast is too smooth there, above it too rough.
-
-    Args:
-        forecast, truth: spectra of shape (..., wavenumber).
-        chosen: True at the wavenumbers to add up, shape (wavenumber,).
-
-    Returns:
-        Shape (...); NaN where the truth has no power.
-
-    """
-    power, true_power = (spectrum[..., chosen].sum(dim=-1) for spectrum in (forecast, truth))
-    return torch.where(true_power > 0, power / true_power, math.nan)
 
 
 @functools.lru_cache(maxsize=8)
