@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import spacecast
 from spacecast.app.registered import local_checkpoint
 from spacecast.app.train import COMMAND as TRAIN
 from spacecast.config.paths import absolute_path
@@ -68,6 +69,9 @@ def test_from_a_training_to_the_registry_and_back(run, workplace, tracked):
         assert (result.code, result.err) == (0, "")
         recorded = next(line for line in (workplace / key / "config.yaml").open() if line.startswith(f"{key}: "))
         assert Path(recorded.split(": ")[1].strip()).read_bytes() == weights
+    assert spacecast.load(address).source.read_bytes() == weights  # the store of the folder where Python runs
+    assert run("spacecast-data", "export", f"checkpoint={address}", "name=shared", "output=shared").code == 0
+    assert (workplace / "shared" / "README.md").is_file()
     before = (workplace / "init_from" / "config.yaml").read_text()
     (workplace / "mlflow.db").unlink()  # its own checkpoints need no registry
     again = [*tracked, f"init_from={address}", "logger=none", "paths.run_dir=init_from"]
