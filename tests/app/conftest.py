@@ -11,6 +11,7 @@ import pytest
 from spacecast.app.cli import run_command
 from spacecast.app.data import COMMAND as DATA
 from spacecast.app.evaluate import COMMAND as EVALUATE
+from spacecast.app.forecast import COMMAND as FORECAST
 from spacecast.app.graph import COMMAND as GRAPH
 from spacecast.app.train import COMMAND as TRAIN
 from spacecast.config.command import Command
@@ -19,7 +20,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents
 
 from data_fixtures import prepared_root  # noqa: E402, F401
 
-COMMANDS = {command.name: command for command in (TRAIN, EVALUATE, GRAPH, DATA)}
+COMMANDS = {command.name: command for command in (TRAIN, EVALUATE, FORECAST, GRAPH, DATA)}
 
 
 @dataclass(frozen=True)

@@ -260,7 +260,7 @@ def test_help_shows_groups_keys_and_own_members(run, workplace):
     assert (result.code, result.err) == (0, "")
     for text in ("graph_fm*", "hierarchical", "mine", "trainer.max_epochs=", "experiment=smoke", "--multirun", "smoke"):
         assert text in result.out
-    for name in ("spacecast-evaluate", "spacecast-graph", "spacecast-data"):
+    for name in ("spacecast-evaluate", "spacecast-forecast", "spacecast-graph", "spacecast-data"):
         assert run(name, "-h").out.startswith(f"{name}: ")
 
 
@@ -282,6 +282,7 @@ sys.stdout.write(f"\\n{{code}} {{sorted(heavy)}}")
     [
         ("train", ["--help"], 0),
         ("evaluate", ["--help"], 0),
+        ("forecast", ["--help"], 0),
         ("data", ["--help"], 0),
         ("train", ["sede=3"], 2),
         ("train", ["model=graph_fn"], 2),

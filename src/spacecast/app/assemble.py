@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from spacecast.config.binding import takes
-from spacecast.config.schema import Data, DatastoreSection, Graph, Section, Train
+from spacecast.config.schema import Data, DatastoreSection, Forecast, Graph, Section, Train
 from spacecast.config.targets import locate
 from spacecast.config.trust import trusted_words
 from spacecast.core.graph import MeshGraph
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def make_data(config: Train | Graph | Data, *, overwrite: bool = False) -> None:
+def make_data(config: Train | Forecast | Graph | Data, *, overwrite: bool = False) -> None:
     """Simulate the data where the configuration says how and they are not there yet, and prepare what is not."""
     if config.simulation is not None:
         simulate_data(config.simulation, overwrite=overwrite)
@@ -46,7 +46,7 @@ def simulate_data(simulation: Section, *, overwrite: bool = False) -> list[Path]
     return paths
 
 
-def prepare_data(config: Train | Graph | Data, *, overwrite: bool = False) -> list[Path]:
+def prepare_data(config: Train | Forecast | Graph | Data, *, overwrite: bool = False) -> list[Path]:
     """Prepare the raw runs of a data folder that are not yet, or have changed since; other datastores have none."""
     section = config.datastore
     if section.root is None or not reads_runs(section):
@@ -77,7 +77,7 @@ def open_prepared(section: DatastoreSection, progress: ProgressCallback | None =
     return datastore
 
 
-def open_data(config: Train | Graph | Data) -> Datastore:
+def open_data(config: Train | Forecast | Graph | Data) -> Datastore:
     """The datastore, its data simulated and prepared first where they are not or have changed."""
     make_data(config)
     with ProgressBar("reading") as progress:

@@ -5,14 +5,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spacecast.app.cli import run_command
-from spacecast.app.from_checkpoint import check_data_place, check_same_data, shared, trained_parts
-from spacecast.app.registered import local_checkpoint
+from spacecast.app.from_checkpoint import check_data_place, check_same_data, completed, shared, trained_parts
 from spacecast.app.run_records import check_evaluation_folder
 from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.schema import Evaluate
-from spacecast.config.stored import TAKEN, merged, stored_config
-from spacecast.config.trust import Trust, check_simulation
-from spacecast.core.names import typed_keys
+from spacecast.config.stored import TAKEN
 from spacecast.process.run_folder import separate_journal
 
 if TYPE_CHECKING:
@@ -70,28 +67,8 @@ def rewrite(words: Sequence[str]) -> list[str]:
 
 
 def complete(composed: Plain, words: Sequence[str], opened: Opened) -> Plain:
-    """The configuration in the checkpoint, overridden by what was typed.
-
-    Args:
-        composed: from the defaults and what was typed.
-        words: the overrides.
-        opened: receives the content of the checkpoint.
-
-    Raises:
-        UserError: the checkpoint is none, or would call or write what its user has not allowed.
-
-    """
-    from spacecast.checkpoint.content import find_checkpoint, load_checkpoint
-
-    trust = Trust.of(composed)
-    file = find_checkpoint(local_checkpoint(composed["checkpoint"], "checkpoint", composed)).absolute()
-    opened[file] = load_checkpoint(file)
-    source, keys = f"checkpoint {file}", typed_keys(words)
-    result = merged(composed, stored_config(opened[file], source), words, source) | {"checkpoint": str(file)}
-    trust.check({name: result.get(name) for name in TAKEN}, source)
-    if "simulation" not in keys:
-        check_simulation(result, keys, source)
-    return result
+    """The configuration in the checkpoint, overridden by what was typed; see `from_checkpoint.completed`."""
+    return completed(composed, words, opened, TAKEN)
 
 
 def check_places(inputs: Inputs[Evaluate]) -> None:

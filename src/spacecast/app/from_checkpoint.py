@@ -1,14 +1,18 @@
 """What the commands that use a trained model have in common: the model, its data, the processes for the work."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spacecast.app.registered import local_checkpoint
 from spacecast.app.run_records import first_difference
-from spacecast.config.command import Command, Inputs, Plain
+from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.schema import Evaluate, Forecast
-from spacecast.config.stored import stored_config
+from spacecast.config.stored import merged, stored_config
+from spacecast.config.trust import Trust, check_simulation
 from spacecast.core.errors import UserError
+from spacecast.core.names import typed_keys
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,6 +20,32 @@ if TYPE_CHECKING:
     from spacecast.core.graph import MeshGraph
     from spacecast.core.spec import DataSpec
     from spacecast.forecast.processes import Processes
+
+
+def completed(composed: Plain, words: Sequence[str], opened: Opened, used: Sequence[str]) -> Plain:
+    """The configuration in the checkpoint, overridden by what was typed.
+
+    Args:
+        composed: from the defaults and what was typed.
+        words: the overrides.
+        opened: receives the content of the checkpoint.
+        used: sections of the configuration in the checkpoint that will be called.
+
+    Raises:
+        UserError: the checkpoint is none, or would call or write what its user has not allowed.
+
+    """
+    from spacecast.checkpoint.content import find_checkpoint, load_checkpoint
+
+    trust = Trust.of(composed)
+    file = find_checkpoint(local_checkpoint(composed["checkpoint"], "checkpoint", composed)).absolute()
+    opened[file] = load_checkpoint(file)
+    source, keys = f"checkpoint {file}", typed_keys(words)
+    result = merged(composed, stored_config(opened[file], source), words, source) | {"checkpoint": str(file)}
+    trust.check({name: result.get(name) for name in used}, source)
+    if "simulation" not in keys:
+        check_simulation(result, keys, source)
+    return result
 
 
 def shared(inputs: Inputs[Any], command: Command) -> AbstractContextManager["Processes"]:
