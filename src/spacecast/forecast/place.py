@@ -5,6 +5,7 @@ The same request goes on where it ended, however that was; another one begins an
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -91,7 +92,9 @@ class Place:
         complete(self.final, {**attributes, IDENTITY: self.identity})
         result = self.final
         if file_format == "netcdf":
-            result = self.folder / "forecast.nc"
+            result = (
+                self.folder / f"forecast-{os.getpid()}.nc"
+            )  # that of a command that was killed may still be written
             write_netcdf(self.final, result)
         if self.path.exists():
             old = self.folder / "replaced"
