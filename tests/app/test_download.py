@@ -11,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from data_fixtures import X, save
 from hub_stand_in import Hub, Repository, serving
 
 from spacecast.app.download import PUBLISHED, next_commands
+from spacecast.checkpoint.content import describe, load_checkpoint, model_weights
+from spacecast.checkpoint.exported import write_exported
 from spacecast.data.datastore import RunDatastore
 from spacecast.data.download import LOCK, PARTIAL, RECORD, in_words
 from spacecast.graphs.builders import MeshGraphBuilder
@@ -328,6 +331,11 @@ def test_answers_of_other_kinds(run, workplace, hub, status, message):
     )
 
 
+def test_an_address_that_is_not_the_hubs(run, workplace, hub):
+    hub.status = 200
+    refused(run("spacecast-data", "download", "name=spacecast-data"), f"{hub.url} does not answer as the hub does")
+
+
 @pytest.mark.parametrize("revision", ["v9", "c" * 40, "../x"])
 def test_no_such_revision(run, workplace, hub, revision):
     words = ["download", "name=spacecast-data", f"revision={revision}"]
@@ -394,6 +402,20 @@ def test_mistakes(run, workplace, hub, mistake):
     words, *messages = MISTAKES[mistake]
     refused(run("spacecast-data", "download", *words), *messages)
     assert hub.asked == []
+
+
+# --- an exported model -------------------------------------------------------------------------------------------
+
+
+def test_an_exported_model_is_used_as_it_comes(run, workplace, hub, tiny_spec, tiny_graph):
+    config = {"model": {"_target_": "spacecast.models.persistence.Persistence", "_partial_": True}}
+    weights = {"w": torch.arange(300.0)}
+    folder = write_exported(workplace / "mine", weights, describe(config, tiny_spec, tiny_graph), {})
+    hub.repositories["me/mine"] = Repository("models", contents(folder))
+    assert run("spacecast-data", "download", "name=me/mine").code == 0
+    found = load_checkpoint(workplace / "data" / "mine")
+    assert torch.equal(model_weights(found)["w"], weights["w"])
+    assert found["spacecast"]["graph"]["hash"] == tiny_graph.content_hash
 
 
 # --- the small data set ------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import xarray as xr
 import yaml
 
 from spacecast.app.assemble import build_model, open_data, open_graph
@@ -92,7 +93,25 @@ def test_a_model_travels_and_scores_as_before(run, workplace, trained, tiny_data
     assert (result.code, result.err) == (0, "")
     assert (workplace / "second/scores.csv").read_text() == (workplace / "first/scores.csv").read_text()
     assert (folder / "scores.csv").read_text() == (workplace / "first/scores.csv").read_text()
+    before, after = (xr.load_dataset(path / "scores.nc") for path in (workplace / "first", folder))
+    assert (Path(before.attrs["checkpoint"]).is_absolute(), after.attrs["checkpoint"]) == (True, "my-model")
+    xr.testing.assert_equal(before, after)
+    assert str(workplace).encode() not in (folder / "scores.nc").read_bytes()
+    assert str(trained).encode() not in (folder / "scores.nc").read_bytes()
     check_card(folder, ensemble="efm" in trained.name)
+    check_lines_of_python(folder, tiny_data / "magnetosphere" / "run_1.zarr", ensemble="efm" in trained.name)
+
+
+def check_lines_of_python(folder: Path, states: Path, ensemble: bool) -> None:
+    """What the card says of Python is true."""
+    code = (folder / CARD).read_text().partition("```python\n")[2].partition("```")[0]
+    for word, meant in (("FOLDER", str(folder)), ("run.zarr", str(states)), ("steps=30", "steps=2"), ("20", "3")):
+        code = code.replace(word, meant)
+    made: dict = {}
+    exec(code, made)
+    assert dict(made["forecast"].sizes)["lead_time"] == 2
+    assert made["forecast"].sizes.get("member", 1) == (3 if ensemble else 1)
+    assert made["forecast"].Bx.notnull().any()
 
 
 def check_card(folder: Path, ensemble: bool) -> None:
@@ -138,9 +157,8 @@ def test_no_path_and_no_name_of_the_machine_is_in_it(run, workplace, plain_run, 
     assert not {"paths", "logger", "trainer", "launcher", "trust"} & set(config)
 
 
+@pytest.mark.parametrize("trained", ["fm"], indirect=True)
 def test_a_training_starts_from_it_and_does_not_resume_it(run, workplace, trained, small):
-    if trained.name != "fm":
-        pytest.skip("one model is enough")
     assert run("spacecast-data", "export", "name=m", f"checkpoint={trained}").code == 0
     words = [*small, "dry_run=true", "paths.run_dir=run"]
     result = run("spacecast-train", *words, "init_from=models/m")

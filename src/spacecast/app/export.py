@@ -43,6 +43,7 @@ def export(inputs: Inputs[Data]) -> None:
     from spacecast.checkpoint.content import model_weights
     from spacecast.checkpoint.exported import CARD, write_exported
     from spacecast.core.spec import DataSpec
+    from spacecast.evaluation.portable_scores import portable_scores
 
     config, source, target = inputs.config, inputs.config.checkpoint, inputs.config.output
     assert source is not None
@@ -69,6 +70,8 @@ def export(inputs: Inputs[Data]) -> None:
         log.warning("there are no scores of %s: give scores=DIR, the folder of an evaluation of it", source)
     else:
         files["scores.csv"] = evaluation / "scores.csv"
+        if (evaluation / "scores.nc").is_file():
+            files["scores.nc"] = portable_scores(evaluation / "scores.nc", str(config.name))
     files[CARD] = model_card(facts).encode()
     try:
         write_exported(target, weights, described, files)

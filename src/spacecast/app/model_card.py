@@ -87,13 +87,13 @@ def _model(facts: Facts) -> str:
     recipe = (facts.described["graph"].get("recipe") or {}).items()
     graph = ", ".join(f"{key} {value}" for key, value in recipe if value is not None)
     rows = [
-        ("model", f"`{_kind(config['model'])}`, {facts.parameters:,} parameters"),
+        ("model", f"`{_kind(config.get('model') or {})}`, {facts.parameters:,} parameters"),
         ("mesh graph", f"{graph}; hash `{facts.described['graph']['hash']}`"),
         ("objective", f"`{_kind(config['loss'])}`, see `config.json`" if "loss" in config else "-"),
         ("made with", ", ".join(f"{name} {version}" for name, version in facts.described["versions"].items())),
     ]
     if reference := facts.described.get("reference"):
-        rows.append(("weights", f"of the published reference implementation, graph `{reference['graph']}`"))
+        rows.append(("weights", f"of the published reference implementation, graph `{reference.get('graph')}`"))
     return (
         f"A model of spacecast {spacecast.__version__}: it forecasts {several(len(spec.state), 'variable')} "
         f"of the plasma around Earth on {spec.num_nodes:,} cells, in steps of {spec.step_seconds:g} s from two "

@@ -225,4 +225,6 @@ def _told(error: Exception, name: str, revision: str | None) -> str | None:
         return f"{place} cannot be reached ({first_line(error)}): check the network or HF_ENDPOINT; {KEPT}"
     if isinstance(error, OSError):  # sizes that differ, headers that lack, a folder where a file goes
         return f"{name} cannot be fetched ({first_line(error)}); {KEPT}"
+    if isinstance(error, (ValueError, KeyError, TypeError)):
+        return f"{place} does not answer as the hub does ({first_line(error)}): check HF_ENDPOINT, or try again later"
     return None
