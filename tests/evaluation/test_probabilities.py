@@ -11,7 +11,8 @@ from spacecast.core.types import Batch
 from spacecast.evaluation import probabilities
 from spacecast.evaluation.accumulator import Accumulator
 from spacecast.evaluation.evaluator import evaluate
-from spacecast.evaluation.sample import Setting
+from spacecast.evaluation.regions import Regions
+from spacecast.evaluation.sample import Sample, Setting
 from spacecast.formulas.ensemble import crps_ensemble
 
 MEMBERS, WINDOWS, LEADS = 4, 5, 2
@@ -143,6 +144,26 @@ def test_energy_scores_of_regions_are_those_of_brute_force(tiny_spec, drawn, mon
         np.testing.assert_allclose(table(sums, "energy_score")[:, number], expected, rtol=1e-6)
         together = energy(members.flatten(-2), truth.flatten(-2))
         np.testing.assert_allclose(table(sums, "energy_score_of_all")[:, number], together, rtol=1e-6)
+
+
+def test_a_region_that_some_forecasts_have_no_node_of_is_scored_in_the_others(tiny_spec, drawn, monkeypatch) -> None:
+    """As regions by plasma may be: `tail` is there in the first two windows alone, and `near` in none."""
+    ours = Regions.masks
+
+    def masks(regions: Regions, sample: Sample) -> torch.Tensor:
+        found = ours(regions, sample).clone()
+        found[sample.batch.window[:, 1] >= 2, regions.names.index("tail")] = 0
+        found[:, regions.names.index("near")] = 0
+        return found
+
+    monkeypatch.setattr(Regions, "masks", masks)
+    sums = accumulate(tiny_spec, drawn)
+    members, truth = inside(sums, drawn)["tail"]
+    expected = energy(members[:, :2].flatten(-2), truth[:, :2].flatten(-2))
+    found = dict(zip(sums.regions.names, table(sums, "energy_score_of_all").T, strict=True))
+    np.testing.assert_allclose(found["tail"], expected, rtol=1e-6)
+    assert np.isnan(found["near"]).all()
+    assert np.isfinite(found["all"]).all()
 
 
 def test_anomaly_correlation_is_that_of_numpy(tiny_spec, drawn) -> None:
