@@ -234,6 +234,8 @@ def test_tables_of_probabilities_are_written_once_and_their_scores_with_interval
     found = evaluate(fakes.Persist(noise=0.2), store, steps=2, members=3, thresholds=(-1.0, 1.0)).dataset
     assert found.threshold_brier_score_by_start.dims == ("start", "lead_time", "variable", "threshold")
     assert found.threshold.values.tolist() == [-1.0, 1.0]
+    state, limits = store.spec.state, found.threshold_value.sel(variable=list(store.spec.state.names))
+    np.testing.assert_allclose(limits, np.stack([state.mean - state.std, state.mean + state.std], axis=-1))
     np.testing.assert_allclose(found.probability, np.arange(4) / 3)
     assert found.observed_frequency.dims == ("lead_time", "variable", "threshold", "probability")
     assert not {f"observed_frequency_{part}" for part in ("low", "high", "by_run", "by_start")} & set(found)

@@ -82,7 +82,7 @@ class Accumulator:
 
         """
         sample = Sample(self.setting, members, scaled, batch, lead)
-        masks, starts = self.regions.masks(sample), list(map(tuple, batch.window.tolist()))
+        masks, starts = sample.regions, list(map(tuple, batch.window.tolist()))
         weights = {over: masks[..., nodes.to(masks.device)] for over, nodes in self.nodes.items()}
         for start, *counts in zip(starts, *(mask.sum(dim=-1) for mask in weights.values()), strict=True):
             for over, count in zip(weights, counts, strict=True):

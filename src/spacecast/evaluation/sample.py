@@ -105,11 +105,16 @@ class Sample:
         return self.mean.double(), self.truth.double()
 
     @cached_property
-    def masks(self) -> Tensor:
-        """1 on the nodes of each region, else 0, float64, shape (window, region, node)."""
+    def regions(self) -> Tensor:
+        """1 on the nodes of each region, else 0, float64, on all nodes: shape (window, region, node)."""
         if self.setting.regions is None:
-            return torch.ones_like(self.truth[:, None, :, 0], dtype=torch.float64)
-        return self.setting.regions.masks(self)[..., self.setting.nodes.to(self.truth.device)]
+            return torch.ones_like(self.physical[:, None, :, 0], dtype=torch.float64)
+        return self.setting.regions.masks(self)
+
+    @cached_property
+    def masks(self) -> Tensor:
+        """The same on the nodes outside the boundary."""
+        return self.regions[..., self.setting.nodes.to(self.truth.device)]
 
     @cached_property
     def anomalies(self) -> tuple[Tensor, Tensor]:

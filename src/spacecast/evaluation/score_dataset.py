@@ -146,4 +146,17 @@ def _coordinates(
     for diagnostic in sums.diagnostics:
         for axis, values in (diagnostic.axes_of(sums.setting) or {}).items():
             coordinates.setdefault(axis, (axis, list(values)))
+    if "threshold" in coordinates:
+        coordinates |= _thresholds(sums, list(units))
     return coordinates
+
+
+def _thresholds(sums: Accumulator, variables: Sequence[str]) -> dict[str, Any]:
+    """The thresholds of events in standard deviations, and for each variable in its units."""
+    state, numbers = sums.spec.state, np.array(sums.setting.thresholds)
+    values = _placed((state.mean + numbers[:, None] * state.std).T, 0, state.names, variables)
+    text = "standard deviations from the mean of the training"
+    return {
+        "threshold": ("threshold", numbers, {"long_name": "threshold", "units": "1", "comment": text}),
+        "threshold_value": (("variable", "threshold"), values, {"long_name": "threshold", "units": "of the variable"}),
+    }
