@@ -1,16 +1,37 @@
 """However a run is stored, its scores are those of the plain store, or one line names the fault."""
 
 import logging
+import warnings
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from random_forms import FAULTS, NAMES, SPACE, Clock, Form, clocks, forms, raw_dataset, truth, write_prepared
+from random_forms import (
+    FAULTS,
+    FRAMES,
+    NAMES,
+    SPACE,
+    UNITS,
+    Clock,
+    Form,
+    X,
+    Z,
+    clocks,
+    forms,
+    raw_dataset,
+    truth,
+    write_prepared,
+)
 
 from spacecast.core.errors import UserError
+from spacecast.core.grid import Grid
+from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.data.configs import write_configs
+from spacecast.data.dataset import DatasetStore, open_source
 from spacecast.data.datastore import RunDatastore
+from spacecast.data.fit import FittedDatastore
 from spacecast.data.prepare import prepare
 from spacecast.evaluation.evaluator import evaluate
 from spacecast.models.persistence import Persistence
@@ -75,6 +96,47 @@ def test_prepared_store_of_any_form(tmp_path_factory, form: Form, clock: Clock, 
         assert any("are not stored" in line for line in told.lines), wrong
     else:  # (a chunk of cells inside Earth, or of zeros)
         assert fault in (None, "chunk removed", "chunk cut")
+
+
+@pytest.mark.slow
+@settings(CALM, max_examples=40)
+@given(form=forms(), clock=clocks())
+def test_a_raw_run_that_somebody_has_opened(tmp_path_factory, form: Form, clock: Clock):
+    """Right where we open it; where xarray does, right or refused in one line."""
+    root = tmp_path_factory.getbasetemp() / "random_opened"
+    root.mkdir(exist_ok=True)
+    error, path = raw_dataset(form, clock, root), root / "run_1.zarr"
+    for opened in (open_source(path), by_xarray(path)):
+        refusal = None
+        try:
+            found = read_all(opened, clock.step)
+        except UserError as told:
+            refusal = str(told)
+        if refusal is not None:
+            assert opened.attrs.get("by") == "xarray", refusal
+            assert "\n" not in refusal
+        else:
+            np.testing.assert_allclose(found, truth()[:, SPACE], atol=error)
+
+
+def read_all(opened: xr.Dataset, step: float) -> np.ndarray:
+    """All frames as a model without static features takes them."""
+    grid, none = Grid({"x": X, "z": Z}, SPACE), FeatureSpec.empty()
+    nodes, zeros, ones = grid.num_nodes, np.zeros(3), np.ones(3)
+    state, boundary = FeatureSpec(NAMES, UNITS, zeros, ones), np.zeros(nodes, dtype=bool)
+    spec = DataSpec(grid, state, none, none, zeros, ones, np.empty((nodes, 0)), boundary, step)
+    store = FittedDatastore(DatasetStore(opened, spec), spec)
+    return store.read_state(store.train_runs[0], "all", 0, FRAMES)
+
+
+def by_xarray(path) -> xr.Dataset:
+    """A store as xarray opens it; an empty one where it cannot."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return xr.open_zarr(path, chunks=None).assign_attrs(by="xarray")
+        except (TypeError, ValueError, NotImplementedError):
+            return xr.Dataset(attrs={"by": "xarray"})
 
 
 class Told(logging.Handler):

@@ -12,6 +12,7 @@ import xarray as xr
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.core.text import first_line
+from spacecast.data.decoded import check_places
 from spacecast.data.forcing import fold_window, window_of
 from spacecast.data.geometry import describe_fault
 from spacecast.data.layouts import Fields, Layout, Prepared, Static, Wanted, is_prepared
@@ -50,6 +51,7 @@ class DatasetStore:
         self.label = f"dataset {source}".strip()
         self.train_runs: tuple[str, ...] = (Path(source).stem or "dataset",)
         self.holdout_runs: tuple[str, ...] = ()
+        check_places(dataset, self.label)
         self._times = self._read_times(dataset)
         names, self.forcing_past, self.forcing_future = window_of(spec.forcing.names)
         wanted = {"state": spec.state.names, **({"forcing": names} if names else {})}

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from spacecast.core.errors import UserError
+from spacecast.core.grid import DIRECTIONS
 from spacecast.core.text import first_line
 from spacecast.storage.arrays import axis_names, open_group
 from spacecast.storage.encoding import valid_range
@@ -36,6 +37,8 @@ def of_numbers(variable: xr.Variable, label: str) -> xr.Variable:
     if undecoded := [name for name in UNDECODED if name in variable.attrs]:
         way = "open it without mask_and_scale=False, or apply xarray.decode_cf"
         raise UserError(f"{label} holds numbers as they are stored, not yet decoded by its {undecoded[0]}; {way}")
+    if variable.encoding.get("scale_factor") == 0:
+        raise UserError(f"{label} was stored with scale_factor 0, which leaves no values; correct the attribute")
     return variable
 
 
@@ -66,6 +69,15 @@ def marks_of(variable: xr.Variable, limits: tuple[float, float]) -> str:
     if np.isfinite(limits).any():
         told.append(f"values outside the valid range {limits[0]:g} to {limits[1]:g} count as missing")
     return " and ".join(told)
+
+
+def check_places(data: xr.Dataset, label: str) -> None:
+    """Refuse times and coordinates of which xarray has taken some for missing that are 0, as in zarr format 2."""
+    for name in ("time", *DIRECTIONS):
+        if name in data.variables and data[name].encoding.get("_FillValue") in (0, 1) and data[name].isnull().any():
+            fill = data[name].encoding["_FillValue"]
+            why = f"xarray takes {fill:g} in {name} (its fill value) for missing"
+            raise UserError(f"{label}: {why}; give the path of the data instead of the Dataset")
 
 
 def filled_mask(mask: xr.DataArray) -> xr.DataArray:
