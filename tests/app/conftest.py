@@ -93,7 +93,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small(tiny_data: Path) -> list[str]:
     """Overrides for a model that trains in seconds on `tiny_data`."""
     return small_words(tiny_data)

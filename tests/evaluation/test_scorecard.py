@@ -8,6 +8,8 @@ import pytest
 import xarray as xr
 
 from spacecast.core.errors import UserError
+from spacecast.evaluation.evaluator import evaluate
+from spacecast.evaluation.metrics import METRICS
 from spacecast.evaluation.paired_scores import PairedScores, overlap, paired, read_scores
 from spacecast.evaluation.scorecard import BETTER, NEITHER, UNTESTED, WORSE, compare
 
@@ -294,6 +296,25 @@ def test_files_of_another_kind_are_refused(tmp_path):
         read_scores(tmp_path / "old.nc")
     errors(1).to_netcdf(tmp_path / "scores.nc")
     xr.testing.assert_identical(read_scores(tmp_path / "scores.nc"), errors(1))
+
+
+@pytest.mark.parametrize("members", [1, 4])
+def test_scores_of_all_initial_times_are_those_of_the_evaluation(store, fakes, members):
+    """Of every metric that ranks forecasts, but for those that are no means over nodes before a root or a ratio."""
+    dataset = evaluate(fakes.Persist(noise=0.3), store, runs="all", steps=2, members=members).dataset
+    scores = PairedScores(dataset)
+    equal = np.full((1, len(scores.runs)), 1 / len(scores.runs))
+    ranking = [metric for metric in METRICS if metric.best is not None and scores.has(metric.name)]
+    assert len(ranking) >= 8
+    for metric in ranking:
+        names = scores.variables(metric.name)
+        found = np.stack([scores.score(metric.name, lead, names, equal)[0] for lead in range(2)])
+        expected = dataset[metric.name].sel(region="all", variable=names).values
+        tolerance = 0.2 if "correlation" in metric.name else 1e-5
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=1e-9, err_msg=metric.name)
+        if metric.averaged:
+            mean = float(dataset[metric.name].sel(region="all", variable="mean")[0])
+            assert found[0].mean() == pytest.approx(mean, rel=tolerance)
 
 
 def test_paired_scores_are_in_order_whatever_the_order_of_the_files():

@@ -59,14 +59,19 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
 
         run_many(command, flags.overrides, cfg, composed, flags.folders)
         return
-    opened: Opened = {}
-    inputs: Inputs[Any] = Inputs.of(checked(command, cfg, opened), command.schema, opened)
+    command, inputs = command.gather(command, cfg) or (command, _one(command, cfg))
     if command.has_run_folder:
         check_folder(inputs.config.paths.run_dir, "paths.run_dir")
         command.check_folder(inputs)
         _run(command, cfg, inputs)
     else:
         run_task(command, lambda: inputs, partial(start_logs, cfg))
+
+
+def _one(command: Command, cfg: DictConfig) -> Inputs[Any]:
+    """What a command works with, of one configuration."""
+    opened: Opened = {}
+    return Inputs.of(checked(command, cfg, opened), command.schema, opened)
 
 
 def _run(command: Command, cfg: DictConfig, inputs: Inputs[Any]) -> Any:

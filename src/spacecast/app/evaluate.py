@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spacecast.app.cli import run_command
 from spacecast.app.from_checkpoint import check_data_place, check_same_data, completed, shared, trained_parts
@@ -10,6 +10,7 @@ from spacecast.app.run_records import check_evaluation_folder
 from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.schema import Evaluate
 from spacecast.config.stored import TAKEN
+from spacecast.core.errors import UserError
 from spacecast.process.run_folder import separate_journal
 
 if TYPE_CHECKING:
@@ -68,7 +69,16 @@ def rewrite(words: Sequence[str]) -> list[str]:
 
 def complete(composed: Plain, words: Sequence[str], opened: Opened) -> Plain:
     """The configuration in the checkpoint, overridden by what was typed; see `from_checkpoint.completed`."""
+    if isinstance(composed["checkpoint"], list):
+        raise UserError("checkpoint: several are scored by one command without -m or launcher; leave these out")
     return completed(composed, words, opened, TAKEN)
+
+
+def gather(command: Command, cfg: Any) -> tuple[Command, Inputs[Any]] | None:
+    """A scorecard where there are several checkpoints, see `app/scorecard.py`."""
+    from spacecast.app import scorecard
+
+    return scorecard.gather(command, cfg)
 
 
 def check_places(inputs: Inputs[Evaluate]) -> None:
@@ -90,14 +100,17 @@ COMMAND = Command(
     rewrite=rewrite,
     complete=complete,
     check_folder=check_places,
+    gather=gather,
     summary="scores a checkpoint; everything that shaped the model comes from it, except for what is typed.",
     usage=[
         "spacecast-evaluate checkpoint=FILE_OR_RUN_FOLDER [key=value ...]",
+        "spacecast-evaluate checkpoint=[A,B,C]|SWEEP_FOLDER [key=value ...]      # a scorecard",
         "spacecast-evaluate checkpoint=PUBLISHED datastore=vlasiator datastore.root=DIR graph=stored graph.path=DIR",
     ],
     examples={
         "spacecast-evaluate checkpoint=runs/DATE/RUN": "the best checkpoint of a run, on its test split",
         "spacecast-evaluate checkpoint=RUN evaluation.examples=2": "with two forecasts as zarr and as maps",
+        "spacecast-evaluate checkpoint=[RUN1,RUN2,RUN3]": "a scorecard: significant differences from the first",
         "spacecast-evaluate checkpoint=RUN datastore.root=OTHER": "on other data of the same grid",
     },
     keys={

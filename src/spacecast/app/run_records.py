@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from spacecast.config.command import Inputs, Plain
-from spacecast.config.schema import Evaluate, EvaluationSection, Train
+from spacecast.config.schema import EvaluationSection, Train
 from spacecast.config.targets import with_current_names
 from spacecast.core.errors import UserError
 from spacecast.core.names import within
@@ -55,8 +55,12 @@ def check_training_folder(inputs: Inputs[Train]) -> None:
         )
 
 
-def check_evaluation_folder(inputs: Inputs[Evaluate]) -> None:
+def check_evaluation_folder(inputs: Inputs[Any], alike: Sequence[str] = ALIKE) -> None:
     """Refuse a folder whose files an evaluation would overwrite: it may hold only the same evaluation.
+
+    Args:
+        inputs: of an evaluation or a scorecard.
+        alike: settings that may change when it is made again.
 
     Raises:
         UserError: it holds a training, a sweep, another evaluation or files of another origin.
@@ -70,7 +74,7 @@ def check_evaluation_folder(inputs: Inputs[Evaluate]) -> None:
         if (run_dir / name).exists():
             raise UserError(f"paths.run_dir={run_dir} holds {kind}, whose files would be overwritten; {other}")
     if before.get("checkpoint"):
-        difference = first_difference(before, inputs.plain, ALIKE)
+        difference = first_difference(before, inputs.plain, alike)
         if difference:
             raise UserError(f"paths.run_dir={run_dir} holds an evaluation with {difference}; {other}")
         return

@@ -52,6 +52,8 @@ class Command:
         has_run_folder: whether the command keeps a record in `paths.run_dir`.
         check_folder: holds the configuration against what is in that folder, before anything is written; raises
             UserError.
+        gather: from the command and what was composed to a command that does the work of several configurations, and
+            what that works with; None where they ask for one.
 
     """
 
@@ -67,6 +69,7 @@ class Command:
     complete: Callable[[Plain, Sequence[str], Opened], Plain] = lambda plain, *_: plain
     has_run_folder: bool = True
     check_folder: Callable[[Inputs[Any]], None] = lambda _: None
+    gather: Callable[["Command", Any], "tuple[Command, Inputs[Any]] | None"] = lambda *_: None
 
     @property
     def path(self) -> str:

@@ -154,10 +154,11 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate(Train):
-    """Top level of `evaluate.yaml`: what training had, and the checkpoint."""
+    """Top level of `evaluate.yaml`: what training had, and the checkpoint; `baseline` only where there are several."""
 
     checkpoint: Path = Path()
     same_data: bool = False
+    baseline: str | None = None
 
 
 @dataclass(frozen=True)

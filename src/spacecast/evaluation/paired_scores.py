@@ -101,7 +101,7 @@ def read_scores(path: Path) -> xr.Dataset:
 
     """
     try:
-        found = xr.load_dataset(path)
+        found = xr.load_dataset(path, decode_timedelta=False)  # lead times are seconds
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({type(error).__name__}); evaluate that checkpoint again") from error
     if missing := [name for name in NEEDED if name not in found.variables]:

@@ -118,10 +118,10 @@ class Scorecard:
             found = Counter(cell.significant for cell in self.cells if cell.model == model)
             lines.append(f"{model:<{width}}" + "".join(f"{found[kind]:>11}" for kind in kinds.values()))
         if any(cell.significant == UNTESTED and np.isfinite(cell.difference) for cell in self.cells):
-            lines.append(
-                f"not tested: {several(self.starts, 'initial time')} make fewer than {LEAST_BLOCKS} blocks that are "
-                "independent of each other at some leads; a test takes more (evaluation.windows, split or runs)"
-            )
+            lines += [
+                f"not tested: {several(self.starts, 'initial time')} make fewer than {LEAST_BLOCKS} blocks that are",
+                "independent of each other at some leads; more are scored by evaluation.windows, split or runs",
+            ]
         return lines
 
 
@@ -190,10 +190,10 @@ def _cell(
     name: str, model: PairedScores, first: str, reference: PairedScores, metric: Metric, variable: str, lead: int
 ) -> Cell:
     """One comparison, not yet corrected for their number."""
-    of, best = metric.name, metric.best or 0.0
-    columns = _scored(of, model, reference) if variable == "mean" else [variable]
+    of, best, scored = metric.name, metric.best or 0.0, _scored(metric.name, model, reference)
+    columns = [variable]
     if variable == "mean":  # what does not change counts nowhere
-        columns = [name for name in columns if name in _scored("skill", model, reference)]
+        columns = [name for name in scored if name in _scored("skill", model, reference)]
 
     def value(scores: PairedScores, weights: np.ndarray) -> np.ndarray:
         return np.asarray(scores.score(of, lead, columns, weights).mean(axis=1))
@@ -201,15 +201,15 @@ def _cell(
     def distance(scores: PairedScores, weights: np.ndarray) -> np.ndarray:
         return np.abs(value(scores, weights) - best)
 
+    def difference_of(weights: np.ndarray) -> np.ndarray:
+        return distance(model, weights) - distance(reference, weights)
+
     seconds, number = reference.lead_seconds[lead], len(reference.runs)
     once, each = _equal(number), np.eye(number)
     with np.errstate(invalid="ignore", divide="ignore"):
-        result = paired_test(
-            lambda weights: distance(model, weights) - distance(reference, weights),
-            distance(model, each) - distance(reference, each),
-            reference.runs,
-            overlap(reference, seconds),
-        )
+        others = [np.abs(scores.score(of, lead, scored, each) - best) for scores in (model, reference)]
+        series = np.column_stack([difference_of(each), others[0] - others[1]])
+        result = paired_test(difference_of, series, reference.runs, overlap(reference, seconds))
         size = distance(reference, once)[0] / 100
         difference, low, high = (0.0 if part == 0 else float(np.divide(part, size)) for part in result[:3])
     own, other = (float(value(scores, once)[0]) for scores in (model, reference))

@@ -52,7 +52,8 @@ def paired_test(
     Args:
         statistic: from weights of the initial times, shape (draw, start), each row with the sum 1, to the difference of
             both models, shape (draw,).
-        series: difference of the scores at each initial time, by which the length of the blocks is chosen; (start,).
+        series: difference of the scores at each initial time, by which the length of the blocks is chosen, see
+            `block_length`.
         runs: run of each initial time, those of a run side by side and in order.
         overlap: shortest length of a block, the number of neighbouring forecasts that have frames in common.
 
@@ -88,29 +89,35 @@ def block_length(series: np.ndarray, runs: Sequence[Hashable], least: int = 1) -
     of -(1 + 3 r) / n (Kendall 1954) taken off. No block is longer than the longest run.
 
     Args:
-        series: shape (start,); one that is no number everywhere has no autocorrelation.
+        series: shape (start,), or (start, series) with others like the first, such as of other variables: r is then
+            that of the first or the mean of all, whichever is larger, for one short series alone often seems to have
+            none. A series that is not finite everywhere, or constant, tells nothing.
         runs: run of each initial time, those of a run side by side and in order.
         least: shortest length.
 
     """
     number, labels = len(runs), np.array([list(dict.fromkeys(runs)).index(run) for run in runs])
     longest = int(np.bincount(labels).max())
-    lag = _lag_one(np.asarray(series, dtype=np.float64), labels)
-    lag = min(max(lag + (1 + 3 * lag) / number, 0.0), 0.99) if lag else 0.0
+    lags = _lag_one(np.asarray(series, dtype=np.float64).reshape(number, -1), labels)
+    known = lags[~np.isnan(lags)]
+    lag = float(np.fmax(lags[0], known.mean())) if known.size else -1.0
+    lag = float(np.clip(lag + (1 + 3 * lag) / number, 0, 0.99))
     exponent, length = 2 / 3 * (1 - (1 - lag) / (1 + lag)), 1
     while length < longest and length < (number - length + 1) ** exponent:
         length += 1
     return max(1, min(max(length, least), longest))
 
 
-def _lag_one(series: np.ndarray, labels: np.ndarray) -> float:
-    """Autocorrelation of neighbours within a run, about the mean of all; 0 where it is not defined."""
+def _lag_one(series: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Autocorrelation of neighbours within a run, about the mean of all, NaN where there is none; shape (series,)."""
     neighbours = labels[1:] == labels[:-1]
-    if not np.isfinite(series).all() or not neighbours.any():
-        return 0.0
-    deviation = series - series.mean()
-    variance = float(np.mean(deviation**2))
-    return float(np.mean((deviation[1:] * deviation[:-1])[neighbours])) / variance if variance > 0 else 0.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        deviation = series - series.mean(axis=0)
+        products = (deviation[1:] * deviation[:-1])[neighbours]
+        if not len(products):
+            return np.full(series.shape[1], np.nan)
+        lags = products.mean(axis=0) / np.mean(deviation**2, axis=0)
+    return np.where(np.isfinite(lags), lags, np.nan)
 
 
 @lru_cache(maxsize=64)
