@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCORES = "scores.nc"
-COMPARED = ("split", "runs", "steps", "windows", "regions", "estimator")  # settings that must be the same
+COMPARED = ("split", "runs", "steps", "windows", "regions", "estimator", "thresholds")  # settings that must be the same
 DATA = ("datastore", "simulation", "paths.data_dir")  # keys that say which data
 AGAIN = (*ALIKE, "checkpoint", "baseline")  # what may change when a scorecard is made again in its own folder
 

@@ -19,6 +19,7 @@ from spacecast.process.files import atomic_write
 
 MOST_LEADS = 5
 BETTER, WORSE, NEITHER, UNTESTED = "better", "worse", "no", ""
+REPEATS = ("almost_fair_crps", "brier_skill_score")  # rank forecasts as others do, and would count them twice
 MARKS = {BETTER: "+", WORSE: "-", NEITHER: " ", UNTESTED: " "}
 
 
@@ -173,7 +174,8 @@ def _variables(metric: Metric, model: PairedScores, reference: PairedScores) -> 
 
     The skill is compared as a mean only, for the RMSE says the same of single variables.
     """
-    if metric.best is None or metric.members == "none" or not (model.has(metric.name) and reference.has(metric.name)):
+    both = model.has(metric.name) and reference.has(metric.name)
+    if metric.best is None or metric.members == "none" or metric.name in REPEATS or not both:
         return []
     names = _scored(metric.name, model, reference)
     mean = ["mean"] if metric.averaged and names else []
