@@ -16,8 +16,8 @@ from pathlib import Path
 SMALL, LARGE = (5, 30), (50, 300)  # members, steps
 
 
-def forecast(run: Path, members: int, steps: int, words: list[str]) -> tuple[float, float, int, float]:
-    """Peak memory [MiB], seconds, number of files and their size [MiB] of one forecast."""
+def forecast(run: Path, members: int, steps: int, words: list[str]) -> tuple[float, float, float, int, float]:
+    """Peak memory [MiB], seconds, those of a processor, number of files and their size [MiB] of one forecast."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "forecast.zarr"
         command = [sys.executable, "-m", "spacecast.app.forecast", f"checkpoint={run}", f"output={output}"]
@@ -29,7 +29,8 @@ def forecast(run: Path, members: int, steps: int, words: list[str]) -> tuple[flo
         if status:
             raise SystemExit(f"{' '.join(command)} ended with status {status}")
         files = [file for file in output.rglob("*") if file.is_file()]
-        return usage.ru_maxrss / 1024, seconds, len(files), sum(file.stat().st_size for file in files) / 2**20
+        busy, size = usage.ru_utime + usage.ru_stime, sum(file.stat().st_size for file in files)
+        return usage.ru_maxrss / 1024, seconds, busy, len(files), size / 2**20
 
 
 def main() -> None:
@@ -38,14 +39,17 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of a trained ensemble model")
     parser.add_argument("words", nargs="*", help="further words of the command, such as statistics=only")
     arguments = parser.parse_args()
-    print("members  steps   MiB  seconds  files  MiB on disk")
+    print("members  steps   MiB  seconds  CPU seconds  files  MiB on disk")
     found = {}
     for members, steps in (SMALL, LARGE):
-        found[members, steps] = memory, seconds, files, size = forecast(arguments.run, members, steps, arguments.words)
-        print(f"{members:7}  {steps:5}  {memory:4.0f}  {seconds:7.1f}  {files:5}  {size:11.0f}", flush=True)
-    (memory, seconds, *_), (more, longer, *_) = found[SMALL], found[LARGE]
+        found[members, steps] = forecast(arguments.run, members, steps, arguments.words)
+        memory, seconds, busy, files, size = found[members, steps]
+        line = f"{members:7}  {steps:5}  {memory:4.0f}  {seconds:7.1f}  {busy:11.1f}  {files:5}  {size:11.0f}"
+        print(line, flush=True)
+    few, many = found[SMALL], found[LARGE]
     work = LARGE[0] * LARGE[1] - SMALL[0] * SMALL[1]
-    print(f"peak memory x {more / memory:.2f}; {1000 * (longer - seconds) / work:.1f} ms per step of a member")
+    seconds, busy = (1000 * (many[number] - few[number]) / work for number in (1, 2))
+    print(f"peak memory x {many[0] / few[0]:.2f}; {seconds:.1f} ms per step of a member, {busy:.1f} ms of a processor")
 
 
 if __name__ == "__main__":
