@@ -361,6 +361,16 @@ def test_the_same_numbers_however_the_run_is_held(model, dataset, project):
         xr.testing.assert_equal(found, expected)
 
 
+def test_the_same_numbers_as_by_the_command(run, untrained, tiny_data, workplace):
+    """Of a checkpoint with all that a training records; the command reads the prepared run, here it is the raw one."""
+    words = ["start=[5,9]", "steps=3", "members=2", "seed=4", "output=by_command.zarr", "trainer.accelerator=cpu"]
+    result = run("spacecast-forecast", f"checkpoint={untrained / 'efm'}", f"paths.data_dir={tiny_data}", *words)
+    assert (result.code, result.err) == (0, "")
+    model = spacecast.load(untrained / "efm", device="cpu")
+    found = model.forecast(tiny_data / "magnetosphere" / "run_1.zarr", start=[5, 9], steps=3, members=2, seed=4)
+    xr.testing.assert_equal(found, xr.load_dataset("by_command.zarr"))
+
+
 def test_two_frames_suffice(model, dataset):
     """Where the boundary keeps its values."""
     two = dataset.isel(time=[8, 9])

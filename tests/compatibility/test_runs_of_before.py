@@ -19,6 +19,7 @@ import pytest
 import torch
 from targets_of_before import TARGETS
 
+import spacecast
 from spacecast.app import sweep
 from spacecast.app.cli import run_command
 from spacecast.app.evaluate import COMMAND as EVALUATE
@@ -75,6 +76,13 @@ def test_a_checkpoint_of_before_has_the_scores_of_before(call, project):
     size = {key[1:]: abs(value) for key, value in before.items() if key[0] == "rmse"}
     for key, value in before.items():  # another processor rounds in another way; a bias is small beside its error
         assert now[key] == pytest.approx(value, rel=1e-5, abs=1e-5 * size.get(key[1:], 1.0)), key
+
+
+def test_a_checkpoint_of_before_forecasts_from_python(project):
+    [run] = (project / "data" / "magnetosphere").glob("vlasiator_run_*.zarr")
+    found = spacecast.load("run", device="cpu").forecast(run, steps=2, members=2)
+    assert dict(found.sizes) == {"init_time": 1, "member": 2, "lead_time": 2, "x": 12, "z": 8}
+    assert "not_finite" not in found.attrs
 
 
 def test_the_same_command_knows_a_run_of_before_and_goes_on(call, project):
