@@ -124,27 +124,9 @@ def small_words(tiny_data: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def untrained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folders `fm` and `efm` as trainings on `tiny_data` leave them, of models with random weights."""
-    import torch
-
-    from spacecast.app.assemble import build_model, open_graph, open_prepared
-    from spacecast.checkpoint.content import describe
-    from spacecast.checkpoint.files import write_whole
-    from spacecast.config.complete import checked
-    from spacecast.config.compose import compose, conf_dir
-    from spacecast.config.schema import Train, typed
+    from untrained import write_untrained
 
     folder = tmp_path_factory.mktemp("untrained")
     for name, words in {"fm": ["model=graph_fm"], "efm": ["model=graph_efm", "evaluation.members=3"]}.items():
-        words += [*small_words(tiny_data), f"paths.run_dir={folder / name}"]
-        plain = checked(TRAIN, compose("train", words, conf_dir()), {})
-        config = typed(plain, Train)
-        spec = open_prepared(config.datastore).spec
-        graph = open_graph(config.graph, spec.grid, config.paths.data_dir)
-        model = build_model(config.model, config.seed, spec, graph)
-        with torch.no_grad():
-            for weight in model.parameters():
-                weight.add_(torch.randn(weight.shape), alpha=0.02)
-        weights = {f"model.{key}": value for key, value in model.state_dict().items()}
-        content = {"state_dict": weights, "spacecast": describe(plain, spec, graph)}
-        write_whole(content, folder / name / "checkpoints" / "best.ckpt")
+        write_untrained(folder / name, [*words, *small_words(tiny_data)])
     return folder

@@ -90,6 +90,19 @@ def test_the_scores_of_the_reference(run, workplace, reference_dir, kind):
     assert (config["loss"]["reduction"], config["loss"]["div_weight"]) == ("reference", 10.0)
 
 
+def test_a_forecast_of_a_published_checkpoint(run, workplace, reference_dir, published):
+    """From any run in the published layout, whose statistics are those of the data that are named."""
+    words = [f"checkpoint={reference_dir}/trained/graph_fm_simple/last.ckpt", *published(), "trainer=cpu"]
+    result = run("spacecast-forecast", *words, "run=2", "start=5", "steps=2", "output=a.zarr")
+    assert (result.code, result.err) == (0, "")
+    forecast = xr.load_dataset(workplace / "a.zarr")
+    assert (forecast.attrs["run"], forecast.sizes["lead_time"]) == ("2", 2)
+    assert np.isfinite(forecast["rho"]).any()
+    result = run("spacecast-forecast", *words[:1], "start=5", "output=b.zarr")
+    assert result.code == 2
+    assert "give datastore=vlasiator datastore.root=DIR graph=stored" in result.line
+
+
 @pytest.mark.slow
 def test_an_ensemble_within_its_sampling_error(run, workplace, reference_dir, published):
     """Scores of three members are random: the reference's must lie where ours of eight seeds do.

@@ -119,6 +119,14 @@ def test_one_device_starts_nothing():
         assert processes.gather("value") == ["value"]
 
 
+def test_a_command_of_a_batch_job_that_srun_has_not_started_is_alone(monkeypatch):
+    """Whatever the job has room for: none of its tasks are waited for."""
+    for name, value in {"JOB_ID": 7, "JOB_NAME": "night", "NTASKS": 4, "NTASKS_PER_NODE": 4, "PROCID": 0}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    with started("cpu", 1, work="nothing:there", arguments=[]) as processes:
+        assert processes.world == 1
+
+
 @pytest.mark.parametrize(
     ("accelerator", "devices", "nodes", "environment", "text"),
     [

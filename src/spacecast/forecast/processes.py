@@ -239,13 +239,13 @@ def _place(accelerator: str, devices: int | str | Sequence[int], num_nodes: int)
 
     if accelerator == "auto":  # other kinds lack operations that models need
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    scheduled = in_batch_job(os.environ) and SLURMEnvironment.detect()
+    step = "SLURM_STEP_ID" in os.environ  # else a process of a batch job that srun has not started is alone
+    scheduled = step and in_batch_job(os.environ) and SLURMEnvironment.detect()
     try:
         environment: ClusterEnvironment = SLURMEnvironment(auto_requeue=False) if scheduled else LightningEnvironment()
         wanted = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes}
         strategy = Fabric(**wanted, plugins=[environment]).strategy
         here = strategy.num_processes if isinstance(strategy, DDPStrategy) else 1
-        environment.validate_settings(num_devices=here, num_nodes=num_nodes)
     except (ImportError, ValueError, TypeError, RuntimeError) as error:  # of which are those of Lightning
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     world, device = here * num_nodes, strategy.root_device
@@ -256,6 +256,10 @@ def _place(accelerator: str, devices: int | str | Sequence[int], num_nodes: int)
         raise UserError(f"{asked}, but {'several' if there == world else there} processes were started; let them agree")
     if world == 1:
         return _Place(0, 1, device)
+    try:
+        environment.validate_settings(num_devices=here, num_nodes=num_nodes)
+    except ValueError as error:
+        raise UserError(f"trainer: {error}") from error
     if alone and num_nodes > 1:
         raise UserError(f"trainer.num_nodes={num_nodes}: several machines take a scheduler; start it by srun")
     rank = environment.global_rank() if scheduled else environment.node_rank() * here + environment.local_rank()
