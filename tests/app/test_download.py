@@ -82,7 +82,9 @@ def test_a_data_set_arrives_whole_told_before_and_noted(run, workplace, hub):
     assert result.out.index(told) < result.out.index("8 files checked, all as published")
     assert f"spacecast-data inspect datastore=vlasiator datastore.root={folder}" in result.out
     expected = {"repository": NAME, "kind": "dataset", "revision": "a" * 40, "only": [], "complete": True}
-    assert note(folder) == expected
+    begun = note(folder)["begun"]
+    assert note(folder) == {**expected, "begun": begun}
+    assert {(folder / path).stat().st_mtime for path in FILES} == {begun}
     assert sorted(path.name for path in workplace.iterdir()) == ["data"]
 
 
@@ -110,6 +112,7 @@ def test_a_file_that_is_damaged_on_the_disk_is_named_and_fetched_again(run, work
     result = run("spacecast-data", *words)
     assert (result.code, hub.fetched()) == (0, [path])
     assert (f"{file} is damaged or was changed: it is fetched again" in result.out) == (damage != "gone")
+    assert file.stat().st_mtime == (workplace / "here" / "empty").stat().st_mtime  # raw data are not newer
     assert contents(workplace / "here") == FILES
 
 
@@ -187,7 +190,7 @@ def test_names_and_places(run, workplace, hub):
     assert f"checkpoint={models}/graph_fm_multiscale.ckpt'" in result.out
     assert "graph.path=DIR/graph/multiscale" in result.out
     result = run("spacecast-data", "download", "name=me/mine")
-    assert f"spacecast-evaluate checkpoint={workplace}/data/mine datastore.root=DIR" in result.out
+    assert f"spacecast-forecast checkpoint={workplace}/data/mine datastore.root=DIR" in result.out
     assert set(PUBLISHED.values()) == {*hub.repositories} - {"me/mine"}
     assert next_commands(["README.md"], workplace) == []
 
@@ -456,6 +459,7 @@ def test_the_small_data_set_is_used_as_it_comes(run, workplace, hub, small_set):
     result = run(command, *words, "picture=null")
     assert (result.code, result.err) == (0, "")
     assert f"{X.size} x 9 plane" in result.out
+    assert "newer" not in result.out
     words = [
         *words[1:], "graph=stored", f"graph.path={folder}/graph/simple", "trainer=cpu", "logger=none",
         "model.hidden_dim=8", "model.processor_layers=1", "data.batch_size=4", "data.val_steps=1",

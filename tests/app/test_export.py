@@ -99,7 +99,22 @@ def test_a_model_travels_and_scores_as_before(run, workplace, trained, tiny_data
     assert str(workplace).encode() not in (folder / "scores.nc").read_bytes()
     assert str(trained).encode() not in (folder / "scores.nc").read_bytes()
     check_card(folder, ensemble="efm" in trained.name)
+    check_forecast(run, folder, tiny_data / "magnetosphere", trained)
     check_lines_of_python(folder, tiny_data / "magnetosphere" / "run_1.zarr", ensemble="efm" in trained.name)
+
+
+def check_forecast(run, folder: Path, data: Path, trained: Path) -> None:
+    """The card's line, and the same of the checkpoint that was exported: one forecast."""
+    found = []
+    [line] = re.findall(r"^spacecast-forecast .*$", (folder / CARD).read_text(), re.MULTILINE)
+    for checkpoint in (folder, trained):
+        more = f"checkpoint={checkpoint}", f"datastore.root={data}", "trainer=cpu", "steps=2"
+        _, *words = line.replace("forecast.zarr", f"{checkpoint.name}.zarr").replace("=20", "=3").split()
+        result = run("spacecast-forecast", *words, *more)
+        assert (result.code, result.err) == (0, "")
+        found.append(xr.load_dataset(f"{checkpoint.name}.zarr", engine="zarr"))
+    xr.testing.assert_equal(*found)
+    assert found[0].sizes["lead_time"] == 2
 
 
 def check_lines_of_python(folder: Path, states: Path, ensemble: bool) -> None:

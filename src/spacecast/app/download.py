@@ -87,7 +87,7 @@ def next_commands(paths: Sequence[str], folder: Path) -> list[str]:
     """
     tops = {path.partition("/")[0] for path in paths}
     if {"model.safetensors", "config.json", "SHA256SUMS"} <= tops:
-        return [as_typed("spacecast-evaluate", f"checkpoint={folder}", "datastore.root=DIR")]
+        return [as_typed("spacecast-forecast", f"checkpoint={folder}", "datastore.root=DIR")]
     if checkpoints := sorted(path for path in tops if path.endswith(".ckpt")):
         kind = re.sub(r".*_(simple|multiscale|hierarchical)\.ckpt$", r"\1", checkpoints[0])
         graph = f"graph.path=DIR/graph/{kind if '.' not in kind else 'NAME'}"
@@ -98,7 +98,7 @@ def next_commands(paths: Sequence[str], folder: Path) -> list[str]:
             "graph=stored",
             graph,
         )
-        return [as_typed("spacecast-evaluate", *words)]
+        return [as_typed("spacecast-forecast", *words)]
     runs = {"vlasiator": r"(vlasiator_)?run_\d+\.(zarr|yaml)", "vlasiator_small": r"(vlasiator_)?run\.(zarr|yaml)"}
     for member, pattern in runs.items():
         if any(re.fullmatch(pattern, top) for top in tops):

@@ -182,7 +182,7 @@ def _use(facts: Facts) -> str:
 With `FOLDER` this folder and `DIR` one with data of the same kind (`pip install spacecast`):
 
 ```text
-spacecast-forecast checkpoint=FOLDER datastore.root=DIR start=0 steps=30{typed} output=forecast.zarr
+spacecast-forecast checkpoint=FOLDER datastore.root=DIR start=1 steps=30{typed} output=forecast.zarr
 spacecast-evaluate checkpoint=FOLDER datastore.root=DIR
 spacecast-train datastore.root=DIR init_from=FOLDER
 ```

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import shutil
 import threading
 import time
@@ -80,15 +81,17 @@ def download(
         lacking = _lacking(folder, files, noted, overwrite=overwrite)
         _check_room(repository, folder, files, lacking)
         patterns = [] if not only or (noted and not noted["only"]) else [*noted.get("only", []), *only]
+        begun = noted.get("begun")
         note = {
             "repository": name,
             "kind": repository.kind,
             "revision": repository.revision,
             "only": list(dict.fromkeys(patterns)),
+            "begun": begun if isinstance(begun, int) else int(time.time()),
         }
         with explained(name, repository.revision):
             write_json(folder / RECORD, {**note, "complete": False})
-            _fetch_all(repository, lacking, folder, progress)
+            _fetch_all(repository, lacking, folder, note["begun"], progress)
             write_json(folder / RECORD, {**note, "complete": True})
     log.info("%s checked, all as published", several(len(files), "file"))
     return repository
@@ -200,11 +203,12 @@ def in_words(size: float) -> str:
 
 
 def _fetch_all(
-    repository: Repository, files: Sequence[RemoteFile], folder: Path, progress: ProgressCallback | None
+    repository: Repository, files: Sequence[RemoteFile], folder: Path, begun: int, progress: ProgressCallback | None
 ) -> None:
     """Fetch files side by side; the first error, or a signal, ends all.
 
-    No transfer that hangs can keep the process: its threads end with it.
+    No transfer that hangs can keep the process: its threads end with it. All files have the time at which the first
+    download began, so that none seems to be newer than what was made of it.
     """
     partial, stop = folder / PARTIAL, threading.Event()
     come = dict.fromkeys((file.path for file in files), 0)
@@ -219,7 +223,7 @@ def _fetch_all(
             while not stop.is_set():
                 file = left.get_nowait()
                 try:
-                    _fetch(repository, file, folder, come, stop)
+                    os.utime(_fetch(repository, file, folder, come, stop), (begun, begun))
                     ended.put(None)
                 except Exception as error:  # noqa: BLE001 - raised in the main thread
                     ended.put(error)
@@ -247,8 +251,8 @@ def _fetch_all(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _fetch(repository: Repository, file: RemoteFile, folder: Path, come: dict[str, int], stop: threading.Event) -> None:
-    """Fetch one file to its place; one that comes damaged a second time.
+def _fetch(repository: Repository, file: RemoteFile, folder: Path, come: dict[str, int], stop: threading.Event) -> Path:
+    """Fetch one file to its place, which is returned; one that comes damaged a second time.
 
     Raises:
         UserError: it is damaged then as well.
@@ -267,7 +271,7 @@ def _fetch(repository: Repository, file: RemoteFile, folder: Path, come: dict[st
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
             come[file.path] = file.size
-            return
+            return target
         path.unlink()
         log.warning("%s has come damaged%s", file.path, "" if again else "; fetching it again")
     raise UserError(
