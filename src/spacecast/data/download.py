@@ -81,17 +81,17 @@ def download(
         lacking = _lacking(folder, files, noted, overwrite=overwrite)
         _check_room(repository, folder, files, lacking)
         patterns = [] if not only or (noted and not noted["only"]) else [*noted.get("only", []), *only]
-        begun = noted.get("begun")
+        begun = noted["begun"] if isinstance(noted.get("begun"), int) else int(time.time())
         note = {
             "repository": name,
             "kind": repository.kind,
             "revision": repository.revision,
             "only": list(dict.fromkeys(patterns)),
-            "begun": begun if isinstance(begun, int) else int(time.time()),
+            "begun": begun,
         }
         with explained(name, repository.revision):
             write_json(folder / RECORD, {**note, "complete": False})
-            _fetch_all(repository, lacking, folder, note["begun"], progress)
+            _fetch_all(repository, lacking, folder, begun, progress)
             write_json(folder / RECORD, {**note, "complete": True})
     log.info("%s checked, all as published", several(len(files), "file"))
     return repository
