@@ -115,6 +115,7 @@ COMMAND = Command(
     },
     keys={
         "checkpoint": "a .ckpt file, ours or the reference's, a run folder, an exported model or models:/NAME@best",
+        "baseline": "of several checkpoints: the name that the others are held against; null: the first",
         "paths.run_dir": "config.yaml, scores.csv, pictures, evaluate.log",
         "evaluation.steps": "leads to score",
         "evaluation.split": "train, val, test, or all frames of the simulation runs",
