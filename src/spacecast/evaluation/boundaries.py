@@ -99,6 +99,11 @@ class Rectangle:
         return self.nodes.shape[0], self.nodes.shape[1]
 
     @cached_property
+    def window(self) -> Tensor:
+        """Hann window, shape (x, z)."""
+        return hann(self.shape)
+
+    @cached_property
     def wavenumbers(self) -> Tensor:
         """Of its power spectra [1/R_E]."""
         return wavenumbers(self.shape, self.spacing)
@@ -110,7 +115,7 @@ class Rectangle:
 
     def spectrum(self, values: Tensor) -> Tensor:
         """Power spectra under a Hann window: (..., node, variable) to (..., variable, wavenumber)."""
-        return power_spectrum(self.within(values), self.spacing, hann(self.shape))
+        return power_spectrum(self.within(values), self.spacing, self.window)
 
     def within(self, values: Tensor) -> Tensor:
         """Its part of values: (..., node, variable) to (..., variable, x, z)."""

@@ -67,13 +67,14 @@ def _interior(sample: Sample) -> Tensor:
 def _gas(values: Tensor) -> Tensor:
     """Squares of P - n k T and of P, from P, n and T on the last axis."""
     pressure, density, temperature = values.unbind(-1)
-    return torch.stack([pressure_residual(pressure, density, temperature), pressure], dim=-1).square()
+    return torch.stack([pressure_residual(pressure, density, temperature).square(), pressure.square()], dim=-1)
 
 
 def _ohm(values: Tensor) -> Tensor:
     """Squares of E + v x B and of E, from the components of E, v and B on the last axis."""
     electric, velocity, magnetic = values.unflatten(-1, (3, 3)).unbind(-2)
-    return torch.stack([electric_residual(electric, velocity, magnetic), electric], dim=-1).square().sum(dim=-2)
+    residual = electric_residual(electric, velocity, magnetic)
+    return torch.stack([each.square().sum(dim=-1) for each in (residual, electric)], dim=-1)
 
 
 def spectrum(sample: Sample) -> Tensor:

@@ -17,6 +17,12 @@ from spacecast.evaluation.start_sums import Start
 Means = Mapping[Entries, Tensor]
 Variables = dict[str, xr.Variable]
 
+ATTRIBUTES = {
+    "wavenumber": {"long_name": "one over the wavelength", "units": "1/R_E"},
+    "boundary": {"long_name": "boundary on the line from Earth to the Sun"},
+}
+"""Attributes of the axes of diagnostics."""
+
 
 def score_dataset(
     sums: Accumulator,
@@ -145,7 +151,7 @@ def _coordinates(
     }
     for diagnostic in sums.diagnostics:
         for axis, values in (diagnostic.axes_of(sums.setting) or {}).items():
-            coordinates.setdefault(axis, (axis, list(values)))
+            coordinates.setdefault(axis, (axis, list(values), ATTRIBUTES.get(axis, {})))
     if "threshold" in coordinates:
         coordinates |= _thresholds(sums, list(units))
     return coordinates

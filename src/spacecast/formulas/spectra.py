@@ -40,7 +40,7 @@ def power_spectrum(fields: Tensor, spacing: Size, window: Tensor | None = None) 
 
     """
     rows, columns = fields.shape[-2:]
-    fields = fields.double()
+    fields = fields.double().contiguous()
     window = torch.ones(rows, columns, dtype=torch.float64) if window is None else window
     window = window.to(fields.device)
     anomaly = fields - (window * fields).sum(dim=(-2, -1), keepdim=True) / window.sum()
@@ -50,7 +50,7 @@ def power_spectrum(fields: Tensor, spacing: Size, window: Tensor | None = None) 
     weight[0] = 1.0  # has no mirror image among the modes that a real transform leaves out
     if columns % 2 == 0:
         weight[-1] = 1.0
-    power = modes.abs().square() * weight / (rows * columns * window.square().sum())
+    power = (modes.real.square() + modes.imag.square()) * weight / (rows * columns * window.square().sum())
     result = power.new_zeros(*power.shape[:-2], number)
     result.index_add_(-1, ring.to(fields.device), power.flatten(-2))
     return result / width
