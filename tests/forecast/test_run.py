@@ -89,6 +89,16 @@ def test_a_deterministic_forecast_is_the_recursion(frames, fakes, tmp_path, file
             np.testing.assert_allclose(found[row, lead], state, rtol=1e-5, atol=1e-5 * spec.state.std.max())
 
 
+def test_a_grid_may_have_a_third_axis(spec, fakes, tmp_path) -> None:
+    axes = {"x": np.arange(5.0), "y": np.arange(4.0), "z": np.arange(3.0)}
+    grid = Grid(axes, np.ones((5, 4, 3)))
+    store = fakes.Frames(replace(spec, grid=grid, boundary=np.zeros(grid.num_nodes, dtype=bool)))
+    data = read(write_forecast(fakes.Drift(), store, tmp_path / "x", starts=[store.start(3)], steps=2))
+    assert data.rho.dims == ("init_time", "lead_time", "x", "y", "z")
+    assert (data.y.long_name, data.y.units) == ("y, duskward", "R_E")
+    assert np.isfinite(data.rho).all()
+
+
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_members_are_those_of_the_forecaster(frames, fakes, tmp_path, file_format: str) -> None:
