@@ -13,6 +13,8 @@ from spacecast.core.text import several, shown
 from spacecast.formulas.averages import spread_skill_ratio
 
 ROOTS = ("rmse", "persistence_rmse", "member_rmse", "spread")  # roots of means of squares
+# neither means over nodes nor made of any: here means of the scores of single forecasts
+SINGLE = ("correlation", "anomaly_correlation", "gas_law_residual", "ohms_law_residual")
 SCORES = ("rmse", "skill", "mae", "persistence_rmse", "persistence_mae")  # that every evaluation has
 NEEDED = ("lead_time", "region", "variable", "run", "init_time", "start_run", *(f"{name}_by_start" for name in SCORES))
 
@@ -61,8 +63,8 @@ class PairedScores:
     def score(self, metric: str, lead: int, variables: Sequence[str], weights: np.ndarray) -> np.ndarray:
         """Scores over all initial times, as `scores.csv` has them where each counts once.
 
-        Of squares the mean is taken before the root and before a ratio; correlations and whatever is no mean over nodes
-        are means of the scores of single forecasts.
+        Of squares the mean is taken before the root and before a ratio; those of `SINGLE` are means of the scores of
+        single forecasts.
 
         Args:
             metric: of `evaluation/metrics.py`.
