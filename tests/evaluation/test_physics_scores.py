@@ -225,6 +225,18 @@ def test_scores_by_plasma_follow_the_plasma(magnetosphere):
         np.testing.assert_allclose(scores.series("rmse", "rho", other)[1], 0, atol=1e-5)
 
 
+def test_a_region_without_plasma_of_its_kind_has_no_scores_and_says_nothing_of_persistence(magnetosphere, caplog):
+    spec, states = magnetosphere
+    still = states.clone()
+    still[..., NAMES.index("vx")] = 0.1 * torch.rand(still.shape[:-1])  # nothing blows towards the tail
+    caplog.set_level("INFO")
+    scores = score(spec, still, states[None, 2:], Regions(spec, None, by_plasma=True)).scores()
+    for variable in ("rho", "mean"):
+        assert np.isnan(scores.series("skill", variable, "lobes_by_plasma")[1]).all()
+        assert np.isfinite(scores.series("skill", variable)[1]).all()
+    assert "no skill" not in caplog.text
+
+
 def test_regions_of_ones_own_may_be_bounded_by_surfaces(magnetosphere):
     spec, _ = magnetosphere
     bounds = {"subsolar": {"bow_shock_max": 1, "magnetopause_min": 1, "x_min": 0, "abs_z_max": 3}}

@@ -125,7 +125,8 @@ class Accumulator:
 
     def counted(self, means: Mapping[Entries, Tensor]) -> Tensor:
         """Which variables change, and so count in means over variables, shape (lead, region, variable)."""
-        return changes(means[SIZES[0]], means[SIZES[1]], self.setting.offset)
+        nowhere = means[SIZES[1]].isnan()  # a region without a node, of which nothing is known
+        return nowhere | changes(means[SIZES[0]], means[SIZES[1]], self.setting.offset)
 
     def columns(self, metric: Metric) -> list[tuple[str, str]]:
         """Name and units of what a metric scores, `mean` over variables where there is one."""
