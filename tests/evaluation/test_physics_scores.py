@@ -1,7 +1,6 @@
 """Scores of the physics, over forecasts that are known: perfect, shifted, smoothed, extrapolated, broken."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -214,7 +213,7 @@ def test_scores_by_plasma_follow_the_plasma(magnetosphere):
     regions = Regions(spec, None, by_plasma=True)
     assert regions.names[:2] == ["all", "solar_wind_by_plasma"]
     wrong = states[2:].clone()
-    masks = regions.masks(SimpleNamespace(truth=states[2:], physical=states[2:]))
+    masks = regions.masks(states[2:])
     for lead in range(2):
         lobes = masks[lead, regions.names.index("lobes_by_plasma")].bool()
         wrong[lead, lobes, NAMES.index("rho")] += 0.5

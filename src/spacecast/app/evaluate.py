@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spacecast.app.cli import run_command
 from spacecast.app.from_checkpoint import check_data_place, check_same_data, completed, shared, trained_parts
 from spacecast.app.run_records import check_evaluation_folder
+from spacecast.app.scorecard import gather
 from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.schema import Evaluate
 from spacecast.config.stored import TAKEN
@@ -72,13 +73,6 @@ def complete(composed: Plain, words: Sequence[str], opened: Opened) -> Plain:
     if isinstance(composed["checkpoint"], list):
         raise UserError("checkpoint: several are scored by one command without -m or launcher; leave these out")
     return completed(composed, words, opened, TAKEN)
-
-
-def gather(command: Command, cfg: Any) -> tuple[Command, Inputs[Any]] | None:
-    """A scorecard where there are several checkpoints, see `app/scorecard.py`."""
-    from spacecast.app import scorecard
-
-    return scorecard.gather(command, cfg)
 
 
 def check_places(inputs: Inputs[Evaluate]) -> None:

@@ -42,6 +42,7 @@ class Comparison:
         evaluations: of each model, by name.
         baseline: name of the one that the others are held against; None: the first.
         left_out: runs of sweeps that are not among them, for people.
+        command: that makes one evaluation.
 
     """
 
@@ -50,6 +51,7 @@ class Comparison:
     evaluations: Mapping[str, Inputs[Evaluate]]
     baseline: str | None
     left_out: Sequence[str]
+    command: Command
 
 
 def gather(command: Command, cfg: DictConfig) -> tuple[Command, Inputs[Any]] | None:
@@ -101,7 +103,7 @@ def _inputs(
     _check_alike(evaluations, typed=any(within(key, DATA) for key in typed_keys(words)))
     _label(outer, "scorecard", folder.name, words)
     first: Inputs[Evaluate] = Inputs.of(outer, Evaluate)
-    comparison = Comparison(first.config.paths, first.config.logger, evaluations, baseline, left_out)
+    comparison = Comparison(first.config.paths, first.config.logger, evaluations, baseline, left_out, command)
     recorded = {
         "checkpoint": {name: str(each.config.checkpoint) for name, each in evaluations.items()},
         "baseline": baseline,
@@ -180,11 +182,9 @@ def check_places(inputs: Inputs[Comparison]) -> None:
         UserError: one does.
 
     """
-    from spacecast.app import evaluate
-
     check_evaluation_folder(inputs, AGAIN)
     for each in inputs.config.evaluations.values():
-        evaluate.check_places(each)
+        inputs.config.command.check_folder(each)
 
 
 def scorecard(inputs: Inputs[Comparison]) -> "Scorecard | None":
@@ -211,7 +211,7 @@ def scorecard(inputs: Inputs[Comparison]) -> "Scorecard | None":
         log.info("%s", text)
     for number, (name, each) in enumerate(config.evaluations.items(), 1):
         log.info("model %d of %d: %s", number, len(config.evaluations), name)
-        _evaluate(each)
+        _evaluate(config.command, each)
         if first_process():
             scores[name] = read_scores(each.config.paths.run_dir / SCORES)
             check_alike(scores)
@@ -231,10 +231,8 @@ def scorecard(inputs: Inputs[Comparison]) -> "Scorecard | None":
     return card
 
 
-def _evaluate(inputs: Inputs[Evaluate]) -> None:
+def _evaluate(command: Command, inputs: Inputs[Evaluate]) -> None:
     """Score one model in its folder; nothing where the same has been done there before."""
-    from spacecast.app.evaluate import evaluate
-
     folder, done = inputs.config.paths.run_dir, {"checkpoint": _hash(inputs.config.checkpoint)}
     same = read_facts(folder).get("scored") == done and (folder / SCORES).is_file()
     if same and not first_difference(recorded_config(folder), inputs.plain, ALIKE):
@@ -244,7 +242,7 @@ def _evaluate(inputs: Inputs[Evaluate]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_config(inputs.plain, folder)
         add_facts(folder, scored=None)
-    evaluate(replace(inputs, opened={}))
+    command.task(replace(inputs, opened={}))
     if first_process():
         add_facts(folder, scored=done)
 

@@ -12,7 +12,6 @@ from spacecast.core.grid import Grid
 from spacecast.core.regions import Bounds, nodes_within
 from spacecast.core.spec import DataSpec
 from spacecast.evaluation.plasma import PlasmaRegions
-from spacecast.evaluation.sample import Sample
 from spacecast.evaluation.surfaces import measures, parameters
 
 log = logging.getLogger(__name__)
@@ -102,16 +101,16 @@ class Regions:
         if empty := [name for name in bounds or () if name not in fixed]:
             log.info("regions without a node of these data, left out of the scores: %s", ", ".join(empty))
 
-    def masks(self, sample: Sample) -> Tensor:
+    def masks(self, truth: Tensor) -> Tensor:
         """1 on the nodes of each region, else 0, float64, shape (window, region, node).
 
         Args:
-            sample: the forecasts; regions may lie elsewhere in each.
+            truth: in physical units, shape (window, node, state); regions may lie elsewhere in each.
 
         """
-        self._fixed = self._fixed.to(sample.truth.device)
-        fixed = self._fixed.expand(len(sample.truth), -1, -1)
-        return torch.cat([fixed, self._moving.masks(sample.physical).double()], dim=1) if self._moving else fixed
+        self._fixed = self._fixed.to(truth.device)
+        fixed = self._fixed.expand(len(truth), -1, -1)
+        return torch.cat([fixed, self._moving.masks(truth).double()], dim=1) if self._moving else fixed
 
 
 def _has(grid: Grid, bound: str, known: Mapping[str, np.ndarray]) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,12 +13,10 @@ from spacecast.core.spec import NON_NEGATIVE, DataSpec
 from spacecast.core.types import Batch
 from spacecast.evaluation.boundaries import Rectangle
 from spacecast.evaluation.plasma import Plasma
+from spacecast.evaluation.regions import Regions
 from spacecast.formulas.averages import ROUNDING
 from spacecast.formulas.ensemble import Estimator, crps_ensemble, member_variance, rank_histogram
 from spacecast.formulas.probability import exceedance_table, exceedances
-
-if TYPE_CHECKING:
-    from spacecast.evaluation.regions import Regions
 
 LARGE = 2**24  # numbers of an ensemble beyond which it is taken in parts
 THRESHOLDS = (-1.0, 1.0, 2.0)
@@ -46,7 +44,7 @@ class Setting:
         seed: int = 0,
         thresholds: Sequence[float] = THRESHOLDS,
         climatology: np.ndarray | None = None,
-        regions: "Regions | None" = None,
+        regions: Regions | None = None,
     ) -> None:
         self.spec, self.members, self.estimator, self.seed = spec, members, estimator, seed
         if not np.isfinite(thresholds).all():
@@ -109,7 +107,7 @@ class Sample:
         """1 on the nodes of each region, else 0, float64, on all nodes: shape (window, region, node)."""
         if self.setting.regions is None:
             return torch.ones_like(self.physical[:, None, :, 0], dtype=torch.float64)
-        return self.setting.regions.masks(self)
+        return self.setting.regions.masks(self.physical)
 
     @cached_property
     def masks(self) -> Tensor:
