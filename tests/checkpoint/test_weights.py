@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spacecast.checkpoint.weights import load_weights
+from spacecast.checkpoint.content import load_weights
 from spacecast.core.errors import UserError
 
 

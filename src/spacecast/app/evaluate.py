@@ -33,8 +33,7 @@ def evaluate(inputs: Inputs[Evaluate]) -> "Scores | None":
     from spacecast.app.assemble import open_data
     from spacecast.app.datacheck import check_evaluation, check_members
     from spacecast.app.report import score
-    from spacecast.checkpoint.content import load_checkpoint
-    from spacecast.checkpoint.weights import trained_spec
+    from spacecast.checkpoint.content import load_checkpoint, trained_spec
     from spacecast.data.fit import check_fit
     from spacecast.process.logs import mute_libraries
     from spacecast.process.memory import keep_memory

@@ -83,7 +83,7 @@ def open_fitted(inputs: Inputs[Forecast], checkpoint: Plain) -> "tuple[DataSpec,
 
     """
     from spacecast.app.assemble import open_data
-    from spacecast.checkpoint.weights import trained_spec
+    from spacecast.checkpoint.content import trained_spec
     from spacecast.core.spec import DataSpec
     from spacecast.data.dataset import DatasetStore, open_source
     from spacecast.data.fit import Advice, FittedDatastore

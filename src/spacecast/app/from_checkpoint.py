@@ -79,8 +79,7 @@ def trained_parts(config: Evaluate | Forecast, checkpoint: Plain, spec: "DataSpe
 
     """
     from spacecast.app.assemble import build_model, open_graph
-    from spacecast.checkpoint.content import model_weights
-    from spacecast.checkpoint.weights import load_weights, warn_of_another_graph
+    from spacecast.checkpoint.content import load_weights, model_weights, warn_of_another_graph
 
     graph = open_graph(config.graph, spec.grid, config.paths.data_dir)
     warn_of_another_graph(checkpoint["spacecast"], graph)

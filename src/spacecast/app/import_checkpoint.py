@@ -27,9 +27,8 @@ def import_checkpoint(inputs: Inputs[Data]) -> None:
 
     """
     from spacecast.app.assemble import build_model, open_data, open_graph
-    from spacecast.checkpoint.content import describe, model_weights
+    from spacecast.checkpoint.content import describe, load_weights, model_weights, trained_spec, warn_of_another_graph
     from spacecast.checkpoint.files import write_whole
-    from spacecast.checkpoint.weights import load_weights, trained_spec, warn_of_another_graph
 
     config, source, target = inputs.config, inputs.config.checkpoint, inputs.config.output
     assert source is not None

@@ -7,8 +7,14 @@ import torch
 
 from spacecast.app.registered import local_checkpoint
 from spacecast.app.trained_model import PathText, TrainedModel
-from spacecast.checkpoint.content import find_checkpoint, load_checkpoint, model_weights
-from spacecast.checkpoint.weights import load_weights, trained_spec, warn_of_another_graph
+from spacecast.checkpoint.content import (
+    find_checkpoint,
+    load_checkpoint,
+    load_weights,
+    model_weights,
+    trained_spec,
+    warn_of_another_graph,
+)
 from spacecast.config.binding import check_target
 from spacecast.config.command import Plain
 from spacecast.config.compose import conf_dir

@@ -145,8 +145,7 @@ def take_weights(start: Start, parts: "Parts", opened: Opened) -> None:
         UserError: they belong to another model, or to other variables.
 
     """
-    from spacecast.checkpoint.content import model_weights
-    from spacecast.checkpoint.weights import load_weights
+    from spacecast.checkpoint.content import load_weights, model_weights
 
     if start.weights is not None:
         checkpoint = opened.pop(start.weights)

@@ -1,5 +1,6 @@
 """Rolls windows out as ensembles and hands each lead to whoever wants it."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -9,8 +10,8 @@ from torch import Tensor, nn
 
 from spacecast.core.protocols import StepModel
 from spacecast.core.spec import DataSpec
-from spacecast.core.types import Batch
-from spacecast.forecast.noise import NoisyStep, milliseconds
+from spacecast.core.types import Batch, StepOutput
+from spacecast.forecast.noise import Draws, milliseconds, stream
 from spacecast.forecast.rollout import iterate, repeat_members, split_members
 from spacecast.forecast.standardize import Standardizer
 
@@ -91,3 +92,37 @@ class Forecaster:
         step = NoisyStep(self.model, self.seed, list(times), members, first_lead)
         options: dict[str, Any] = {"step": step, "boundary": self.boundary, "prepared": self.prepared}
         return (output.state for output in iterate(self.model, batch, steps, **options))
+
+
+class NoisyStep:
+    """A step of the roll-out, see `rollout.model_step`, in which each row draws from its own stream.
+
+    A model whose `step` takes no keyword `draw` draws from the global generator: that one is seeded for each step by
+    the first row, so that its noise is a pure function too, of the rows that go together as well.
+
+    Args:
+        model: whose step it is.
+        seed: of the forecast.
+        times: initial time of each row, milliseconds since 1970.
+        members: number of the ensemble member of each row.
+        first_lead: number of the lead that the roll-out begins with, where it goes on with another one.
+
+    """
+
+    def __init__(
+        self, model: StepModel, seed: int, times: Sequence[int], members: Sequence[int], first_lead: int = 0
+    ) -> None:
+        self.draws = "draw" in inspect.signature(model.step).parameters
+        self.seed, self.rows, self.first_lead = seed, list(zip(map(int, times), members, strict=True)), first_lead
+
+    def __call__(
+        self, model: StepModel, previous: Tensor, state: Tensor, batch: Batch, lead: int, prepared: Any
+    ) -> StepOutput:
+        """One step ahead."""
+        streams = [stream(self.seed, *row, self.first_lead + lead) for row in self.rows]
+        inputs = previous, state, batch.forcing[:, lead], prepared
+        if self.draws:
+            return model.step(*inputs, draw=Draws(streams))  # type: ignore[call-arg]
+        with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):
+            torch.manual_seed(int(streams[0].integers(2**63)))
+            return model.step(*inputs)

@@ -1,15 +1,11 @@
 """The noise of a forecast: a pure function of seed, initial time, member and lead, the same on every device."""
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from spacecast.core.protocols import StepModel
-from spacecast.core.types import Batch, StepOutput
 
 WORD = 2**64
 
@@ -54,37 +50,3 @@ class Draws:
         """Standard normal numbers of the shape (row, ...), type and device of a tensor; made on the CPU."""
         rows = [row.standard_normal(like.shape[1:], dtype=np.float32) for row in self.streams]
         return torch.from_numpy(np.stack(rows)).to(like)
-
-
-class NoisyStep:
-    """A step of the roll-out, see `rollout.model_step`, in which each row draws from its own stream.
-
-    A model whose `step` takes no keyword `draw` draws from the global generator: that one is seeded for each step by
-    the first row, so that its noise is a pure function too, of the rows that go together as well.
-
-    Args:
-        model: whose step it is.
-        seed: of the forecast.
-        times: initial time of each row, milliseconds since 1970.
-        members: number of the ensemble member of each row.
-        first_lead: number of the lead that the roll-out begins with, where it goes on with another one.
-
-    """
-
-    def __init__(
-        self, model: StepModel, seed: int, times: Sequence[int], members: Sequence[int], first_lead: int = 0
-    ) -> None:
-        self.draws = "draw" in inspect.signature(model.step).parameters
-        self.seed, self.rows, self.first_lead = seed, list(zip(map(int, times), members, strict=True)), first_lead
-
-    def __call__(
-        self, model: StepModel, previous: Tensor, state: Tensor, batch: Batch, lead: int, prepared: Any
-    ) -> StepOutput:
-        """One step ahead."""
-        streams = [stream(self.seed, *row, self.first_lead + lead) for row in self.rows]
-        inputs = previous, state, batch.forcing[:, lead], prepared
-        if self.draws:
-            return model.step(*inputs, draw=Draws(streams))  # type: ignore[call-arg]
-        with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):
-            torch.manual_seed(int(streams[0].integers(2**63)))
-            return model.step(*inputs)
