@@ -148,6 +148,13 @@ def test_only_the_frames_that_are_asked_for_are_read(raw):
 # --- faults ------------------------------------------------------------------------------------------------------
 
 
+def dated(data, calendar):
+    """As xarray opens times of another calendar: objects."""
+    seconds = 10.0 * np.arange(data.sizes["time"])
+    attributes = {"units": "seconds since 2001-03-01", "calendar": calendar}
+    return xr.decode_cf(data.assign_coords(time=("time", seconds, attributes)))
+
+
 @pytest.mark.parametrize("form", [lambda data: data, prepared], ids=["fields", "prepared"])
 @pytest.mark.parametrize(
     ("change", "words"),
@@ -161,8 +168,10 @@ def test_only_the_frames_that_are_asked_for_are_read(raw):
         (lambda data: data.assign_coords(time=np.arange(6.0)), ["time axis holds float64, not dates"]),
         (lambda data: data.assign_coords(time=data.time - data.time[0]), ["time axis holds timedelta64"]),
         (lambda data: data.isel(time=[0, 1]).assign_coords(time=[START, np.datetime64("NaT", "ns")]), ["missing"]),
+        (lambda data: dated(data, "noleap"), ["time is in calendar 'noleap', expected one of standard"]),
+        (lambda data: dated(data, "360_day"), ["time is in calendar '360_day', expected one of standard"]),
     ],
-    ids=["one frame", "step", "twice", "backwards", "gap", "no time", "numbers", "durations", "NaT"],
+    ids=["one frame", "step", "twice", "backwards", "gap", "no time", "numbers", "durations", "NaT", "leap", "months"],
 )
 def test_times(raw, form, change, words):
     fails(change(form(raw)), *words, advice=Advice("give other data", "convert_units=True"))
@@ -365,6 +374,21 @@ def test_netcdf(raw, tmp_path):
     with open_source(tmp_path / "run_9.nc") as data:
         assert DatasetStore(data, make_spec()).train_runs == ("run_9",)
         np.testing.assert_array_equal(read(data, 1, 4), expected(raw, 1, 4))
+
+
+@pytest.mark.parametrize("kind", ["NETCDF3_CLASSIC", "NETCDF3_64BIT"])
+@pytest.mark.parametrize("unlimited", [(), ("time",)], ids=["fixed", "growing"])
+def test_a_classic_netcdf_file_is_read_but_not_where_its_end_is_lost(raw, tmp_path, kind, unlimited):
+    """The C library reads zeros there, which would be taken for values."""
+    raw.attrs, path = {}, tmp_path / "run_9.nc"
+    raw.to_netcdf(path, engine="scipy", format=kind, unlimited_dims=unlimited)
+    with open_source(path) as data:
+        np.testing.assert_array_equal(read(data, 1, 4), expected(raw, 1, 4))
+    content = path.read_bytes()
+    for size in (len(content) // 2, len(content) - 100):
+        path.with_name("cut.nc").write_bytes(content[:size])
+        with pytest.raises(UserError, match=r"dataset cut\.nc: .* is no NetCDF file that can be read"):
+            open_source(path.with_name("cut.nc"))
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,8 @@ def open_source(path: str | os.PathLike[str]) -> xr.Dataset:
         dataset.encoding["source"] = str(place)
         return dataset
     try:
-        return xr.open_dataset(place)
+        with place.open("rb") as file:
+            classic = file.read(3) == b"CDF"
+        return xr.open_dataset(place, engine="scipy" if classic else None)  # others read zeros where its end is lost
     except Exception as error:  # (the engines raise anything)
         raise UserError(f"{label}: {place} is no NetCDF file that can be read ({first_line(error)})") from error

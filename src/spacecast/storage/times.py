@@ -58,6 +58,9 @@ def decode_times(
     if numbers.dtype.kind == "M":
         missing = np.isnat(numbers)
     elif numbers.dtype.kind not in "iuf":
+        calendar = getattr(numbers.flat[0], "calendar", "") if numbers.size else ""  # of a date of another one
+        if calendar and calendar not in CALENDARS:
+            raise UserError(_other_calendar(label, calendar))
         raise UserError(f"{label}: time axis holds {numbers.dtype}, not dates; {ADVICE}")
     elif numbers.dtype == np.int64:
         missing = missing | (numbers == np.iinfo(np.int64).min)  # (how NaT is stored)
@@ -82,6 +85,11 @@ def _beyond(label: str, years: str) -> str:
     return f"{label}: time lies in the years {years}, dates are held for {SPAN} only; shift the time axis"
 
 
+def _other_calendar(label: str, calendar: str) -> str:
+    known = ", ".join(CALENDARS)
+    return f"{label}: time is in calendar {calendar!r}, expected one of {known}; convert the time axis"
+
+
 def _from_numbers(numbers: np.ndarray, attrs: Mapping[str, Any], label: str) -> tuple[np.ndarray, float]:
     """Dates of numbers in CF units, and the precision in nanoseconds that the type of the numbers has."""
     unit, since, reference = str(attrs.get("units", "")).partition(" since ")
@@ -92,9 +100,7 @@ def _from_numbers(numbers: np.ndarray, attrs: Mapping[str, Any], label: str) -> 
         raise UserError(f"{label}: time axis holds {numbers.dtype}{told}, not dates; {ADVICE}")
     calendar = str(attrs.get("calendar", "standard")).lower()
     if calendar not in CALENDARS:
-        raise UserError(
-            f"{label}: time is in calendar {calendar!r}, expected one of {', '.join(CALENDARS)}; convert the time axis"
-        )
+        raise UserError(_other_calendar(label, calendar))
     start, size = _reference(reference.strip(), calendar, label), NANOSECONDS[unit]
     if not np.isfinite(numbers).all():
         frame = int(np.argmin(np.isfinite(numbers)))
