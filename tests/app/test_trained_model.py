@@ -451,6 +451,10 @@ def test_other_data_are_refused(plain, dataset, change, words):
         ({"start": [3, 3]}, "given twice"),
         ({"start": 62, "steps": 4}, "boundary=persist"),
         ({"steps": 0}, "steps=0"),
+        ({"steps": 2.5}, "steps=2.5: must be a whole number"),
+        ({"steps": "2"}, "steps='2': must be a whole number"),
+        ({"seed": "a"}, "seed='a': must be a whole number"),
+        ({"members": 2.5}, "members=2.5: must be a whole number"),
         ({"members": 0}, "members=0"),
         ({"boundary": "open"}, "boundary=open"),
         ({"statistics": "only"}, "statistics=only"),
@@ -461,6 +465,12 @@ def test_what_is_not_possible(model, dataset, options, words, project, monkeypat
     monkeypatch.chdir(project)
     with pytest.raises(spacecast.UserError, match=words):
         model.forecast(dataset, **{"steps": 2, **options})
+
+
+@pytest.mark.parametrize("name", ["steps", "seed", "members", "batch_size", "member_chunk"])
+def test_numbers_of_an_evaluation_are_whole(model, dataset, name):
+    with pytest.raises(spacecast.UserError, match=rf"{name}=2\.5: must be a whole number"):
+        model.evaluate(dataset, **{"steps": 2, name: 2.5})
 
 
 # --- scores ------------------------------------------------------------------------------------------------------

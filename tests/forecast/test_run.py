@@ -246,11 +246,17 @@ def test_each_step_takes_its_own_forcing(forced, fakes, tmp_path) -> None:
         ({"steps": 0}, "steps=0: must be at least 1"),
         ({"members": 0}, "members=0: must be at least 1"),
         ({"member_chunk": 0}, "member_chunk=0: must be at least 1"),
+        ({"steps": 2.5}, "steps=2.5: must be a whole number"),
+        ({"steps": True}, "steps=True: must be a whole number"),
+        ({"members": 2.0}, "members=2.0: must be a whole number"),
+        ({"member_chunk": "3"}, "member_chunk='3': must be a whole number"),
+        ({"seed": 0.5}, "seed=0.5: must be a whole number"),
+        ({"seed": None}, "seed=None: must be a whole number"),
         ({"boundary": "dat"}, "boundary=dat is unknown; did you mean 'data'?"),
         ({"format": "hdf"}, "format=hdf is unknown"),
         ({"statistics": "only"}, "statistics=only are those of an ensemble; give members=2 or more"),
         ({"starts": []}, "a forecast needs an initial time"),
-        ({"steps": 9}, "8 frames after 2000-01-01T00:17:10; give steps=8 at most, an earlier start, or boundary"),
+        ({"steps": 9}, "run 1 has 8 frames after .*; give steps=8 at most, an earlier start, or boundary=persist"),
     ],
 )
 def test_what_is_not_possible_is_refused_before_anything_is_written(frames, fakes, tmp_path, change, text) -> None:
@@ -268,8 +274,6 @@ def test_starts_that_are_not_in_the_data_are_refused(frames, forced, fakes, tmp_
     refused(frames, "frame 0 of run 1 is no second initial state of 12", frames.start(0))
     wrong = replace(frames.start(3), time=frames.start(4).time)
     refused(frames, "frame 3 of run 1 is that of 2000-01-01T00:17:10.* not of 2000-01-01T00:17:20", wrong)
-    none_left = "0 frames after 2000-01-01T00:18:30; give an earlier start or boundary=persist"
-    refused(frames, none_left, frames.start(11), steps=1)
     refused(frames, "is given twice", frames.start(3), frames.start(3))
     twin = type(frames)(frames.spec)
     twin.times = lambda run, split: frames.times("1", split)
@@ -306,6 +310,31 @@ def test_what_is_there_is_kept_replaced_or_left_alone(frames, fakes, tmp_path, c
     assert contents(path) == first
     write_forecast(model, frames, path, **{**options, "format": "netcdf"}, overwrite=True)
     assert path.is_file()
+    assert [each.name for each in tmp_path.iterdir()] == ["x.zarr"]
+
+
+def test_numbers_of_numpy_are_numbers(frames, fakes, tmp_path) -> None:
+    options = {"starts": [frames.start(3)], "format": "zarr"}
+    model = fakes.Drift(noise=0.1)
+    write_forecast(model, frames, tmp_path / "x", **options, steps=2, members=3, member_chunk=2, seed=1)
+    before = contents(tmp_path / "x")
+    numbers = dict(zip(("steps", "members", "member_chunk", "seed"), np.array([2, 3, 2, 1]), strict=True))
+    write_forecast(model, frames, tmp_path / "x", **options, **numbers, overwrite=True)
+    assert contents(tmp_path / "x") == before
+
+
+@pytest.mark.parametrize("name", ["/", ".", "..", "a\0b"])
+def test_a_name_that_no_file_can_have_is_one_line(frames, fakes, name) -> None:
+    with pytest.raises(UserError, match=r"output=.* is no name of a file; give NAME\.zarr") as caught:
+        write_forecast(fakes.Drift(), frames, name, starts=[frames.start(3)], steps=2)
+    assert "\n" not in str(caught.value)
+    assert "\0" not in str(caught.value)
+
+
+def test_a_link_to_nowhere_is_refused_before_the_work(frames, fakes, tmp_path) -> None:
+    (tmp_path / "x.zarr").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="is there and no forecast of this command"):
+        write_forecast(fakes.Drift(), frames, tmp_path / "x.zarr", starts=[frames.start(3)], steps=2)
     assert [each.name for each in tmp_path.iterdir()] == ["x.zarr"]
 
 

@@ -17,6 +17,7 @@ from spacecast.config.paths import absolute_path
 from spacecast.core.errors import UserError
 from spacecast.core.graph import MeshGraph
 from spacecast.core.protocols import LatentStepModel
+from spacecast.core.ranges import whole
 from spacecast.core.spec import DataSpec
 from spacecast.data.dataset import SPLIT, DatasetStore, open_source
 from spacecast.data.fit import Advice, FittedDatastore
@@ -202,6 +203,7 @@ class TrainedModel:
 
     def _check_members(self, members: int) -> None:
         """Members of an ensemble must differ."""
+        whole(1, members=members)
         if members > 1 and not isinstance(self.module, LatentStepModel):
             name = type(self.module).__name__
             why = f"{name} has no latent variable, all its members would be one forecast"

@@ -2,7 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from numbers import Integral
+from typing import Annotated, cast
+
+from spacecast.core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,22 @@ class Range:
 PositiveInt = Annotated[int, Range(1)]
 NonNegativeInt = Annotated[int, Range(0)]
 NonNegativeFloat = Annotated[float, Range(0)]
+
+
+def whole(least: int | None = None, **numbers: object) -> list[int]:
+    """Numbers, given by name, as plain ones.
+
+    Args:
+        least: none may be smaller.
+        numbers: Python's or numpy's.
+
+    Raises:
+        UserError: one is not whole or too small, with its name.
+
+    """
+    for name, value in numbers.items():
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise UserError(f"{name}={value!r}: must be a whole number")
+        if least is not None and int(value) < least:
+            raise UserError(f"{name}={value}: must be at least {least}")
+    return [int(cast(Integral, value)) for value in numbers.values()]

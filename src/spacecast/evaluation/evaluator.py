@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.protocols import Datastore
-from spacecast.core.ranges import NonNegativeInt, PositiveInt
+from spacecast.core.ranges import NonNegativeInt, PositiveInt, whole
 from spacecast.core.regions import Bounds
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch
@@ -82,7 +82,7 @@ def evaluate(
         UserError: when split, run, lead or region do not fit the data, or the model belongs to other data.
 
     """
-    _check_positive(batch_size=batch_size, members=members, member_chunk=member_chunk)
+    steps, seed, batch_size, members, member_chunk = _plain(steps, seed, batch_size, members, member_chunk)
     source = FittedDatastore(datastore, spec or datastore.spec, convert_units=convert_units)
     data = WindowDataset(source, select_runs(source, runs), split, steps, limit=windows)
     places = Regions(source.spec, regions, surfaces, plasma_regions)
@@ -189,11 +189,11 @@ def select_runs(datastore: Datastore, runs: str | Sequence[str | int] | None) ->
     return names
 
 
-def _check_positive(**sizes: int) -> None:
-    """Refuse sizes below one."""
-    for name, value in sizes.items():
-        if value < 1:
-            raise UserError(f"evaluation.{name}={value}: must be at least 1")
+def _plain(steps: int, seed: int, *sizes: int) -> list[int]:
+    """Plain numbers, sizes of at least one."""
+    names = ("evaluation.batch_size", "evaluation.members", "evaluation.member_chunk")
+    numbers = whole(0, **{"evaluation.steps": steps, "evaluation.seed": seed})
+    return [*numbers, *whole(1, **dict(zip(names, sizes, strict=True)))]
 
 
 def spread_starts(counts: Sequence[int], wanted: int) -> list[int]:

@@ -38,6 +38,8 @@ class Place:
     """
 
     def __init__(self, path: Path, request: Mapping[str, Any], layout: Layout, statistics: str) -> None:
+        if path.name in ("", "..") or "\0" in str(path):
+            raise UserError(f"output={str(path)!r} is no name of a file; give NAME.zarr or NAME.nc")
         self.path, self.request, self.layout, self.statistics = path, dict(request), layout, statistics
         self.folder = path.with_name(f".{path.name}.unfinished")
         self.final = self.folder / "forecast.zarr"
@@ -114,7 +116,7 @@ class Place:
 
     def _check_file(self, *, overwrite: bool) -> None:
         """Refuse to replace what may not be replaced."""
-        if not self.path.exists():
+        if not os.path.lexists(self.path):
             return
         found = identity_of(self.path)
         if found is None:

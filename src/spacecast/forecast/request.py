@@ -38,7 +38,7 @@ class Request:
         steps, members, seed, boundary, statistics, member_chunk, format: as given.
 
     Raises:
-        UserError: a word is none of those that there are, or a number is too small.
+        UserError: a word is none of those that there are, or they do not go together.
 
     """
 
@@ -54,10 +54,7 @@ class Request:
     def __post_init__(self) -> None:
         for name, known in WORDS.items():
             if getattr(self, name) not in known:
-                raise UserError(f"{name}={getattr(self, name)} is unknown; {nearest(getattr(self, name), known)}")
-        for name in ("steps", "members", "member_chunk"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)}: must be at least 1")
+                raise UserError(f"{name}={getattr(self, name)} is unknown; {nearest(str(getattr(self, name)), known)}")
         if self.statistics != "none" and self.members < 2:
             raise UserError(f"statistics={self.statistics} are those of an ensemble; give members=2 or more")
         if not self.starts:
@@ -95,8 +92,7 @@ class Request:
     def _check_length(self, ahead: Mapping[Start, int], spec: Any, future: int) -> None:
         """Refuse more steps than there are data for, where data are needed."""
         start, left = min(ahead.items(), key=lambda item: item[1])
-        time = np.datetime_as_string(start.time, unit="auto")
-        from_there = f"run {start.run} has {several(left, 'frame')} after {time}"
+        from_there = f"run {start.run} has {several(left, 'frame')} after {start.time}"
         if len(spec.forcing) and self.steps > left - future:
             names, most = ", ".join(spec.forcing.names), max(left - future, 0)
             reach = f", {future} of them beyond the last lead" if future else ""
@@ -105,10 +101,9 @@ class Request:
                 f"give steps={most} at most or an earlier start"
             )
         if spec.driven is not None and self.boundary == "data" and self.steps > left:
-            fewer = f"give steps={left} at most, an earlier start," if left else "give an earlier start"
             raise UserError(
                 f"steps={self.steps}: true values drive the boundary with boundary=data, but {from_there}; "
-                f"{fewer} or boundary=persist"
+                f"give steps={left} at most, an earlier start, or boundary=persist"
             )
 
     def described(self, model: nn.Module, datastore: Datastore) -> dict[str, Any]:

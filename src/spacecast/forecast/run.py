@@ -14,6 +14,7 @@ from torch import nn
 
 import spacecast
 from spacecast.core.protocols import Datastore
+from spacecast.core.ranges import whole
 from spacecast.core.spec import DataSpec
 from spacecast.forecast.forecaster import Forecaster
 from spacecast.forecast.layout import CONVENTIONS, Boundary, Layout, Statistics
@@ -73,7 +74,8 @@ def write_forecast(
             it, or the disk does not take it. Nothing is there half-written.
 
     """
-    request = Request(in_order(starts), steps, members, seed, boundary, statistics, min(member_chunk, members), format)
+    steps, members, chunk, seed = *whole(1, steps=steps, members=members, member_chunk=member_chunk), *whole(seed=seed)
+    request = Request(in_order(starts), steps, members, seed, boundary, statistics, min(chunk, members), format)
     request.check(datastore)
     model = model.to(processes.device).eval()
     times = milliseconds([start.time for start in request.starts])

@@ -9,6 +9,7 @@ import numpy as np
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.protocols import Datastore
+from spacecast.core.ranges import whole
 from spacecast.core.text import several, shown
 from spacecast.data.contract import forcing_reach
 
@@ -91,6 +92,7 @@ def find_starts(
 
 def _possible(datastore: Datastore, run: str, frames: int, steps: int) -> tuple[int, int]:
     """The first and the last frame that a forecast can start from."""
+    whole(steps=steps)
     if steps < 1:
         raise UserError(f"steps={steps}: a forecast has at least 1 step")
     if frames < 2:
