@@ -9,8 +9,9 @@ import pytest
 import xarray as xr
 import yaml
 
-from spacecast.app.forecast_file import model_name
+from spacecast.app.forecast_file import in_words, model_name
 from spacecast.data.datastore import RunDatastore
+from spacecast.forecast.starts import Start
 
 
 @pytest.fixture
@@ -48,6 +49,7 @@ def test_the_checkpoint_is_all_that_has_to_be_typed(forecast, workplace, store):
     frame = store.split_range("1", "test")[0] + 1
     time = store.times("1", "all")[frame]
     assert path.name == f"fm_1_{str(time)[:19].replace('-', '').replace(':', '')}.zarr"
+    assert f"forecasting run 1 from {str(time)[:19].removesuffix(':00')}, 2 steps of 15 s\n" in result.out
     names: dict = {}
     exec("\n".join(result.out.splitlines()[-2:]), names)  # as it is told
     found = names["forecast"]
@@ -127,6 +129,15 @@ def test_models_are_called_after_their_folder_or_their_file():
         "trained/graph_fm_simple/last.ckpt": "graph_fm_simple", "runs/mine/checkpoints/epoch_3.ckpt": "epoch_3",
     }  # fmt: skip
     assert {path: model_name(Path(path)) for path in names} == names
+
+
+def test_what_is_forecast_is_said_in_words():
+    times = [np.datetime64(f"2000-01-01T00:{minute}:15", "ns") for minute in ("20", "10")]
+    starts = [Start("2", 5, times[0]), Start("2", 3, times[1])]
+    assert in_words(starts[:1], 1, 1, 15.0) == "run 2 from 2000-01-01T00:20:15, 1 step of 15 s"
+    assert in_words(starts, 6, 20, 0.5) == (
+        "run 2 from 2 initial times, 2000-01-01T00:10:15 to 2000-01-01T00:20:15, 6 steps of 0.5 s, 20 members"
+    )
 
 
 def test_given_again_nothing_is_made_and_another_one_is_not_replaced_unawares(forecast):

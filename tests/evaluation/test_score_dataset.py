@@ -63,6 +63,17 @@ def test_the_table_stands_in_the_data_set(store, fakes, tmp_path) -> None:
     np.testing.assert_allclose(shares, counts / counts.sum(axis=-1, keepdims=True), rtol=1e-12)
 
 
+def test_everything_in_the_file_says_what_it_is(store, fakes) -> None:
+    scores = evaluate(fakes.Persist(noise=0.1), store, steps=2, members=3, regions=REGIONS).dataset
+    for name, table in scores.variables.items():
+        assert table.attrs.get("long_name"), name
+        assert name not in scores.data_vars or table.attrs.get("units"), name
+    assert scores.rmse_low.attrs == {"long_name": "RMSE, lower end of the 95% interval", "units": "of the variable"}
+    assert scores.rank_histogram_by_start.long_name.endswith("by initial time")
+    assert "energy_score" in scores.data_vars
+    assert scores.energy_score.best == 0
+
+
 def test_runs_and_starts_by_themselves(store, fakes) -> None:
     """The score of one run is that of an evaluation of it; mean squares of the starts make that of all."""
     scores = evaluate(fakes.Persist(damping=0.9), store, runs="all", steps=2, regions=REGIONS).dataset

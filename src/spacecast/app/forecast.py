@@ -1,5 +1,6 @@
 """`spacecast-forecast`: forecasts of a trained model as a file. What shaped the model is taken from its checkpoint."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from spacecast.app.cli import run_command
-from spacecast.app.forecast_file import check_output, default_output, file_format, provenance
+from spacecast.app.forecast_file import check_output, default_output, file_format, in_words, provenance
 from spacecast.app.from_checkpoint import check_data_place, check_same_data, completed, shared, trained_parts
 from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.schema import Evaluate, Forecast
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from spacecast.data.fit import FittedDatastore
     from spacecast.forecast.starts import Start
 
+log = logging.getLogger(__name__)
 USED = ("datastore", "graph", "model", "simulation")  # of the configuration in a checkpoint
 STEPS, MEMBERS = 10, 1  # where a checkpoint does not say how it was evaluated
 STATISTICS: dict[Any, Literal["none", "beside", "only"]] = {False: "none", True: "beside", "only": "only"}
@@ -51,6 +53,7 @@ def forecast(inputs: Inputs[Forecast]) -> Path:
     model = open_model(config, checkpoint, spec)
     starts = choose_starts(config, datastore)
     output = config.output or default_output(config, min(starts, key=lambda start: start.time))
+    log.info("forecasting %s", in_words(starts, config.steps, config.members, spec.step_seconds))
     with shared(inputs, COMMAND) as processes, ProgressBar("forecasting") as progress:
         write_forecast(
             model.module,
@@ -201,9 +204,10 @@ COMMAND = Command(
         "output": "NAME.zarr or NAME.nc; null: named after model, run and initial time, in paths.run_dir",
         "paths.run_dir": "folder of forecasts without an output",
         "start": "time or number of a frame (-1: the last), or a list; null: the first of the test split",
-        "steps": "leads; null: as many as the evaluation of the training",
+        "steps": "of the model, each one lead time; null: as many as the evaluation of the training",
         "members": "of an ensemble; null: as many as the evaluation of the training",
         "seed": "of the noise of the members",
+        "format": "zarr or netcdf; null: as the output is called",
         "statistics": "mean and spread of the members: false, true (beside them) or only",
         "run": "of the data; null: the first",
         "dataset": "zarr or NetCDF file to start from; null: the data of the training, or datastore.root",

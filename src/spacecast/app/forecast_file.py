@@ -1,7 +1,7 @@
 """Where a forecast is written, and what its file says of where it comes from."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from spacecast.config.check import check_folder
 from spacecast.config.schema import Forecast
 from spacecast.core.errors import UserError
-from spacecast.core.text import as_typed
+from spacecast.core.text import as_typed, several
 
 if TYPE_CHECKING:
     from spacecast.forecast.starts import Start
@@ -54,6 +54,15 @@ def default_output(config: Forecast, start: "Start") -> Path:
     """The place of a forecast without a name: that of the model, its run and its first initial time."""
     time = np.datetime_as_string(start.time, unit="s").translate({ord("-"): None, ord(":"): None})
     return config.paths.run_dir / f"{model_name(config.checkpoint)}_{start.run}_{time}{SUFFIXES[file_format(config)]}"
+
+
+def in_words(starts: Sequence["Start"], steps: int, members: int, step_seconds: float) -> str:
+    """What is forecast, on one line: run and initial times, steps and members, as chosen where they are not given."""
+    times = [np.datetime_as_string(time, unit="auto") for time in sorted(start.time for start in starts)]
+    begin = times[0] if len(times) == 1 else f"{len(times)} initial times, {times[0]} to {times[-1]}"
+    runs = ", ".join(dict.fromkeys(start.run for start in starts))
+    ensemble = f", {members} members" if members > 1 else ""
+    return f"run {runs} from {begin}, {several(steps, 'step')} of {step_seconds:g} s{ensemble}"
 
 
 def model_name(checkpoint: Path) -> str:

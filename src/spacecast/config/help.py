@@ -18,7 +18,7 @@ FLAGS = """Flags
 
 CODES = f"""Exit codes: {DONE} done, {INTERNAL_ERROR} an error inside spacecast, {USER_ERROR} a mistake of the user, \
 {AT_ONCE} ended at once by the keyboard,
-{GOES_ON} interrupted: the same command with the same paths.run_dir goes on
+{GOES_ON} interrupted: the same command{{again}} goes on
 """
 
 
@@ -40,9 +40,10 @@ def help_text(command: Command, cfg: DictConfig, folders: Sequence[Path]) -> str
     lines = [f"{command.name}: {command.summary}", "", *(f"  {line}" for line in command.usage), ""]
     lines += ["Examples", *(f"  {line:<66s} {meaning}" for line, meaning in command.examples.items()), ""]
     lines += ["Groups (group=member; * is in use)", *members, ""]
+    codes = CODES.format(again=" with the same paths.run_dir" if command.has_run_folder else "")
     keys = [f"  {text:<{width}s}  {meaning}" for text, meaning in texts.items()]
     lines += ["Keys (key=value), with defaults", *keys, ""]
-    return "\n".join([*lines, FLAGS, "", CODES, f"Configuration folder: {folders[0]}", ""])
+    return "\n".join([*lines, FLAGS, "", codes, f"Configuration folder: {folders[0]}", ""])
 
 
 def _mark(members: Sequence[str], chosen: Any) -> str:

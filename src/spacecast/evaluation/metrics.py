@@ -214,16 +214,16 @@ METRICS = [
         units="1", of="P", members="each",
     ),
     _shared(
-        "gas_law_residual_truth", "the same of the truth", None, (physics.gas_law_of_truth,), physics.relative,
-        units="1", of="P", members="none",
+        "gas_law_residual_truth", "rms of P - n k T over that of P, truth", None, (physics.gas_law_of_truth,),
+        physics.relative, units="1", of="P", members="none",
     ),
     _shared(
         "ohms_law_residual", "rms of E + v x B over that of E", 0.0, (physics.ohms_law,), physics.relative,
         units="1", of="E", members="each",
     ),
     _shared(
-        "ohms_law_residual_truth", "the same of the truth", None, (physics.ohms_law_of_truth,), physics.relative,
-        units="1", of="E", members="none",
+        "ohms_law_residual_truth", "rms of E + v x B over that of E, truth", None, (physics.ohms_law_of_truth,),
+        physics.relative, units="1", of="E", members="none",
     ),
 ]  # fmt: skip
 """All metrics, in the order of `scores.csv`. What several of them take the average of is averaged once."""

@@ -18,6 +18,8 @@ Means = Mapping[Entries, Tensor]
 Variables = dict[str, xr.Variable]
 
 ATTRIBUTES = {
+    "rank": {"long_name": "rank of the truth: number of members below it", "units": "1"},
+    "probability": {"long_name": "share of the members that exceed the threshold", "units": "1"},
     "wavenumber": {"long_name": "one over the wavelength", "units": "1/R_E"},
     "boundary": {"long_name": "boundary on the line from Earth to the Sun"},
 }
@@ -68,7 +70,8 @@ def score_dataset(
         if "variable" in axes:
             place = ("lead_time", *axes).index("variable") - 1 - len(axes)
             values = {name: _placed(each, place, axes["variable"], list(units)) for name, each in values.items()}
-        facts = {"long_name": diagnostic.label, "units": diagnostic.units}
+        best = {} if diagnostic.best is None else {"best": diagnostic.best}
+        facts = {"long_name": diagnostic.label, "units": diagnostic.units, **best}
         tables |= _tables(diagnostic.name, facts, (("lead_time", *axes), values))
     known: dict[str, Any] = {"title": "scores of forecasts", "members": sums.setting.members, "forecasts": len(starts)}
     known["intervals"] = f"{LEVEL:.0%}, block bootstrap over initial times, {block} at a time"
@@ -123,15 +126,22 @@ def _tables(
     tables = {name: xr.Variable(axes, found[""], facts)}
     if "by_run" not in found:
         return tables
-    tables[f"{name}_by_run"] = xr.Variable(("run", *axes), found["by_run"])
+
+    def about(what: str) -> dict[str, Any]:
+        return {"long_name": f"{facts['long_name']}, {what}", "units": facts["units"]}
+
+    tables[f"{name}_by_run"] = xr.Variable(("run", *axes), found["by_run"], about("by run"))
     whole = found["by_start"]
     if "region" in axes:
         whole = whole[:, :, 0]
     kept = [axis for axis in axes if axis != "region"]
-    tables[f"{name}_by_start"] = xr.Variable(("start", *kept), whole.astype(np.float32))
+    tables[f"{name}_by_start"] = xr.Variable(
+        ("start", *kept), whole.astype(np.float32), about("by initial time")
+    )
     if "drawn" in found:
         for end, limit in zip(("low", "high"), interval(found["drawn"]), strict=True):
-            tables[f"{name}_{end}"] = xr.Variable(axes, limit)
+            ends = {"low": "lower", "high": "upper"}[end]
+            tables[f"{name}_{end}"] = xr.Variable(axes, limit, about(f"{ends} end of the {LEVEL:.0%} interval"))
     return tables
 
 
@@ -140,14 +150,15 @@ def _coordinates(
 ) -> dict[str, Any]:
     """What the axes stand for."""
     starts, leads = sums.sums.starts, np.arange(1, sums.sums.leads + 1) * sums.spec.step_seconds
+    moments = np.array([times[start] for start in starts], dtype="datetime64[ns]")
     coordinates: dict[str, Any] = {
         "lead_time": ("lead_time", leads, {"long_name": "lead time", "units": "s"}),
         "region": ("region", sums.regions.names, {"long_name": "part of the plane"}),
-        "variable": ("variable", list(units)),
-        "variable_units": ("variable", list(units.values())),
-        "run": ("run", [runs[run] for run in dict.fromkeys(run for run, _ in starts)]),
-        "init_time": ("start", np.array([times[start] for start in starts], dtype="datetime64[ns]")),
-        "start_run": ("start", [runs[run] for run, _ in starts]),
+        "variable": ("variable", list(units), {"long_name": "variable; mean: over all of them"}),
+        "variable_units": ("variable", list(units.values()), {"long_name": "units of the variable"}),
+        "run": ("run", [runs[run] for run in dict.fromkeys(run for run, _ in starts)], {"long_name": "simulation run"}),
+        "init_time": ("start", moments, {"long_name": "initial time of the forecast"}),
+        "start_run": ("start", [runs[run] for run, _ in starts], {"long_name": "simulation run of the forecast"}),
     }
     for diagnostic in sums.diagnostics:
         for axis, values in (diagnostic.axes_of(sums.setting) or {}).items():

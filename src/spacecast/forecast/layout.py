@@ -99,7 +99,7 @@ class Layout:
         """Coordinates but that of the members, with their values."""
         leads_s = lead_seconds(self.steps, self.spec.step_seconds)
         clocks = {
-            "init_time": {"standard_name": "forecast_reference_time", "long_name": "start of the forecast", **UNBROKEN},
+            "init_time": {"standard_name": "forecast_reference_time", "long_name": "initial time", **UNBROKEN},
             "valid_time": {"standard_name": "time", "long_name": "time of the state", **UNBROKEN},
         }
         lead = {"units": "s", "standard_name": "forecast_period", "long_name": "lead time"}

@@ -92,7 +92,8 @@ class Request:
     def _check_length(self, ahead: Mapping[Start, int], spec: Any, future: int) -> None:
         """Refuse more steps than there are data for, where data are needed."""
         start, left = min(ahead.items(), key=lambda item: item[1])
-        from_there = f"run {start.run} has {several(left, 'frame')} after {start.time}"
+        time = np.datetime_as_string(start.time, unit="auto")
+        from_there = f"run {start.run} has {several(left, 'frame')} after {time}"
         if len(spec.forcing) and self.steps > left - future:
             names, most = ", ".join(spec.forcing.names), max(left - future, 0)
             reach = f", {future} of them beyond the last lead" if future else ""
@@ -101,9 +102,10 @@ class Request:
                 f"give steps={most} at most or an earlier start"
             )
         if spec.driven is not None and self.boundary == "data" and self.steps > left:
+            fewer = f"give steps={left} at most, an earlier start," if left else "give an earlier start"
             raise UserError(
                 f"steps={self.steps}: true values drive the boundary with boundary=data, but {from_there}; "
-                f"give steps={left} at most, an earlier start, or boundary=persist"
+                f"{fewer} or boundary=persist"
             )
 
     def described(self, model: nn.Module, datastore: Datastore) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class ForecastWriter:
         for axis in axes_of(self.spec.grid):
             self._coordinate(*axis)
         valid = valid_times(start, leads_s)
-        self._coordinate("init_time", ("example",), {**CLOCK, "long_name": "start of the forecast"}, start)
+        self._coordinate("init_time", ("example",), {**CLOCK, "long_name": "initial time"}, start)
         self._coordinate("valid_time", ("example", "lead_time"), {**CLOCK, "long_name": "time of the state"}, valid)
 
     def _coordinate(self, name: str, dims: Sequence[str], attributes: dict[str, Any], values: Any) -> None:
