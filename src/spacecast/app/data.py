@@ -128,9 +128,10 @@ def rewrite(words: Sequence[str]) -> list[str]:
 
 def complete(composed: Plain, words: Sequence[str], opened: Opened) -> Plain:
     """Nothing is tracked here; what converts a checkpoint knows more from it."""
-    composed = untracked(Data)(composed, words, opened) | {"logger": None}  # whose check would import Lightning
+    composed = untracked(Data)(composed, words, opened)
     more = {"import-checkpoint": complete_import, "export": complete_export}.get(composed["command"])
-    return composed if more is None else more(composed, words, opened)
+    completed = composed if more is None else more(composed, words, opened)
+    return {**completed, "logger": None}  # its check would import Lightning
 
 
 COMMAND = Command(
