@@ -129,6 +129,9 @@ def test_models_are_called_after_their_folder_or_their_file():
         "trained/graph_fm_simple/last.ckpt": "graph_fm_simple", "runs/mine/checkpoints/epoch_3.ckpt": "epoch_3",
     }  # fmt: skip
     assert {path: model_name(Path(path)) for path in names} == names
+    registered = Path("mlruns/spacecast/7dbd/artifacts/checkpoints/52e4b3110b26152e/best.ckpt")
+    assert model_name(registered, "/elsewhere/runs/mine") == "mine"
+    assert {path: model_name(Path(path), "/elsewhere/other") for path in names} == names
 
 
 def test_what_is_forecast_is_said_in_words():

@@ -12,6 +12,7 @@ from spacecast.app.forecast_file import check_output, default_output, file_forma
 from spacecast.app.from_checkpoint import check_data_place, check_same_data, completed, shared, trained_parts
 from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.schema import Evaluate, Forecast
+from spacecast.config.stored import stored_config
 from spacecast.core.errors import UserError
 from spacecast.core.names import typed_keys
 
@@ -52,7 +53,8 @@ def forecast(inputs: Inputs[Forecast]) -> Path:
     spec, datastore = open_fitted(inputs, checkpoint)
     model = open_model(config, checkpoint, spec)
     starts = choose_starts(config, datastore)
-    output = config.output or default_output(config, min(starts, key=lambda start: start.time))
+    trained_in = str((stored_config(checkpoint, "checkpoint").get("paths") or {}).get("run_dir") or "")
+    output = config.output or default_output(config, min(starts, key=lambda start: start.time), trained_in)
     log.info("forecasting %s", in_words(starts, config.steps, config.members, spec.step_seconds))
     with shared(inputs, COMMAND) as processes, ProgressBar("forecasting") as progress:
         write_forecast(

@@ -50,10 +50,11 @@ def check_output(config: Forecast) -> None:
     check_folder(output.parent, "output")
 
 
-def default_output(config: Forecast, start: "Start") -> Path:
+def default_output(config: Forecast, start: "Start", trained_in: str = "") -> Path:
     """The place of a forecast without a name: that of the model, its run and its first initial time."""
     time = np.datetime_as_string(start.time, unit="s").translate({ord("-"): None, ord(":"): None})
-    return config.paths.run_dir / f"{model_name(config.checkpoint)}_{start.run}_{time}{SUFFIXES[file_format(config)]}"
+    model = model_name(config.checkpoint, trained_in)
+    return config.paths.run_dir / f"{model}_{start.run}_{time}{SUFFIXES[file_format(config)]}"
 
 
 def in_words(starts: Sequence["Start"], steps: int, members: int, step_seconds: float) -> str:
@@ -65,11 +66,20 @@ def in_words(starts: Sequence["Start"], steps: int, members: int, step_seconds: 
     return f"run {runs} from {begin}, {several(steps, 'step')} of {step_seconds:g} s{ensemble}"
 
 
-def model_name(checkpoint: Path) -> str:
-    """What a model is called: as the folder of its run or its own, unless its file has a name that tells more."""
+def model_name(checkpoint: Path, trained_in: str = "") -> str:
+    """What a model is called: as the folder of its run or its own, unless its file has a name that tells more.
+
+    Args:
+        checkpoint: its file. One among the artifacts of MLflow, a registered model, lies in a folder named by a check
+            sum, which tells nothing.
+        trained_in: the run folder of its training, as the checkpoint has it; of a registered model its name is taken.
+
+    """
     from spacecast.checkpoint.content import NAMES
 
     folder = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    if checkpoint.parent.parent.name == "checkpoints" and trained_in:
+        return Path(trained_in).name
     return folder.name if checkpoint.name in {Path(name).name for name in NAMES} else checkpoint.stem
 
 
