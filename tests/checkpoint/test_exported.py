@@ -230,8 +230,19 @@ SPEC_FAULTS = {
     "another boundary": (lambda found: found.update(boundary=found["boundary"][1:]), "boundary has the shape"),
     "fewer features": (lambda found: found.update(static_values=found["static_values"][:, 1:]), "static_values"),
     "no number": (lambda found: found["state.std"].fill_(float("nan")), r"state\.std holds something else"),
+    "no deviation": (lambda found: found["state.std"].fill_(0.0), r"state\.std holds something else"),
+    "a negative one": (lambda found: found["diff_std"].mul_(-1.0), "diff_std holds something else"),
     "an axis too many": (lambda found: found.update({"grid.x": torch.zeros(12, 1)}), "grid coordinate x"),
 }
+
+
+def test_a_name_given_twice_is_refused(folder):
+    content = json.loads((folder / CONFIG).read_text())
+    names = content["data"]["state"]["names"]
+    names[1] = names[0]
+    (folder / CONFIG).write_text(json.dumps(content))
+    with pytest.raises(UserError, match="names of state holds something else than it should"):
+        load_checkpoint(signed(folder))
 
 
 @pytest.mark.parametrize("fault", SPEC_FAULTS)

@@ -205,6 +205,9 @@ def _spec_entry(plain: Any, arrays: Mapping[str, Tensor], source: str) -> dict[s
     wrong = [name for name, value in arrays.items() if (value.dtype == torch.bool) != _is_mask(name)]
     wrong += [name for name, value in arrays.items() if not _is_mask(name) and not bool(value.isfinite().all())]
     wrong += [f"units of {name}" for name in CATEGORIES if len(found[name]["units"]) != len(found[name]["names"])]
+    wrong += [name for name, value in arrays.items() if name.endswith("std") and bool((value < 0).any())]
+    wrong += ["state.std"] * bool((arrays["state.std"] == 0).any())
+    wrong += [f"names of {name}" for name in CATEGORIES if len(set(found[name]["names"])) != len(found[name]["names"])]
     if wrong or not 0 < spec.step_seconds < float("inf"):
         what = shown(wrong[0]) if wrong else "step_seconds"
         raise UserError(f"{source}: {what} holds something else than it should; {AGAIN}")
