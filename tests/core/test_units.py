@@ -1,6 +1,6 @@
 import pytest
 
-from spacecast.core.units import factor
+from spacecast.core.units import factor, quantity
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,11 @@ def test_units_that_differ_by_a_pure_factor(found, wanted, expected):
 )  # fmt: skip
 def test_what_is_no_pure_factor_or_not_understood(found, wanted):
     assert factor(found, wanted) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("Bx", "magnetic field, x component"), ("vz", "velocity, z component"), ("rho", "number density"), ("Tx", "Tx")],
+)
+def test_what_a_variable_is_in_words(name, words):
+    assert quantity(name) == words

@@ -96,6 +96,7 @@ def test_a_grid_may_have_a_third_axis(spec, fakes, tmp_path) -> None:
     data = read(write_forecast(fakes.Drift(), store, tmp_path / "x", starts=[store.start(3)], steps=2))
     assert data.rho.dims == ("init_time", "lead_time", "x", "y", "z")
     assert (data.y.long_name, data.y.units) == ("y, duskward", "R_E")
+    assert data.rho.long_name == "number density"
     assert np.isfinite(data.rho).all()
 
 

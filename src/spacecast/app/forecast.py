@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from spacecast.app.cli import run_command
 from spacecast.app.forecast_file import check_output, default_output, file_format, in_words, provenance
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 USED = ("datastore", "graph", "model", "simulation")  # of the configuration in a checkpoint
 STEPS, MEMBERS = 10, 1  # where a checkpoint does not say how it was evaluated
-STATISTICS: dict[Any, Literal["none", "beside", "only"]] = {False: "none", True: "beside", "only": "only"}
 
 
 def forecast(inputs: Inputs[Forecast]) -> Path:
@@ -40,6 +39,7 @@ def forecast(inputs: Inputs[Forecast]) -> Path:
 
     """
     from spacecast.checkpoint.content import load_checkpoint
+    from spacecast.forecast.layout import statistics_of
     from spacecast.forecast.run import write_forecast
     from spacecast.process.logs import mute_libraries, print_line
     from spacecast.process.memory import keep_memory
@@ -66,7 +66,7 @@ def forecast(inputs: Inputs[Forecast]) -> Path:
             members=config.members,
             seed=config.seed,
             boundary=config.boundary,
-            statistics=STATISTICS[config.statistics],
+            statistics=statistics_of(config.statistics),
             member_chunk=config.member_chunk,
             format=file_format(config),
             attributes=provenance(config, model.attributes(), COMMAND.name),

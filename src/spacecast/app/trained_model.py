@@ -23,6 +23,7 @@ from spacecast.data.dataset import SPLIT, DatasetStore, open_source
 from spacecast.data.fit import Advice, FittedDatastore
 from spacecast.evaluation.evaluator import evaluate
 from spacecast.evaluation.scores import Scores
+from spacecast.forecast.layout import Statistics, statistics_of
 from spacecast.forecast.processes import Processes
 from spacecast.forecast.run import write_forecast
 from spacecast.forecast.starts import Moment, find_starts
@@ -86,7 +87,7 @@ class TrainedModel:
         members: int = 1,
         seed: int = 0,
         boundary: Literal["data", "persist"] = "data",
-        statistics: Literal["none", "beside", "only"] = "none",
+        statistics: bool | Statistics = False,
         output: PathText | None = None,
         member_chunk: int = 6,
         convert_units: bool = False,
@@ -105,7 +106,7 @@ class TrainedModel:
             seed: of its noise; a member is a function of it, of the initial time and of its own number.
             boundary: what drives the cells of the boundary, if the model has any: true values of the `data`, or those
                 of the initial time, which `persist`.
-            statistics: mean and spread of the members: `none`, `beside` them, or `only` these.
+            statistics: mean and spread of the members: False, True (`beside` them), or `only` these.
             output: a file to write, zarr or, where it ends in `.nc`, NetCDF; None: the forecast is kept in memory.
             member_chunk: members that go through the model at a time.
             convert_units: turn data in other units, such as T for nT, into the model's.
@@ -125,7 +126,8 @@ class TrainedModel:
         datastore = self._fitted(dataset, convert_units=convert_units)
         starts = find_starts(datastore, None, start, steps, boundary)
         wanted: dict[str, Any] = {"starts": starts, "steps": steps, "members": members, "seed": seed}
-        wanted |= {"boundary": boundary, "statistics": statistics, "member_chunk": member_chunk, "overwrite": overwrite}
+        wanted |= {"boundary": boundary, "statistics": statistics_of(statistics)}
+        wanted |= {"member_chunk": member_chunk, "overwrite": overwrite}
         if output is not None:
             return self._written(datastore, Path(absolute_path(output, "output")), wanted, progress=progress)
         with tempfile.TemporaryDirectory(prefix="spacecast-") as folder:

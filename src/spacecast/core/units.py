@@ -12,6 +12,10 @@ BOLTZMANN = 1.380649e-23  # J/K
 SPEED_TIMES_FIELD = 1e-3  # 1 km/s times 1 nT [mV/m]
 PUBLISHED = {"B": "nT", "E": "mV/m", "v": "km/s", "rho": "1/cm3", "P": "nPa", "T": "MK"}
 """Units of the published variables, vectors by their letter."""
+QUANTITIES = {
+    "B": "magnetic field", "E": "electric field", "v": "velocity", "rho": "number density", "P": "pressure",
+    "T": "temperature",
+}  # fmt: skip
 
 Dimensions = tuple[int, int, int, int, int, int]  # powers of kg, m, s, A, K, R_E
 Unit = tuple[Fraction, Dimensions]
@@ -69,6 +73,12 @@ def factor(found: str, wanted: str) -> float | None:
 def expected_units(name: str) -> str | None:
     """Units of a variable of the published data, None for others."""
     return PUBLISHED.get(name[:1] if name[1:] in ("x", "y", "z") else name)
+
+
+def quantity(name: str) -> str:
+    """What a variable of the published data is, such as `magnetic field, x component`; the name of another one."""
+    vector = len(name) == 2 and name[0] in ("B", "E", "v") and name[1] in "xyz"
+    return f"{QUANTITIES[name[0]]}, {name[1]} component" if vector else QUANTITIES.get(name, name)
 
 
 def check_length(units: str, label: str) -> None:

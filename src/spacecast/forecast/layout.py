@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import zarr
 
 from spacecast.core.grid import DIRECTIONS, Grid
 from spacecast.core.spec import DataSpec
+from spacecast.core.units import quantity
 
 Boundary = Literal["data", "persist"]
 Statistics = Literal["none", "beside", "only"]
@@ -26,6 +27,12 @@ CLOCK = {"units": "milliseconds since 1970-01-01", "calendar": "proleptic_gregor
 UNBROKEN = {"units_metadata": "leap_seconds: none"}  # times of a simulation
 CHUNK_BYTES = 2**22  # of a chunk of the members: several leads where cells are few, and yet one read for a map
 FILL = {"_FillValue": base64.standard_b64encode(struct.pack("<d", math.nan)).decode()}  # as xarray writes it to zarr 3
+
+
+def statistics_of(given: bool | str) -> Statistics:
+    """What is written of mean and spread: False `none`, True `beside` the members; other words stand for themselves."""
+    word = ("none", "beside")[given] if isinstance(given, bool) else given
+    return cast(Statistics, word)
 
 
 class Variable(NamedTuple):
@@ -119,7 +126,7 @@ class Layout:
         numbers = np.arange(self.members, dtype=np.int32)
         return [
             *(Variable(name, (name,), member, numbers) for name in self.ensemble),
-            *(self._field(name, dims, units, f"{name}, forecast") for name, units in self._state),
+            *(self._field(name, dims, units, quantity(name)) for name, units in self._state),
         ]
 
     @property
@@ -133,7 +140,7 @@ class Layout:
         found = []
         for name, units in self._state:
             for kind, (method, detail, text) in kinds.items():
-                variable = self._field(f"{name}_{kind}", dims, units, f"{name}, {text}")
+                variable = self._field(f"{name}_{kind}", dims, units, f"{quantity(name)}, {text}")
                 variable.attributes["cell_methods"] = f"realization: {method} ({detail})"
                 found.append(variable)
         return found
