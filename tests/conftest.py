@@ -42,11 +42,19 @@ def _one_thread():
 
 @pytest.fixture(autouse=True)
 def _log_level():
-    """What a command sets does not reach the next test."""
+    """What a command sets, in a test or for several of them, does not reach the next test."""
     logger = logging.getLogger("spacecast")
-    before = logger.level
+    logger.setLevel(logging.NOTSET)
     yield
-    logger.setLevel(before)
+    logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def _rank():
+    """A test that pretends to be one of several processes leaves no trace of it in Lightning."""
+    yield
+    if "lightning_utilities.core.rank_zero" in sys.modules:
+        sys.modules["lightning_utilities.core.rank_zero"].rank_zero_only.rank = 0
 
 
 @pytest.fixture(scope="session")

@@ -42,16 +42,17 @@ def trained(runs, workplace, monkeypatch) -> Path:
 
 @pytest.fixture
 def evaluated(monkeypatch) -> list[str]:
-    """Names of the folders that are evaluated in, in order."""
-    from spacecast.app import evaluate
+    """Names of the folders in that of a scorecard that are evaluated in, in order."""
+    from spacecast.app import report
 
-    names, before = [], evaluate.evaluate
+    names, before = [], report.score
 
-    def note(inputs):
-        names.append(inputs.config.paths.run_dir.name)
-        return before(inputs)
+    def note(config, *parts):
+        if config.paths.run_dir.parent.name == "card":
+            names.append(config.paths.run_dir.name)
+        return before(config, *parts)
 
-    monkeypatch.setattr(evaluate, "evaluate", note)
+    monkeypatch.setattr(report, "score", note)
     return names
 
 
@@ -101,17 +102,17 @@ def test_each_is_scored_as_by_itself_and_they_are_compared(run, trained, evaluat
 
 
 def test_what_has_been_scored_is_not_scored_again(run, trained, small, evaluated, monkeypatch):
-    from spacecast.app import evaluate
+    from spacecast.app import report
 
-    words, note = ["checkpoint=[one,two]", "logger=none", "paths.run_dir=card"], evaluate.evaluate
+    words, note = ["checkpoint=[one,two]", "logger=none", "paths.run_dir=card"], report.score
 
-    def broken_off(inputs):
+    def broken_off(*parts):
         if evaluated:
             raise Interrupted("SIGTERM")
-        return note(inputs)
+        return note(*parts)
 
     with monkeypatch.context() as patch:  # once the first is done and the second is not
-        patch.setattr(evaluate, "evaluate", broken_off)
+        patch.setattr(report, "score", broken_off)
         assert run("spacecast-evaluate", *words).code == GOES_ON
     assert evaluated == ["one"]
     assert not (trained / "card" / "scorecard.csv").exists()
