@@ -168,7 +168,8 @@ def test_it_is_registered_once_however_often_it_is_told(uri, tmp_path):
 
 def test_a_training_without_a_store_is_registered_by_the_sync_after_it(uri, tmp_path, caplog):
     trained(tmp_path / "old", NOWHERE)
-    assert [item.levelname for item in caplog.records] == ["WARNING"] * 2
+    ours = [item for item in caplog.records if str(tmp_path) in item.getMessage()]  # threads of other tests may speak
+    assert [item.levelname for item in ours] == ["WARNING"] * 2
     (tmp_path / "old").rename(tmp_path / "new")
     outcome = sync(tmp_path / "new" / "tracking.jsonl", uri)
     assert (outcome.status, outcome.sent, outcome.postponed, outcome.refused) == ("FINISHED", 1, 0, 0)
@@ -185,7 +186,8 @@ def test_a_registry_that_fails_costs_a_warning_and_nothing_else(uri, tmp_path, c
         patch.setattr(mlflow.tracking.MlflowClient, "create_model_version", failing)
         trained(tmp_path / "one", uri)
         journal = tmp_path / "one" / "tracking.jsonl"
-        told = [item.getMessage() for item in caplog.records if item.levelname == "WARNING"]
+        warned = [item.getMessage() for item in caplog.records if item.levelname == "WARNING"]
+        told = [each for each in warned if "is not reachable" not in each]  # threads of other tests may say so
         assert told[0] == "tracking: best.ckpt was not registered as model m: out of order"
         assert "spacecast-sweep sync" in told[-1]
         assert len(told) == 2
