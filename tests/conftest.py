@@ -17,6 +17,7 @@ from spacecast.config.compose import conf_dir, group_members
 from spacecast.core.graph import EdgeSet, MeshGraph, MeshLevel
 from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec, FeatureSpec
+from spacecast.tracking.store import ensure_store
 
 STATE = ("Bx", "By", "Bz", "Ex", "Ey", "Ez", "vx", "vy", "vz", "rho", "P", "T")
 UNITS = ("nT",) * 3 + ("mV/m",) * 3 + ("km/s",) * 3 + ("1/cm3", "nPa", "MK")
@@ -64,6 +65,14 @@ def reference_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference results at {folder}; set SPACECAST_REFERENCE")
     return folder
+
+
+@pytest.fixture(scope="session")
+def fresh_store(tmp_path_factory) -> Path:
+    """One store made once; tests copy its bytes, for making one takes seconds."""
+    folder = tmp_path_factory.mktemp("store")
+    ensure_store(f"sqlite:///{folder}/mlflow.db")
+    return folder / "mlflow.db"
 
 
 @pytest.fixture

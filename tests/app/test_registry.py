@@ -18,14 +18,6 @@ from spacecast.core.errors import UserError
 from spacecast.tracking.journal import read_summary
 from spacecast.tracking.logger import RunLogger
 from spacecast.tracking.logger import tracked as of_a_run
-from spacecast.tracking.store import ensure_store
-
-
-@pytest.fixture(scope="module")
-def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("store")
-    ensure_store(f"sqlite:///{folder}/mlflow.db")
-    return folder / "mlflow.db"
 
 
 @pytest.fixture

@@ -16,16 +16,9 @@ from spacecast.process.status import write_status
 from spacecast.sweep.folder import Sweep, name_runs
 from spacecast.sweep.sync import Liveness
 from spacecast.tracking.journal import Journal, RunSummary
-from spacecast.tracking.store import ensure_store, load_mlflow
+from spacecast.tracking.store import load_mlflow
 
 NOWHERE = "http://127.0.0.1:9"  # where nothing listens
-
-
-@pytest.fixture(scope="module")
-def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("store")
-    ensure_store(f"sqlite:///{folder}/mlflow.db")
-    return folder / "mlflow.db"
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from spacecast.app.assemble import Parts, assemble, device_of
 from spacecast.app.planned import planned_datastore
 from spacecast.config.schema import Train
 from spacecast.core.errors import UserError
-from spacecast.core.protocols import Datastore, LatentStepModel
+from spacecast.core.protocols import Datastore
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.evaluator import select_runs
 from spacecast.evaluation.regions import plasma_regions, region_masks
+from spacecast.forecast.forecaster import check_ensemble
 from spacecast.process.logs import information_muted
 from spacecast.tracking.store import check_uri
 from spacecast.training.trainer import make_trainer
@@ -142,12 +143,8 @@ def check_members(config: Train, model: torch.nn.Module) -> None:
         UserError: the evaluation asks for several members of a model that draws nothing.
 
     """
-    members = config.evaluation.members
-    if members > 1 and not isinstance(model, LatentStepModel):
-        raise UserError(
-            f"evaluation.members={members}: {type(model).__name__} has no latent variable, all its members would be "
-            "one forecast; give evaluation=deterministic or evaluation.members=1, or train model=graph_efm"
-        )
+    way = "give evaluation=deterministic or evaluation.members=1, or train model=graph_efm"
+    check_ensemble(model, config.evaluation.members, way, "evaluation.members")
 
 
 def epochs_of(config: Train) -> int:

@@ -118,14 +118,10 @@ def open_model(config: Forecast, checkpoint: Plain, spec: "DataSpec") -> "Traine
 
     """
     from spacecast.app.trained_model import TrainedModel
-    from spacecast.core.protocols import LatentStepModel
+    from spacecast.forecast.forecaster import check_ensemble
 
     graph, module = trained_parts(config, checkpoint, spec)
-    if config.members > 1 and not isinstance(module, LatentStepModel):
-        raise UserError(
-            f"members={config.members}: {type(module).__name__} has no latent variable, all its members would be one "
-            "forecast; leave members out"
-        )
+    check_ensemble(module, config.members, "leave members out")
     if config.statistics and config.members == 1:
         raise UserError(f"statistics={str(config.statistics).lower()} are those of an ensemble; give members=2 or more")
     return TrainedModel(module.eval().requires_grad_(False), spec, graph, checkpoint["spacecast"], config.checkpoint)

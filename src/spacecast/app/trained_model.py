@@ -14,7 +14,6 @@ from torch import nn
 
 import spacecast
 from spacecast.config.paths import absolute_path
-from spacecast.core.errors import UserError
 from spacecast.core.graph import MeshGraph
 from spacecast.core.protocols import LatentStepModel
 from spacecast.core.ranges import whole
@@ -23,6 +22,7 @@ from spacecast.data.dataset import SPLIT, DatasetStore, open_source
 from spacecast.data.fit import Advice, FittedDatastore
 from spacecast.evaluation.evaluator import evaluate
 from spacecast.evaluation.scores import Scores
+from spacecast.forecast.forecaster import check_ensemble
 from spacecast.forecast.layout import Statistics, statistics_of
 from spacecast.forecast.processes import Processes
 from spacecast.forecast.run import write_forecast
@@ -206,8 +206,5 @@ class TrainedModel:
     def _check_members(self, members: int) -> None:
         """Members of an ensemble must differ."""
         whole(1, members=members)
-        if members > 1 and not isinstance(self.module, LatentStepModel):
-            name = type(self.module).__name__
-            why = f"{name} has no latent variable, all its members would be one forecast"
-            raise UserError(f"members={members}: {why}; give members=1")
+        check_ensemble(self.module, members, "give members=1")
 

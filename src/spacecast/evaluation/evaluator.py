@@ -27,11 +27,9 @@ from spacecast.evaluation.score_dataset import score_dataset
 from spacecast.evaluation.scores import Scores
 from spacecast.evaluation.surfaces import SURFACES
 from spacecast.forecast.forecaster import Forecaster
-from spacecast.forecast.processes import Processes
+from spacecast.forecast.processes import ALONE, Processes
 from spacecast.forecast.writer import ForecastWriter
 from spacecast.formulas.ensemble import Estimator
-
-ALONE = Processes()
 
 
 def evaluate(

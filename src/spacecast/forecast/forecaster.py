@@ -8,12 +8,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spacecast.core.protocols import StepModel
+from spacecast.core.errors import UserError
+from spacecast.core.protocols import LatentStepModel, StepModel
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch, StepOutput
 from spacecast.forecast.noise import Draws, milliseconds, stream
 from spacecast.forecast.rollout import iterate, repeat_members, split_members
 from spacecast.forecast.standardize import Standardizer
+
+
+def check_ensemble(model: nn.Module, members: int, way: str, key: str = "members") -> None:
+    """Members of an ensemble must differ.
+
+    Args:
+        model: a `StepModel`.
+        members: how many are asked for.
+        way: what to do instead, for people.
+        key: that asks for them.
+
+    Raises:
+        UserError: there are several of a model that draws nothing.
+
+    """
+    if members > 1 and not isinstance(model, LatentStepModel):
+        why = f"{type(model).__name__} has no latent variable, all its members would be one forecast"
+        raise UserError(f"{key}={members}: {why}; {way}")
 
 
 class Forecaster:

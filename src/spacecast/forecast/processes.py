@@ -105,6 +105,9 @@ class Processes:
                 time.sleep(POLL_SECONDS)
 
 
+ALONE = Processes()
+
+
 @contextmanager
 def _reached() -> Iterator[None]:
     """Within the block, a store that does not answer means that the first process is gone."""

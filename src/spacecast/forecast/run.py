@@ -20,15 +20,13 @@ from spacecast.forecast.forecaster import Forecaster
 from spacecast.forecast.layout import CONVENTIONS, Boundary, Layout, Statistics
 from spacecast.forecast.noise import milliseconds
 from spacecast.forecast.place import Place, explained
-from spacecast.forecast.processes import Processes
+from spacecast.forecast.processes import ALONE, Processes
 from spacecast.forecast.request import Format, Request, in_order
 from spacecast.forecast.starts import Start
 from spacecast.forecast.statistics import blocks, write_statistics
 from spacecast.forecast.unit import Inputs, NotFinite, Unit, forecast_unit, units_of
 
 log = logging.getLogger(__name__)
-
-ALONE = Processes()
 
 
 def write_forecast(
