@@ -3,6 +3,7 @@
 import importlib
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch.distributed import TCPStore
 
 from spacecast.core.errors import UserError
+from spacecast.forecast import processes as processes_module
 from spacecast.forecast.processes import Processes, started
 
 LARGE = 3 << 20  # numbers, 24 MiB: more than the store takes at a time
@@ -73,6 +75,39 @@ def test_the_first_gets_all_values_in_the_order_of_ranks(pair):
     for rank, found in enumerate(one):
         assert found["a", 1] == [rank, None, "text"]
         assert torch.equal(found["values"], torch.arange(LARGE, dtype=torch.float64) * (1 + rank))
+
+
+def test_the_first_leaves_last(pair):
+    """Whoever has met the others may be slow to hear so: the store must be there until all have."""
+    order = []
+
+    class SlowToHear:
+        def __getattr__(self, name):
+            return getattr(store, name)
+
+        def add(self, key, value):
+            if value == 0:
+                heard.wait(60)
+            return store.add(key, value)
+
+    first, second = pair
+    store, heard = second.store, threading.Event()
+    second = replace(second, store=SlowToHear())
+
+    def leave(processes):
+        with processes_module._left_last(processes):
+            processes.barrier()
+        order.append(processes.rank)
+
+    each = [threading.Thread(target=leave, args=(processes,)) for processes in (first, second)]
+    for thread in each:
+        thread.start()
+    each[0].join(0.5)
+    assert order == []
+    heard.set()
+    for thread in each:
+        thread.join(60)
+    assert sorted(order) == [0, 1]
 
 
 class Bomb:

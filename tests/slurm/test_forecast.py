@@ -20,7 +20,7 @@ def forecast(cluster, monkeypatch, tmp_path):
     command += [f"paths.data_dir={cluster.root / 'data'}", "start=[2,9]", "member_chunk=2"]
 
     def call(nodes: int, tasks: int, *more: str) -> subprocess.CompletedProcess[str]:
-        srun = ["srun", f"--nodes={nodes}", f"--ntasks-per-node={tasks}", "--kill-on-bad-exit"]
+        srun = ["srun", f"--nodes={nodes}", f"--ntasks-per-node={tasks}"]
         return subprocess.run(
             [*srun, *command, *more], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
         )

@@ -19,16 +19,17 @@ import torch
 from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
 
 from spacecast.core.errors import UserError
+from spacecast.forecast.launched import HERE, launched, variables
 from spacecast.process.exit_codes import GOES_ON, INTERNAL_ERROR, USER_ERROR, Interrupted
 from spacecast.process.peers import PeerLostError, beside, failure
-from spacecast.process.signals import first_process, in_batch_job
 
 Unit = TypeVar("Unit")
 
 POLL_SECONDS = 0.02
 JOINING = timedelta(minutes=30)  # until the first process is there to be joined
-HERE = "127.0.0.1"
 ENDED = "ended"  # key in the store: how the first process to fail did
+LEFT = "left"  # key in the store, with a rank: that process asks for nothing more
+LEAVING_SECONDS = 5.0  # for which the first process waits for others, which may be gone
 PIECE = 4 << 20  # bytes; the store takes no value of more than 8 MiB
 
 
@@ -162,7 +163,7 @@ def started(
         UserError, RuntimeError, Interrupted: another process ended with one.
 
     """
-    place = _place(accelerator, devices, num_nodes)
+    place = launched(accelerator, devices, num_nodes)
     if place.world == 1:
         yield Processes(device=place.device)
         return
@@ -171,16 +172,34 @@ def started(
         stack.enter_context(_threads(place.threads))
         if place.alone:
             store = TCPStore(HERE, 0, is_master=True, wait_for_workers=False)
-            each = [_variables(place, rank, store.port) for rank in range(1, place.world)]
+            each = [variables(place, rank, store.port) for rank in range(1, place.world)]
             check = stack.enter_context(beside(work, arguments, each))
         else:
             with _reached():
                 host, port, first = place.address, place.port, place.rank == 0
                 store = TCPStore(host, port, is_master=first, wait_for_workers=False, timeout=JOINING)
         processes = Processes(place.rank, place.world, place.device, store, check)
-        with _told(processes):
+        with _left_last(processes), _told(processes):
             yield processes
             processes.barrier()
+
+
+@contextmanager
+def _left_last(processes: Processes) -> Iterator[None]:
+    """Hold the store, which ends with the first process, until the others need nothing more of it.
+
+    Who has met the others may still have to hear so: without this, the first would leave and they would find it gone.
+    """
+    try:
+        yield
+    finally:
+        with suppress(DistError):
+            if not processes.first:
+                processes.store.set(f"{LEFT} {processes.rank}", "")  # the one request that awaits no answer
+            others = [f"{LEFT} {rank}" for rank in range(1, processes.world)] if processes.first else []
+            end = time.monotonic() + LEAVING_SECONDS
+            while others and not processes.store.check(others) and time.monotonic() < end:
+                time.sleep(POLL_SECONDS)
 
 
 @contextmanager
@@ -199,86 +218,6 @@ def _told(processes: Processes) -> Iterator[None]:
         with suppress(DistError):
             processes.store.compare_set(ENDED, "", f"{processes.rank} {code} {said}")
         raise
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where this process stands among those that were asked for.
-
-    Args:
-        rank, world: see `Processes`.
-        device: where to compute.
-        here: how many run on this machine.
-        alone: nobody has started the others.
-        address, port: of the first process, where others have been started.
-
-    """
-
-    rank: int
-    world: int
-    device: torch.device
-    here: int = 1
-    alone: bool = True
-    address: str = HERE
-    port: int = 0
-
-    @property
-    def threads(self) -> int:
-        """Threads for this process, so that those of one machine share its cores."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return int(os.environ.get("SLURM_CPUS_PER_TASK", max(1, cores // self.here)))
-
-
-def _place(accelerator: str, devices: int | str | Sequence[int], num_nodes: int) -> _Place:
-    """What Lightning makes of the section `trainer` in this environment.
-
-    Raises:
-        UserError: the machine does not have these devices, or other processes were started than are asked for.
-
-    """
-    from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
-    from lightning_fabric.strategies import DDPStrategy
-
-    if accelerator == "auto":  # other kinds lack operations that models need
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    step = "SLURM_STEP_ID" in os.environ  # else a process of a batch job that srun has not started is alone
-    scheduled = step and in_batch_job(os.environ) and SLURMEnvironment.detect()
-    try:
-        environment: ClusterEnvironment = SLURMEnvironment(auto_requeue=False) if scheduled else LightningEnvironment()
-        wanted = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes}
-        strategy = Fabric(**wanted, plugins=[environment]).strategy
-        here = strategy.num_processes if isinstance(strategy, DDPStrategy) else 1
-    except (ImportError, ValueError, TypeError, RuntimeError) as error:  # of which are those of Lightning
-        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
-    world, device = here * num_nodes, strategy.root_device
-    alone = not environment.creates_processes_externally
-    there = environment.world_size() if scheduled else int(os.environ.get("WORLD_SIZE", world))
-    if (not alone and there != world) or (world == 1 and not first_process()):
-        asked = f"trainer.devices={devices} and trainer.num_nodes={num_nodes} ask for {world} in all"
-        raise UserError(f"{asked}, but {'several' if there == world else there} processes were started; let them agree")
-    if world == 1:
-        return _Place(0, 1, device)
-    try:
-        environment.validate_settings(num_devices=here, num_nodes=num_nodes)
-    except ValueError as error:
-        raise UserError(f"trainer: {error}") from error
-    if alone and num_nodes > 1:
-        raise UserError(f"trainer.num_nodes={num_nodes}: several machines take a scheduler; start it by srun")
-    rank = environment.global_rank() if scheduled else environment.node_rank() * here + environment.local_rank()
-    at = {} if alone else {"address": environment.main_address, "port": environment.main_port}
-    return _Place(rank, world, device, here, alone, **at)
-
-
-def _variables(place: _Place, rank: int, port: int) -> dict[str, str]:
-    """What tells a process on this machine which one it is."""
-    where = {"MASTER_ADDR": HERE, "MASTER_PORT": str(port), "NODE_RANK": "0", "WORLD_SIZE": str(place.world)}
-    return {"OMP_NUM_THREADS": str(place.threads), **_given("OMP_NUM_THREADS"), **where, "LOCAL_RANK": str(rank)}
-
-
-def _given(name: str) -> dict[str, str]:
-    """A variable of the environment, where it is set."""
-    return {name: os.environ[name]} if name in os.environ else {}
 
 
 @contextmanager
