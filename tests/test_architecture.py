@@ -43,7 +43,7 @@ OWNERS = {
     "h5netcdf": {"forecast"},
     "huggingface_hub": {"data.hub"},
     "hydra": {"config", "app", "sweep"},
-    "lightning_fabric": {"forecast.processes"},
+    "lightning_fabric": {"forecast.launched"},
     "loguru": {"data.prepare"},
     "matplotlib": {"plots"},
     "mllam_data_prep": {"data.prepare"},
