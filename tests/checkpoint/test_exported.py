@@ -122,12 +122,15 @@ def test_a_spec_of_three_axes_and_forcing(tmp_path, tiny_graph, tiny_spec):
         forcing=FeatureSpec(("wind",), ("km/s",), np.array([400.0]), np.array([50.0])),
         static_values=np.zeros((60, 3), dtype=np.float32),
         boundary=np.arange(60) < 3,
+        lower=np.full((60, 12), -1.0, dtype=np.float32),
+        upper=np.arange(720, dtype=np.float32).reshape(60, 12),
     )
     folder = write_exported(tmp_path / "model", {}, described(spec, tiny_graph), {})
     found = DataSpec.from_dict(load_checkpoint(folder)["spacecast"]["data_spec"])
     assert found.grid.axes == ("x", "y", "z")
     assert (found.forcing.names, found.forcing.units) == (("wind",), ("km/s",))
-    np.testing.assert_array_equal(found.boundary, spec.boundary)
+    for name in ("boundary", "lower", "upper"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(spec, name))
 
 
 def test_nothing_in_the_folder_is_pickled(folder):
@@ -227,6 +230,7 @@ SPEC_FAULTS = {
     "another mask": (lambda found: found.update({"grid.valid": torch.ones(2, 2, dtype=torch.bool)}), "mask of shape"),
     "a mask of numbers": (lambda found: found.update({"grid.valid": found["grid.valid"].float()}), "something else"),
     "no grid": (lambda found: found.update({"grid.x": torch.zeros(12)}), "not uniformly ascending"),
+    "ranges of other nodes": (lambda found: found.update(lower=torch.zeros(3, 12)), r"lower has the shape \(3, 12\)"),
     "another boundary": (lambda found: found.update(boundary=found["boundary"][1:]), "boundary has the shape"),
     "fewer features": (lambda found: found.update(static_values=found["static_values"][:, 1:]), "static_values"),
     "no number": (lambda found: found["state.std"].fill_(float("nan")), r"state\.std holds something else"),

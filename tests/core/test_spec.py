@@ -30,6 +30,8 @@ def described() -> DataSpec:
         boundary=rng.random(grid.num_nodes) > 0.5,
         step_seconds=12.5,
         data_hash="v2:0123",
+        lower=rng.normal(size=(grid.num_nodes, 3)).astype(np.float32),
+        upper=rng.normal(size=(grid.num_nodes, 3)).astype(np.float32),
     )
 
 
@@ -69,6 +71,7 @@ def test_every_field_is_stored():
         spec,
         grid=Grid({**spec.grid.coordinates, "z": spec.grid.coordinates["z"] + 1}, spec.grid.valid),
         **{name: getattr(spec, name) + 1 for name in ("diff_mean", "diff_std", "static_values", "step_seconds")},
+        **{name: getattr(spec, name) + 1 for name in ("lower", "upper")},
         **{name: replace(getattr(spec, name), mean=getattr(spec, name).mean + 1) for name in CATEGORIES},
         boundary=~spec.boundary,
         data_hash="v2:4567",
@@ -81,6 +84,12 @@ def test_every_field_is_stored():
 
 
 CATEGORIES = ("state", "static", "forcing")
+
+
+def test_a_description_without_ranges_is_stored_as_before_there_were_any():
+    spec = replace(described(), lower=None, upper=None)
+    assert not {"lower", "upper"} & set(spec.to_dict())
+    assert differences(spec, DataSpec.from_dict(spec.to_dict())) == []
 
 
 def test_the_boundary_says_what_is_driven_and_what_is_left():

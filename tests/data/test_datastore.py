@@ -26,6 +26,9 @@ def test_pooled_statistics_are_those_of_all_training_runs(prepared_root):
     np.testing.assert_allclose(spec.state.std, values.std(axis=(0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(spec.diff_mean, steps.mean(axis=(0, 1, 2)), rtol=1e-5, atol=1e-9)
     np.testing.assert_allclose(spec.diff_std, steps.std(axis=(0, 1, 2)), rtol=1e-6)
+    for name, value in (("lower", values.min(axis=(0, 1))), ("upper", values.max(axis=(0, 1)))):
+        np.testing.assert_array_equal(getattr(spec, name), value)
+        assert getattr(spec, name).dtype == np.float32
     positions = np.argwhere(SPACE)
     assert spec.static_values.shape == (len(positions), 3)
     np.testing.assert_allclose(spec.static.mean, spec.static_values.astype(np.float64).mean(axis=0), atol=1e-5)
@@ -48,6 +51,7 @@ def test_holdout_gives_no_statistic_but_can_be_read(prepared_root):
     alone = RunDatastore(prepared_root, [1, 2])
     np.testing.assert_array_equal(data.spec.state.mean, alone.spec.state.mean)
     np.testing.assert_array_equal(data.spec.diff_std, alone.spec.diff_std)
+    np.testing.assert_array_equal(data.spec.upper, alone.spec.upper)
     assert data.num_frames("3", "all") == FRAMES
     np.testing.assert_array_equal(data.read_state("3", "test", 0, 4), truth(3)[26:30])
 
@@ -60,14 +64,17 @@ def test_mdp_stores_the_std_of_second_differences(prepared_root):
     second = np.diff(truth(1)[TRAIN].astype(np.float64), n=2, axis=0).std(axis=(0, 1))
     np.testing.assert_allclose(stored.diff_std, second, rtol=1e-3)
     assert not np.allclose(stored.diff_std, pooled.diff_std, rtol=0.1)
+    assert stored.lower is None
+    assert stored.upper is None
 
 
 def test_statistics_are_cached_by_content(root, monkeypatch):
     before = RunDatastore(root, [1, 2]).spec
     files = sorted((root / ".spacecast").glob("statistics-*.npz"))
     assert len(files) == 1
-    monkeypatch.setattr("spacecast.data.datastore.stream", lambda *_: pytest.fail("computed again"))
-    np.testing.assert_array_equal(RunDatastore(root, [1, 2]).spec.diff_std, before.diff_std)
+    monkeypatch.setattr("spacecast.data.datastore.stream", lambda *_, **__: pytest.fail("computed again"))
+    for name in ("diff_std", "lower", "upper"):
+        np.testing.assert_array_equal(getattr(RunDatastore(root, [1, 2]).spec, name), getattr(before, name))
 
 
 def test_damaged_cache_is_computed_again(tmp_path):

@@ -25,6 +25,7 @@ WEIGHTS, DATA, CONFIG, GRAPH = "model.safetensors", "data.safetensors", "config.
 SUMS, CARD = "SHA256SUMS", "README.md"
 NEEDED = (CONFIG, DATA, WEIGHTS)
 CATEGORIES = ("state", "static", "forcing")
+RANGES = ("lower", "upper")  # which a `DataSpec` may lack
 LARGEST = 4_000_000  # bytes of text; no real file comes near
 AGAIN = "download or export it again"
 
@@ -165,6 +166,7 @@ def _arrays(spec: DataSpec) -> dict[str, Tensor]:
     """The arrays of a `DataSpec`, by the names of its entries with dots."""
     entries = spec.to_dict()
     found = {name: entries[name] for name in ("diff_mean", "diff_std", "static_values", "boundary")}
+    found |= {name: entries[name] for name in RANGES if name in entries}
     found |= {f"grid.{name}": value for name, value in entries["grid"].items()}
     found |= {f"{name}.{part}": entries[name][part] for name in CATEGORIES for part in ("mean", "std")}
     return {name: torch.as_tensor(np.ascontiguousarray(value)) for name, value in found.items()}
@@ -192,6 +194,7 @@ def _spec_entry(plain: Any, arrays: Mapping[str, Tensor], source: str) -> dict[s
             },
             "step_seconds": float(plain["step_seconds"]),
             "data_hash": str(plain["data_hash"]),
+            **{name: arrays[name] for name in RANGES if name in arrays},
         }
         spec = DataSpec.from_dict(found)
         cells, states = spec.num_nodes, len(spec.state)
@@ -199,7 +202,8 @@ def _spec_entry(plain: Any, arrays: Mapping[str, Tensor], source: str) -> dict[s
         reason = str(error) if isinstance(error, UserError) else f"{first_line(error)}"
         raise UserError(f"{source} and {CONFIG} describe no data ({reason}); {AGAIN}") from error
     shapes = {"diff_mean": (states,), "diff_std": (states,), "static_values": (cells, len(spec.static))}
-    for name, shape in {**shapes, "boundary": (cells,)}.items():
+    ranges = {name: (cells, states) for name in RANGES if name in arrays}
+    for name, shape in {**shapes, **ranges, "boundary": (cells,)}.items():
         if tuple(arrays[name].shape) != shape:
             raise UserError(f"{source}: {name} has the shape {tuple(arrays[name].shape)}, expected {shape}; {AGAIN}")
     wrong = [name for name, value in arrays.items() if (value.dtype == torch.bool) != _is_mask(name)]

@@ -68,6 +68,8 @@ class DataSpec:
         boundary: True where the true values drive the forecast, shape (node,).
         step_seconds: time between two frames [s].
         data_hash: content hash of the source, for provenance.
+        lower, upper: least and greatest value of each node and state variable in the training frames of the training
+            runs, physical units, float32, shape (node, state); None: not known.
 
     """
 
@@ -81,6 +83,8 @@ class DataSpec:
     boundary: np.ndarray
     step_seconds: float
     data_hash: str = field(default="")
+    lower: np.ndarray | None = None
+    upper: np.ndarray | None = None
 
     @property
     def num_nodes(self) -> int:
@@ -121,6 +125,7 @@ class DataSpec:
         def category(spec: FeatureSpec) -> dict[str, Any]:
             return {"names": list(spec.names), "units": list(spec.units), "mean": spec.mean, "std": spec.std}
 
+        ranges = {"lower": self.lower, "upper": self.upper}
         return {
             "grid": {**self.grid.coordinates, "valid": self.grid.valid},
             "state": category(self.state),
@@ -132,6 +137,7 @@ class DataSpec:
             "boundary": self.boundary,
             "step_seconds": float(self.step_seconds),
             "data_hash": self.data_hash,
+            **{name: value for name, value in ranges.items() if value is not None},
         }
 
     @classmethod
@@ -155,4 +161,5 @@ class DataSpec:
             boundary=np.asarray(values["boundary"]),
             step_seconds=float(values["step_seconds"]),
             data_hash=str(values["data_hash"]),
+            **{name: np.asarray(values[name]) for name in ("lower", "upper") if values.get(name) is not None},
         )

@@ -97,6 +97,8 @@ def _faults_of_spec(spec: DataSpec) -> Iterator[str]:
         "static_values": (spec.num_nodes, len(spec.static)),
         "boundary": (spec.num_nodes,),
     }
+    ranges = [name for name in ("lower", "upper") if getattr(spec, name) is not None]
+    shapes |= dict.fromkeys(ranges, (spec.num_nodes, len(spec.state)))
     for name, shape in shapes.items():
         values = getattr(spec, name)
         if not isinstance(values, np.ndarray) or values.shape != shape:

@@ -30,7 +30,7 @@ class RunDatastore:
         holdout: runs that no training and no statistic sees. They keep their splits, so that `test` covers the same
             times as in the other runs; their split `all` is the whole run.
         statistics: `pooled`: ours, over the training split of all training runs in equal weight per frame, nodes only;
-            `stored`: those that mllam-data-prep stored in the first run of `runs`.
+            `stored`: those that mllam-data-prep stored in the first run of `runs`, which has no ranges.
         boundary: region whose true values drive the forecast, by bounds (`core.regions.nodes_within`), {x_min: 27} for
             example, or a list of such regions, or None.
         forcing_past, forcing_future: steps before and after each step whose forcing is handed over as well.
@@ -170,6 +170,8 @@ class RunDatastore:
             boundary=boundary_nodes(self.grid, boundary),
             step_seconds=first.step_seconds,
             data_hash=combined(KIND, [(run, store.content_hash) for run, store in self._stores.items()]),
+            lower=increments.lower,
+            upper=increments.upper,
         )
 
     def _fold(self, spec: FeatureSpec) -> FeatureSpec:
@@ -196,7 +198,7 @@ class RunDatastore:
             for category, names in first.names.items():
                 if category != "static":
                     each = {run: frames(run, category) for run in self.train_runs}
-                    result[category] = stream(each, names, total, self._progress)
+                    result[category] = stream(each, names, total, self._progress, ranges=category == "state")
             values = first.static_values.astype(np.float64)
             zero = np.zeros(values.shape[1])
             return result | {"static": Statistics(values.mean(axis=0), values.std(axis=0), zero, zero)}

@@ -1,4 +1,4 @@
-"""Mean and standard deviation over runs, streamed in float64."""
+"""Mean, standard deviation and range over runs, streamed; sums in float64."""
 
 import hashlib
 import logging
@@ -14,7 +14,7 @@ from spacecast.process.progress import ProgressCallback
 from spacecast.storage.folder import writable
 
 logger = logging.getLogger(__name__)
-VERSION = 2  # of the numbers in the cache
+VERSION = 3  # of the numbers in the cache
 BLOCK = 8192  # rows that stay in the processor's cache
 
 
@@ -61,12 +61,18 @@ class Moments:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics of one category, float64, each of shape (variable,); increments are one-step differences."""
+    """Statistics of one category, float64, each of shape (variable,); increments are one-step differences.
+
+    `lower` and `upper`, the least and the greatest value at each node, are of the type of the frames and of shape
+    (node, variable); None where they are not known.
+    """
 
     mean: np.ndarray
     std: np.ndarray
     diff_mean: np.ndarray
     diff_std: np.ndarray
+    lower: np.ndarray | None = None
+    upper: np.ndarray | None = None
 
 
 def stream(
@@ -74,6 +80,8 @@ def stream(
     names: Sequence[str],
     total: int,
     progress: ProgressCallback | None = None,
+    *,
+    ranges: bool = False,
 ) -> Statistics:
     """Pooled statistics of several runs; increments are taken within each run.
 
@@ -82,12 +90,15 @@ def stream(
         names: variable names, for the error.
         total: number of frames over all runs, for the progress.
         progress: called with ("statistics", frames done, total).
+        ranges: whether the least and the greatest value at each node are wanted as well.
 
     Raises:
         UserError: when one run's scale is off from the others' by so much that its units must differ.
 
     """
     values, increments, per_run, done = Moments(), Moments(), {}, 0
+    lower: np.ndarray | None = None
+    upper: np.ndarray | None = None
     for run, sequence in frames.items():
         own, previous = Moments(), None
         for frame in sequence:
@@ -95,6 +106,9 @@ def stream(
             if previous is not None:
                 increments.update(frame - previous)
             previous = frame
+            if ranges:
+                lower = frame.copy() if lower is None else np.minimum(lower, frame, out=lower)
+                upper = frame.copy() if upper is None else np.maximum(upper, frame, out=upper)
             done += 1
             if progress is not None:
                 progress("statistics", done, total)
@@ -103,7 +117,8 @@ def stream(
     check_scales(per_run, names)
     zero = np.zeros(len(names))
     moved = increments.count > 0
-    return Statistics(values.mean, values.std, increments.mean if moved else zero, increments.std if moved else zero)
+    diff_mean, diff_std = (increments.mean, increments.std) if moved else (zero, zero)
+    return Statistics(values.mean, values.std, diff_mean, diff_std, lower, upper)
 
 
 def check_scales(rms: Mapping[str, np.ndarray], names: Sequence[str], factor: float = 300.0) -> None:
@@ -162,14 +177,18 @@ def cached(folder: Path, key: Sequence[str], compute: Callable[[], dict[str, Sta
     path = folder / f"statistics-{digest}.npz"
     try:
         with np.load(path) as stored:
-            categories = dict.fromkeys(name.partition("/")[0] for name in stored.files)
-            return {c: Statistics(*(stored[f"{c}/{s}"] for s in Statistics.__dataclass_fields__)) for c in categories}
-    except (OSError, ValueError, KeyError, EOFError):
+            found: dict[str, dict[str, np.ndarray]] = {}
+            for name in stored.files:
+                category, _, statistic = name.partition("/")
+                found.setdefault(category, {})[statistic] = stored[name]
+            return {category: Statistics(**values) for category, values in found.items()}
+    except (OSError, ValueError, TypeError, EOFError):
         pass
     result = compute()
     if not writable(folder.parent):
         return result
-    arrays = {f"{c}/{s}": getattr(result[c], s) for c in result for s in Statistics.__dataclass_fields__}
+    every = {f"{c}/{s}": getattr(result[c], s) for c in result for s in Statistics.__dataclass_fields__}
+    arrays = {name: values for name, values in every.items() if values is not None}
     try:
         folder.mkdir(exist_ok=True)
         with atomic_write(path) as partial:
