@@ -37,7 +37,7 @@ STEPS = {
     "no weights": ["model=persistence"],
 }
 ELSEWHERE = {
-    "experiment": {f"paper/{name}" for name in PAPER},  # below
+    "experiment": {f"paper/{name}" for name in PAPER} | {"leave_one_out"},  # below; test_experiments.py
     "launcher": {"slurm", "slurm_debug"},  # tests/slurm
     "paths": {"default"},
     "simulation": {"magnetosphere"},

@@ -7,16 +7,17 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from spacecast.app import cli
+from spacecast.app import cli, train
 from spacecast.config import complete
 from spacecast.config.command import Command
 from spacecast.config.schema import Graph
 from spacecast.core.errors import UserError
-from spacecast.process.run_folder import discard_run
+from spacecast.process.run_folder import discard_run, read_facts
 from spacecast.process.status import read_status
 
 
@@ -164,3 +165,14 @@ def test_in_a_batch_job_that_nobody_requeues_it_still_says_how_to_go_on(run, wor
     assert (result.code, result.line) == (
         75, f"try: error: interrupted by SIGUSR2; the same command with paths.run_dir={workplace}/here goes on",
     )  # fmt: skip
+
+
+def test_the_time_of_all_attempts_is_noted_also_of_one_that_fails(tmp_path, monkeypatch):
+    moments = iter([10.0, 14.5, 100.0, 101.25])
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    with pytest.raises(ArithmeticError), train.timed(tmp_path):
+        raise ArithmeticError
+    assert read_facts(tmp_path) == {"training_seconds": 4.5}
+    with train.timed(tmp_path):
+        pass
+    assert read_facts(tmp_path) == {"training_seconds": 5.75}

@@ -59,6 +59,7 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
 
         run_many(command, flags.overrides, cfg, composed, flags.folders)
         return
+    _refuse_sweep(cfg)
     command, inputs = command.gather(command, cfg) or (command, _one(command, cfg))
     if command.has_run_folder:
         check_folder(inputs.config.paths.run_dir, "paths.run_dir")
@@ -66,6 +67,18 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
         _run(command, cfg, inputs)
     else:
         run_task(command, lambda: inputs, partial(start_logs, cfg))
+
+
+def _refuse_sweep(cfg: DictConfig) -> None:
+    """Refuse a configuration that names the values of a sweep where one run is asked for.
+
+    Raises:
+        UserError: it does.
+
+    """
+    params = cfg.hydra.sweeper.get("params")
+    if params:
+        raise UserError(f"this is a sweep over {', '.join(map(str, params))}: add -m to do all of its runs")
 
 
 def _one(command: Command, cfg: DictConfig) -> Inputs[Any]:

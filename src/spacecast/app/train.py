@@ -1,8 +1,10 @@
 """`spacecast-train`: data, graph, model, training, and scores of the best checkpoint on the test split."""
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spacecast.app.cli import run_command
@@ -20,7 +22,7 @@ from spacecast.config.binding import without_foreign
 from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.schema import Train
 from spacecast.process.exit_codes import USER_ERROR, Interrupted
-from spacecast.process.run_folder import add_facts, discard_run
+from spacecast.process.run_folder import add_facts, discard_run, read_facts
 from spacecast.process.signals import current, first_process
 
 if TYPE_CHECKING:
@@ -142,7 +144,7 @@ def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> boo
     if start.checkpoint is not None:
         log.info("going on from %s", start.checkpoint)
     try:
-        with interruption.deferred():
+        with interruption.deferred(), timed(run_dir):
             trainer.fit(parts.module, datamodule=parts.data, ckpt_path=start.checkpoint, weights_only=True)
         interruption.check()
         writer.check_best()
@@ -152,6 +154,18 @@ def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> boo
         add_facts(run_dir, diverged=str(error))
         raise
     return trainer.is_global_zero
+
+
+@contextmanager
+def timed(run_dir: Path) -> Iterator[None]:
+    """Note in `run.json` how long the block has taken [s], over all attempts of a run but those that were killed."""
+    begin = time.monotonic()
+    try:
+        yield
+    finally:
+        if first_process():
+            before = read_facts(run_dir).get("training_seconds", 0.0)
+            add_facts(run_dir, training_seconds=round(before + time.monotonic() - begin, 2))
 
 
 @contextmanager

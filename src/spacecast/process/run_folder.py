@@ -49,7 +49,7 @@ def add_facts(run_dir: Path, **facts: Any) -> None:
     """Note in `run.json` what a run must know when it goes on.
 
     `mlflow_run_id` and `tracking_uri`: where it is tracked. `scored`: where it ended and how it was scored. `diverged`:
-    why it was given up. None takes a fact back.
+    why it was given up. `training_seconds`: how long it has trained, validation included. None takes a fact back.
     """
     known = read_facts(run_dir) | facts
     write_json(run_dir / FACTS_FILE, {name: fact for name, fact in known.items() if fact is not None})
