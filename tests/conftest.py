@@ -101,7 +101,9 @@ def tiny_grid() -> Grid:
 def tiny_spec(tiny_grid: Grid) -> DataSpec:
     """Twelve plasma variables with statistics of unlike sizes; the sunward edge is a boundary."""
     rng = np.random.default_rng(0)
-    state = FeatureSpec(STATE, UNITS, rng.normal(size=12), rng.uniform(0.5, 20, size=12))
+    mean, std = rng.normal(size=12), rng.uniform(0.5, 20, size=12)
+    mean[9:] = np.abs(mean[9:])  # density, pressure and temperature
+    state = FeatureSpec(STATE, UNITS, mean, std)
     static_values = np.column_stack([tiny_grid.positions, tiny_grid.radius]).astype(np.float32)
     static = FeatureSpec(("x", "z", "r"), ("R_E",) * 3, static_values.mean(axis=0), static_values.std(axis=0))
     return DataSpec(

@@ -66,6 +66,9 @@ class StepModel(Protocol):
 
     All states are standardised. `prepare` computes whatever depends only on weights and graph (static embeddings); call
     it once per optimiser step, or once per model at inference, and hand its result to every `step`.
+
+    A model may have an attribute `previous_leads`, the number of leads of a roll-out that X_{t-1} is an input of;
+    later ones receive X_t in its place. None, or no such attribute: it is an input of all of them.
     """
 
     def prepare(self) -> Any:

@@ -110,7 +110,8 @@ class Forecaster:
         """
         step = NoisyStep(self.model, self.seed, list(times), members, first_lead)
         options: dict[str, Any] = {"step": step, "boundary": self.boundary, "prepared": self.prepared}
-        return (output.state for output in iterate(self.model, batch, steps, **options))
+        outputs = iterate(self.model, batch, steps, first_lead=first_lead, **options)
+        return (output.state for output in outputs)
 
 
 class NoisyStep:

@@ -27,8 +27,12 @@ def iterate(
     boundary: Tensor | None = None,
     prepared: Any = None,
     recompute: bool = False,
+    first_lead: int = 0,
 ) -> Iterator[Any]:
     """Forecast step by step from X_{t-1}, X_t; yields what `step` makes of leads 1 ... `steps`, a `StepOutput`.
+
+    A model with an attribute `previous_leads` that is a number receives X_t in place of X_{t-1}, which says that there
+    is none (`nn.inputs.previous_given`), from that lead on.
 
     Args:
         model: forecasts one step, on standardised states.
@@ -39,10 +43,14 @@ def iterate(
         prepared: result of `model.prepare()`, if the caller has it already.
         recompute: activation checkpointing: forget the activations of a step and compute them again in the
             backward pass, so memory does not grow with the number of steps.
+        first_lead: number of the first of these leads, where the batch begins with states of a forecast.
     """
+    previous_leads = getattr(model, "previous_leads", None)
     previous, state = batch.initial[:, 0], batch.initial[:, 1]
     prepared = model.prepare() if prepared is None else prepared
     for lead in range(steps):
+        if previous_leads is not None and first_lead + lead >= previous_leads:
+            previous = state
         arguments = (model, previous, state, batch, lead, prepared)
         if recompute and torch.is_grad_enabled():
             output = checkpoint(step, *arguments, use_reentrant=False)

@@ -15,7 +15,8 @@ from spacecast.core.ranges import NonNegativeInt, PositiveInt
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import StepOutput
 from spacecast.nn.edges import GraphEdges
-from spacecast.nn.grid_embedder import GridEmbedder, InputKind
+from spacecast.nn.grid_embedder import GridEmbedder
+from spacecast.nn.inputs import InputKind, by_previous, previous_given
 from spacecast.nn.interaction import Aggregation, InteractionNet, MessageKind, Prepared
 from spacecast.nn.mlp import MLP
 from spacecast.nn.processor import FlatProcessor, HierarchicalProcessor, PreparedHierarchy
@@ -54,7 +55,9 @@ class EncodeProcessDecode(nn.Module):
         aggregation: `sum` or `mean` over messages within a flat mesh.
         predict_std: also predict a standard deviation for each entry.
         accepts: kind of mesh this model is defined on: `flat`, `hierarchical` or `any`.
-        inputs: `states`, `increments` or `stencil`, see `nn.grid_embedder`.
+        inputs: `states`, `increments`, `stencil` or `tendencies`, see `nn.inputs`.
+        previous_leads: of how many leads of a roll-out X_{t-1} is an input; None: of all of them. Where it is given for
+            some, the model has two output networks, one for the steps with it and one for those without.
         trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
         lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
 
@@ -76,6 +79,7 @@ class EncodeProcessDecode(nn.Module):
         predict_std: bool = False,
         accepts: GraphKind = "any",
         inputs: InputKind = "stencil",
+        previous_leads: NonNegativeInt | None = None,
         trend: float = 0.0,
         lower: Lower | None = "nonnegative",
         upper: Mapping[str, float] | None = None,
@@ -85,7 +89,10 @@ class EncodeProcessDecode(nn.Module):
         decode_dim = decode_dim or hidden_dim
         tail, decode_tail = [hidden_dim] * (hidden_layers + 1), [decode_dim] * (hidden_layers + 1)
         self.edges = GraphEdges(graph)
-        self.grid_embedder = GridEmbedder(spec, hidden_dim, hidden_layers=hidden_layers, inputs=inputs)
+        self.previous_leads = previous_leads
+        self.grid_embedder = GridEmbedder(
+            spec, hidden_dim, hidden_layers=hidden_layers, inputs=inputs, previous_leads=previous_leads
+        )
         self.mesh_embedder = MLP([graph.levels[0].features.shape[1], *tail])
         self.g2m_embedder = MLP([graph.grid_to_mesh.features.shape[1], *tail])
         self.m2g_embedder = MLP([graph.mesh_to_grid.features.shape[1], *decode_tail])
@@ -99,7 +106,8 @@ class EncodeProcessDecode(nn.Module):
         self.mesh_to_decoder = MLP([hidden_dim, *decode_tail])
         self.decoder = InteractionNet(decode_dim, hidden_layers=hidden_layers, update_edges=False, kind=vertical)
         outputs = len(spec.state) * (2 if predict_std else 1)
-        self.output = MLP([*[decode_dim] * (hidden_layers + 1), outputs], layer_norm=False)
+        self.output = MLP([*decode_tail, outputs], layer_norm=False)
+        self.output_alone = MLP([*decode_tail, outputs], layer_norm=False) if previous_leads else None
 
         diff_mean, diff_std = map(torch.as_tensor, spec.increment_statistics)
         clamp = make_clamp(spec.state, lower, upper)
@@ -126,7 +134,11 @@ class EncodeProcessDecode(nn.Module):
         mesh = self.processor(mesh, prepared.processor, self.edges, batch)
         grid, mesh = self.grid_to_decoder(grid), self.mesh_to_decoder(mesh)
         grid, _ = self.decoder(mesh, grid, prepared.decoder, self.edges.mesh_to_grid.index(batch))
-        return self.update.step(self.output(grid), previous, state)
+        output = self.output(grid)
+        if self.output_alone is not None:
+            pair = (each.view(batch, -1) for each in (output, self.output_alone(grid)))
+            output = by_previous(previous_given(previous, state), *pair).view_as(output)
+        return self.update.step(output, previous, state)
 
 
 def check_graph(graph: MeshGraph, spec: DataSpec, accepts: GraphKind) -> None:

@@ -13,7 +13,8 @@ from spacecast.core.spec import DataSpec
 from spacecast.core.types import Draw, StepOutput
 from spacecast.models.encode_process_decode import GraphKind, check_graph
 from spacecast.nn.edges import GraphEdges
-from spacecast.nn.grid_embedder import GridEmbedder, InputKind
+from spacecast.nn.grid_embedder import GridEmbedder
+from spacecast.nn.inputs import InputKind
 from spacecast.nn.latent import Distribution, GraphEmbedder, LatentDecoder, LatentEncoder, PreparedLatent
 from spacecast.nn.update import Lower, StateUpdate, make_clamp
 
@@ -56,7 +57,7 @@ class GraphEFM(nn.Module):
         observation_noise: standard deviation of the noise that `step` adds to each entry, over the predicted one, or
             over that of the one-step increments where none is predicted.
         accepts: kind of mesh this model is defined on: `flat`, `hierarchical` or `any`.
-        inputs: `states`, `increments` or `stencil`, see `nn.grid_embedder`.
+        inputs: `states`, `increments`, `stencil` or `tendencies`, see `nn.inputs`.
         scale_increments: the decoder's output is in units of the one-step increments; False: of the states.
         trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
         lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
