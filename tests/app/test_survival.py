@@ -39,7 +39,9 @@ def run_and_interrupt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runn
 
 EPOCHS, BATCHES = 7, 4
 MODELS = {
-    "graph_fm": ["loss=mse", "schedule=graph_fm", "schedule.switches=[0.3,0.6]"],
+    "graph_fm": [
+        "loss=mse", "loss.input_noise=0.3", "schedule=graph_fm", "schedule.switches=[0.3,0.6]", "trainer.ema=0.8",
+    ],
     "graph_efm": [
         "model=graph_efm", "model.latent_dim=4", "model.decode_dim=8", "model.prior=learned", "loss=elbo",
         "loss.kl_weight=0.1", "loss.crps_weight=1", "loss.div_weight=0.1",
@@ -71,7 +73,8 @@ def assert_same_end(folder: Path, one: str, other: str) -> None:
     """Weights, optimiser, random numbers, counters and scores of two runs are the same."""
     for name in ("last", "previous", "best"):
         first, second = (load_checkpoint(folder / run / "checkpoints" / f"{name}.ckpt") for run in (one, other))
-        for key in ("state_dict", "optimizer_states", "progress", "epoch", "global_step", "WindowDataModule"):
+        assert first.keys() == second.keys()
+        for key in first.keys() - {"spacecast", "loops", "callbacks"}:  # run folders and times of the day
             assert same(first[key], second[key]), (name, key)
     assert (folder / one / "scores.csv").read_bytes() == (folder / other / "scores.csv").read_bytes()
 
@@ -180,7 +183,7 @@ def test_signals_outside_of_training_and_twice_end_at_once(run_and_interrupt, sm
 @pytest.mark.slow
 def test_two_devices_train_like_one_and_go_on_after_a_signal_to_one_of_them(run_and_interrupt, small):
     """Equal global batch, equal weights; each window is validated once, 5 of them by 2 processes."""
-    words = words_of(small, "graph_fm", "one")[:-1] + MODELS["graph_fm"][2:] + ["data.limit_windows=9"]
+    words = [*words_of(small, "graph_fm", "one"), "loss.input_noise=0", "data.limit_windows=9"]
     words += ["trainer.max_epochs=2", "trainer.global_batch=4", "data.batch_size=2", "data.limit_val_windows=null"]
     one = run_and_interrupt(words, direct=True)
     two = [*words, "trainer.devices=2", "paths.run_dir=two"]
@@ -211,7 +214,7 @@ def test_two_devices_bear_parameters_without_a_gradient(run_and_interrupt, small
 
 @pytest.mark.slow
 def test_resume_goes_on_in_another_folder_and_init_from_starts_anew(run_and_interrupt, small):
-    words = words_of(small, "graph_fm", "first")[:-1] + MODELS["graph_fm"][2:] + ["trainer.max_epochs=1"]
+    words = [*words_of(small, "graph_fm", "first"), "trainer.max_epochs=1"]
     assert run_and_interrupt([*words, "schedule.epochs=2"], direct=True)["code"] == 0
     longer = [*words, "trainer.max_epochs=2", "schedule.epochs=2"]
     whole = run_and_interrupt([*longer, "paths.run_dir=whole"], direct=True)

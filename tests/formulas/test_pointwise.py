@@ -26,6 +26,15 @@ def test_by_hand():
     }
 
 
+def test_huber_is_quadratic_up_to_one_deviation_and_linear_beyond():
+    truth, std = torch.tensor([1.0, 1.0, 1.0, 1.0]), torch.tensor([2.0, 2.0, 2.0, 0.5])
+    forecast = torch.tensor([2.0, -1.0, 7.0, 1.25], requires_grad=True)
+    losses = LOSSES["huber"](forecast, truth, std)
+    assert losses.tolist() == [0.25, 1.0, 5.0, 0.25]  # errors of 1/2, 1, 3 and 1/2 deviations
+    losses.sum().backward()
+    assert forecast.grad.tolist() == [0.5, -1.0, 1.0, 2.0]
+
+
 def test_nll_is_that_of_a_gaussian(entries):
     forecast, truth, std = entries
     torch.testing.assert_close(LOSSES["nll"](forecast, truth, std), -Normal(forecast, std).log_prob(truth))

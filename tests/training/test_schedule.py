@@ -61,6 +61,14 @@ def test_the_ramp_reaches_its_end_and_never_falls(epochs, steps, first, second):
         assert lengths[-1] == steps
 
 
+@pytest.mark.parametrize("kind", [ConstantSchedule, GraphFMSchedule, GraphEFMSchedule])
+def test_the_rate_warms_up(kind):
+    cold, warm = (kind(8, warmup=warmup) for warmup in (0.0, 0.25))
+    shares = [warm.at(epoch).lr_factor / cold.at(epoch).lr_factor for epoch in (0, 0.5, 1, 2, 3)]
+    assert shares == pytest.approx([0.01, 0.2575, 0.505, 1, 1])
+    assert kind(8, warmup=2.0).at(1) == warm.at(1)  # a share of the run, or epochs
+
+
 def test_it_has_no_memory():
     schedule = GraphFMSchedule(50)
     forwards = [schedule.at(epoch) for epoch in range(50)]

@@ -113,6 +113,7 @@ def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> boo
     """Train from where the run starts; True in the process that writes."""
     from spacecast.core.protocols import LatentStepModel
     from spacecast.process.files import remove_leftovers
+    from spacecast.training.averaging import WeightAveraging
     from spacecast.training.checkpoint_io import SelfDescription
     from spacecast.training.checkpointing import CheckpointWriter
     from spacecast.training.divergence import DivergenceError, DivergenceWatch
@@ -128,11 +129,12 @@ def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> boo
         source=None if start.own else start.checkpoint,
     )
     described = SelfDescription(inputs.plain, parts.spec, parts.graph, start.parent)
+    averaging, watch = WeightAveraging(section.ema), DivergenceWatch(section.max_nonfinite_steps, writer.folder)
     trainer = make_trainer(
         section.build(),
         run_dir,
         logger,
-        [described, DivergenceWatch(section.max_nonfinite_steps, writer.folder), writer, *progress_callbacks()],
+        [described, watch, averaging, writer, *progress_callbacks()],
         batch_size=parts.data.batch_size,
         global_batch=section.global_batch,
         some_unused=isinstance(parts.model, LatentStepModel),

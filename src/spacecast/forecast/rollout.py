@@ -26,6 +26,7 @@ def iterate(
     step: Callable[..., Any] = model_step,
     boundary: Tensor | None = None,
     prepared: Any = None,
+    detach: bool = False,
     recompute: bool = False,
     first_lead: int = 0,
 ) -> Iterator[Any]:
@@ -41,6 +42,7 @@ def iterate(
         step: makes one step, with the arguments of `model_step`; a `StepOutput`, or a named tuple with more in it.
         boundary: True on the nodes whose true values drive the forecast, shape (node,); None: no such node.
         prepared: result of `model.prepare()`, if the caller has it already.
+        detach: let no gradient flow from one step into the one before.
         recompute: activation checkpointing: forget the activations of a step and compute them again in the
             backward pass, so memory does not grow with the number of steps.
         first_lead: number of the first of these leads, where the batch begins with states of a forecast.
@@ -59,7 +61,7 @@ def iterate(
         if boundary is not None:
             output = output._replace(state=torch.where(boundary[:, None], batch.target[:, lead], output.state))
         yield output
-        previous, state = state, output.state
+        previous, state = state, output.state.detach() if detach else output.state
 
 
 def stack(outputs: Sequence[Any]) -> Forecast:

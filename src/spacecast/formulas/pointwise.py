@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-LossName = Literal["mse", "mae", "wmse", "wmae", "nll", "crps_gauss"]
+LossName = Literal["mse", "mae", "wmse", "wmae", "huber", "nll", "crps_gauss"]
 Reduction = Literal["mean", "reference"]
 
 
@@ -34,6 +34,16 @@ def wmse(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:
 def wmae(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:
     """Absolute error in units of the standard deviation, |x - y| / sigma."""
     return ((forecast - truth) / std).abs()
+
+
+def huber(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:
+    """Squared error in units of the standard deviation up to 1, beyond it linear in the error (Huber 1964, equation 3).
+
+    e^2 for |e| <= 1, else 2 |e| - 1, with e = (x - y) / sigma: twice Huber's, so that small errors cost what they cost
+    in `wmse`.
+    """
+    error = ((forecast - truth) / std).abs()
+    return torch.where(error <= 1, error.square(), 2 * error - 1)
 
 
 def nll(forecast: Tensor, truth: Tensor, std: Tensor) -> Tensor:
@@ -62,5 +72,5 @@ def kl_gauss(mean: Tensor, std: Tensor, prior_mean: Tensor, prior_std: Tensor) -
 
 
 LOSSES: dict[LossName, Loss] = {
-    "mse": mse, "mae": mae, "wmse": wmse, "wmae": wmae, "nll": nll, "crps_gauss": crps_gauss,
+    "mse": mse, "mae": mae, "wmse": wmse, "wmae": wmae, "huber": huber, "nll": nll, "crps_gauss": crps_gauss,
 }  # fmt: skip

@@ -2,20 +2,21 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import LatentStepModel, StepModel
-from spacecast.core.ranges import NonNegativeFloat, PositiveInt
+from spacecast.core.ranges import NonNegativeFloat, PositiveInt, Range
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch, Forecast, LossTerms, Stage, StepOutput
 from spacecast.forecast.rollout import iterate, model_step, repeat_members, rollout, split_members, stack
 from spacecast.formulas.ensemble import check_estimator, crps_ensemble, mean_squared_error_of_mean
 from spacecast.formulas.pointwise import Loss, LossName, Reduction, kl_gauss
 from spacecast.objectives.divergence_penalty import DivergencePenalty
+from spacecast.objectives.initial_states import InitialStates
 from spacecast.objectives.interior_loss import InteriorLoss
 
 TrainingEstimator = Literal["fair", "almost_fair"]  # `ecdf` rewards an ensemble for too little spread
@@ -46,6 +47,9 @@ class ElboObjective(nn.Module):
         reduction: `mean`, or `reference` for the published definitions: sums over nodes, variables, latent numbers and
             steps for loss and KL, the CRPS of standardised states summed over variables, div B of the posterior's
             roll-out only.
+        input_noise: of the initial states, in one-step increments, see `InitialStates`.
+        previous_given: share of the windows in which a model that can do without it has the state before.
+        detach: no gradients through the states of a roll-out (push-forward).
         recompute: activation checkpointing of each step.
     """
 
@@ -64,6 +68,9 @@ class ElboObjective(nn.Module):
         alpha: float = 0.95,
         div_weight: NonNegativeFloat = 0.0,
         reduction: Reduction = "mean",
+        input_noise: NonNegativeFloat = 0.0,
+        previous_given: Annotated[float, Range(0, 1)] = 0.7,
+        detach: bool = False,
         recompute: bool = False,
     ) -> None:
         super().__init__()
@@ -80,7 +87,8 @@ class ElboObjective(nn.Module):
             "div": div_weight,
         }
         self.members, self.estimator, self.alpha = members, estimator, alpha
-        self.recompute = recompute
+        self.start = InitialStates(spec, noise=input_noise, previous_given=previous_given)
+        self.options = {"boundary": self.interior.driven, "detach": detach, "recompute": recompute}
         self.divergence = DivergencePenalty(spec, reduction=reduction) if div_weight else None
 
     def forward(self, model: StepModel, batch: Batch, stage: Stage) -> LossTerms:
@@ -95,7 +103,8 @@ class ElboObjective(nn.Module):
         }
         steps = stage.rollout_steps
         target = batch.target[:, :steps]
-        options = {"boundary": self.interior.driven, "prepared": model.prepare(), "recompute": self.recompute}
+        batch = self.start(model, batch)
+        options = {**self.options, "prepared": model.prepare()}
         terms: dict[str, Tensor] = {}
         fields = []
         if weights["loss"] or weights["kl"]:

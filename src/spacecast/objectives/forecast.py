@@ -1,16 +1,18 @@
 """What training of a deterministic model minimises: a loss over a roll-out, and the divergence of B."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 from torch import nn
 
 from spacecast.core.protocols import StepModel
-from spacecast.core.ranges import NonNegativeFloat
+from spacecast.core.ranges import NonNegativeFloat, Range
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch, LossTerms, Stage
 from spacecast.forecast.rollout import rollout
 from spacecast.formulas.pointwise import Loss, LossName, Reduction
 from spacecast.objectives.divergence_penalty import DivergencePenalty
+from spacecast.objectives.initial_states import InitialStates
 from spacecast.objectives.interior_loss import InteriorLoss
 
 
@@ -23,6 +25,10 @@ class ForecastObjective(nn.Module):
         variable_weights: multiplies a variable's squared error, by name; 1 where it is not named.
         div_weight: weight of the magnetic divergence penalty.
         reduction: `mean`, or `reference` for the published definitions.
+        input_noise: of the initial states, in one-step increments, see `InitialStates`.
+        previous_given: share of the windows in which a model that can do without it has the state before.
+        detach: no gradients through the states of a roll-out (push-forward): each step learns to make the best of what
+            the steps before have made, at the cost of the sum of single ones.
         recompute: activation checkpointing of each step.
     """
 
@@ -34,18 +40,22 @@ class ForecastObjective(nn.Module):
         variable_weights: Mapping[str, float] | None = None,
         div_weight: NonNegativeFloat = 0.0,
         reduction: Reduction = "mean",
+        input_noise: NonNegativeFloat = 0.0,
+        previous_given: Annotated[float, Range(0, 1)] = 0.7,
+        detach: bool = False,
         recompute: bool = False,
     ) -> None:
         super().__init__()
         self.interior = InteriorLoss(spec, loss=loss, variable_weights=variable_weights, reduction=reduction)
+        self.start = InitialStates(spec, noise=input_noise, previous_given=previous_given)
         self.div_weight = div_weight
-        self.recompute = recompute
+        self.options = {"boundary": self.interior.driven, "detach": detach, "recompute": recompute}
         self.divergence = DivergencePenalty(spec, reduction=reduction) if div_weight else None
 
     def forward(self, model: StepModel, batch: Batch, stage: Stage) -> LossTerms:
         """See `core.protocols.Objective`."""
         steps = stage.rollout_steps
-        forecast = rollout(model, batch, steps, boundary=self.interior.driven, recompute=self.recompute)
+        forecast = rollout(model, self.start(model, batch), steps, **self.options)
         terms = {"loss": self.interior(forecast, batch.target[:, :steps])}
         total = terms["loss"]
         if self.divergence is not None and stage.div:

@@ -44,6 +44,22 @@ def ramp(epoch: int, start: int, end: float, steps: int) -> int:
     return 1 + math.ceil(share * (steps - 1) - 1e-9)
 
 
+class WarmUp:
+    """A factor of the learning rate that rises from a hundredth to 1.
+
+    Args:
+        epochs: length of the run.
+        length: when it is 1, as an epoch or, up to 1, as a share of the run; 0: from the beginning.
+    """
+
+    def __init__(self, epochs: int, length: float) -> None:
+        [self.end] = switch_epochs([length], epochs)
+
+    def __call__(self, epoch: float) -> float:
+        """Factor in an epoch."""
+        return 1.0 if epoch >= self.end else 0.01 + 0.99 * epoch / self.end
+
+
 class ConstantSchedule:
     """The same in every epoch, except for an optional cosine decay of the learning rate.
 
@@ -52,6 +68,7 @@ class ConstantSchedule:
         rollout_steps: steps of the training roll-out.
         decay: `cosine` lets the learning rate fall to `final_lr_factor` at the last epoch.
         final_lr_factor: share of the learning rate that is left then.
+        warmup: the learning rate rises linearly for so many epochs, or such a share of the run.
     """
 
     def __init__(
@@ -61,13 +78,15 @@ class ConstantSchedule:
         rollout_steps: PositiveInt = 1,
         decay: Decay = "cosine",
         final_lr_factor: NonNegativeFloat = 0.01,
+        warmup: NonNegativeFloat = 0.0,
     ) -> None:
+        self.warm = WarmUp(epochs, warmup)
         self.epochs, self.rollout_steps, self.decay, self.final = epochs, rollout_steps, decay, final_lr_factor
 
     def at(self, epoch: float) -> Stage:
         """See `Schedule`."""
         factor = _cosine(epoch, 0, self.epochs, self.final) if self.decay == "cosine" else 1.0
-        return Stage(lr_factor=factor, rollout_steps=self.rollout_steps)
+        return Stage(lr_factor=self.warm(epoch) * factor, rollout_steps=self.rollout_steps)
 
 
 @dataclass(frozen=True)
@@ -102,6 +121,7 @@ class GraphFMSchedule:
         decay: `cosine` lets the learning rate fall to `rollout_lr_factor` until the first switch, and on to
             `final_lr_factor` until the end.
         final_lr_factor: share of the learning rate that is left then.
+        warmup: the learning rate rises linearly for so many epochs, or such a share of the run.
     """
 
     def __init__(
@@ -113,7 +133,9 @@ class GraphFMSchedule:
         rollout_lr_factor: NonNegativeFloat = 0.3,
         decay: Decay = "cosine",
         final_lr_factor: NonNegativeFloat = 0.01,
+        warmup: NonNegativeFloat = 0.0,
     ) -> None:
+        self.warm = WarmUp(epochs, warmup)
         if len(switches) != 2:
             raise UserError(f"schedule needs 2 switch points (roll-out, divergence), found {len(switches)}")
         self.epochs, self.rollout_steps = epochs, rollout_steps
@@ -124,7 +146,7 @@ class GraphFMSchedule:
     def at(self, epoch: float) -> Stage:
         """See `Schedule`."""
         return Stage(
-            lr_factor=self.lr.at(epoch),
+            lr_factor=self.warm(epoch) * self.lr.at(epoch),
             rollout_steps=ramp(int(epoch), self.ramp_start, self.div_start, self.rollout_steps),
             div=float(epoch >= self.div_start),
         )
@@ -143,7 +165,7 @@ class GraphEFMSchedule:
             ramp begins with the nearest whole epoch.
         rollout_steps: length that the roll-out grows to.
         rollout_lr_factor: multiplies the learning rate from the second switch on.
-        decay, final_lr_factor: as in `GraphFMSchedule`, with the second switch.
+        decay, final_lr_factor, warmup: as in `GraphFMSchedule`, with the second switch.
     """
 
     def __init__(
@@ -155,7 +177,9 @@ class GraphEFMSchedule:
         rollout_lr_factor: NonNegativeFloat = 0.1,
         decay: Decay = "constant",
         final_lr_factor: NonNegativeFloat = 0.01,
+        warmup: NonNegativeFloat = 0.0,
     ) -> None:
+        self.warm = WarmUp(epochs, warmup)
         if len(switches) != 4:
             raise UserError(f"schedule needs 4 switch points (KL, roll-out, CRPS, divergence), found {len(switches)}")
         self.epochs, self.rollout_steps = epochs, rollout_steps
@@ -166,7 +190,7 @@ class GraphEFMSchedule:
     def at(self, epoch: float) -> Stage:
         """See `Schedule`."""
         return Stage(
-            lr_factor=self.lr.at(epoch),
+            lr_factor=self.warm(epoch) * self.lr.at(epoch),
             rollout_steps=ramp(int(epoch), self.ramp_start, self.crps_start, self.rollout_steps),
             kl=float(epoch >= self.kl_start),
             crps=float(epoch >= self.crps_start),
