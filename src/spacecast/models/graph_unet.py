@@ -12,7 +12,7 @@ from spacecast.core.types import StepOutput
 from spacecast.models.encode_process_decode import check_graph
 from spacecast.nn.cell_network import CellNetwork
 from spacecast.nn.cells import Execution, make_levels
-from spacecast.nn.grid_embedder import InputKind
+from spacecast.nn.inputs import GridInputs, InputKind, previous_given
 from spacecast.nn.update import Lower, StateUpdate, make_clamp
 
 
@@ -31,7 +31,9 @@ class GraphUNet(nn.Module):
         execution: `dense` lays nodes out on the whole grid and convolves, `edges` gathers from neighbours, with the
             same result; `auto`: dense where at least half of the cells are nodes.
         predict_std: also predict a standard deviation for each entry.
-        inputs: `states`, `increments` or `stencil`, see `nn.grid_embedder`.
+        inputs: `states`, `increments`, `stencil` or `tendencies`, see `nn.inputs`.
+        previous_leads: of how many leads of a roll-out X_{t-1} is an input; None: of all of them. Where it is given for
+            some, the model has two output networks, one for the steps with it and one for those without.
         trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
         lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
 
@@ -50,17 +52,19 @@ class GraphUNet(nn.Module):
         execution: Execution = "auto",
         predict_std: bool = False,
         inputs: InputKind = "increments",
+        previous_leads: NonNegativeInt | None = None,
         trend: float = 0.0,
         lower: Lower | None = "nonnegative",
         upper: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         check_graph(graph, spec, "any")
-        self.inputs = inputs
-        channels = 2 * len(spec.state) + len(spec.forcing)
+        self.previous_leads = previous_leads
+        self.inputs = GridInputs(spec, inputs, previous_leads=previous_leads, neighbours=False)
         outputs = len(spec.state) * (2 if predict_std else 1)
         cells = make_levels(spec.grid, levels, execution)
-        self.network = CellNetwork(spec, cells, channels, dim=hidden_dim, blocks=blocks, outputs=outputs)
+        sizes = {"dim": hidden_dim, "blocks": blocks, "outputs": outputs}
+        self.network = CellNetwork(spec, cells, self.inputs.channels, alone=bool(previous_leads), **sizes)
         diff_mean, diff_std = map(torch.as_tensor, spec.increment_statistics)
         clamp = make_clamp(spec.state, lower, upper)
         self.update = StateUpdate(diff_mean, diff_std, clamp=clamp, trend=trend)
@@ -71,6 +75,6 @@ class GraphUNet(nn.Module):
 
     def step(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Tensor) -> StepOutput:
         """See `core.protocols.StepModel`."""
-        last = previous if self.inputs == "states" else (state - previous) / self.update.diff_std
-        output = self.network(torch.cat([state, last, forcing], dim=-1), prepared)
+        given = previous_given(previous, state) if self.previous_leads else None
+        output = self.network(self.inputs(previous, state, forcing), prepared, given=given)
         return self.update.step(output, previous, state)

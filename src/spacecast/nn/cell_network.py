@@ -9,13 +9,15 @@ from torch.nn import functional
 from spacecast.core.spec import DataSpec
 from spacecast.nn.cells import CellLevel
 from spacecast.nn.directional import ChannelNorm, Conditions, DirectionalOperator, DirectionalUNet, level_widths
+from spacecast.nn.inputs import by_previous
+from spacecast.nn.mlp import MLP
 from spacecast.nn.stack import Stack
 
 FIRST_OUTPUTS = 0.1  # size of the weights of the output layer over the usual: the first forecasts are near persistence
 
 
 class CellNetwork(nn.Module):
-    """Directional operator of the inputs, a U-Net on levels of cells, norm and a linear layer to the outputs.
+    """Directional operator of the inputs, a U-Net on levels of cells, and an MLP on each node to the outputs.
 
     Static features, and where there are cells, have an operator of their own, which is the same for all steps.
 
@@ -26,7 +28,7 @@ class CellNetwork(nn.Module):
         dim: channels on the cells; coarser levels have more, see `nn.directional.level_widths`.
         blocks: residual blocks on each level, on the way down and again on the way up.
         outputs: numbers per node.
-        heads: output layers, of which a step takes one for each batch item.
+        alone: there is a second output network, for steps without a previous state.
     """
 
     static: Tensor
@@ -40,7 +42,7 @@ class CellNetwork(nn.Module):
         dim: int,
         blocks: int,
         outputs: int,
-        heads: int = 1,
+        alone: bool = False,
     ) -> None:
         super().__init__()
         axes = len(spec.grid.axes)
@@ -51,11 +53,8 @@ class CellNetwork(nn.Module):
         self.static_embedder = DirectionalOperator(self.static.shape[1], dim, axes=axes)
         self.unet = DirectionalUNet(level_widths(dim, len(levels)), blocks, axes=axes)
         self.norm = ChannelNorm(dim)
-        self.outputs: Stack[nn.Linear] = Stack(nn.Linear(dim, outputs) for _ in range(heads))
-        with torch.no_grad():
-            for head in self.outputs:
-                head.weight.mul_(FIRST_OUTPUTS)
-                head.bias.mul_(FIRST_OUTPUTS)
+        self.output = output_network(dim, outputs)
+        self.output_alone = output_network(dim, outputs) if alone else None
 
     @property
     def layers(self) -> list[tuple[int, int]]:
@@ -67,7 +66,7 @@ class CellNetwork(nn.Module):
         return self.static_embedder(self.levels[0].lay_out(self.static[None]), self.levels[0])
 
     def forward(
-        self, inputs: Tensor, prepared: Tensor, conditions: Conditions | None = None, first: Tensor | None = None
+        self, inputs: Tensor, prepared: Tensor, conditions: Conditions | None = None, given: Tensor | None = None
     ) -> Tensor:
         """Raw outputs of a step.
 
@@ -75,7 +74,7 @@ class CellNetwork(nn.Module):
             inputs: shape (batch, node, channel).
             prepared: what `prepare` has made.
             conditions: of the norms, see `nn.directional.Conditions`.
-            first: which batch items take the first of two output layers, shape (batch,).
+            given: which batch items have a previous state, shape (batch,); needed with two output networks.
 
         Returns:
             Shape (batch, node, output).
@@ -85,5 +84,16 @@ class CellNetwork(nn.Module):
         values = self.embedder(cells.lay_out(inputs), cells) + prepared
         values = self.unet(values, self.levels, conditions)
         values = functional.silu(cells.pick(self.norm.conditioned(values, cells, conditions)))
-        output: Tensor = self.outputs[0](values)
-        return output if first is None else torch.where(first[:, None, None], output, self.outputs[1](values))
+        output: Tensor = self.output(values)
+        if self.output_alone is None or given is None:
+            return output
+        return by_previous(given, output, self.output_alone(values))
+
+
+def output_network(dim: int, outputs: int) -> MLP:
+    """From the vector of a node to its outputs, small ones at first."""
+    network = MLP([dim, dim, outputs], layer_norm=False)
+    with torch.no_grad():
+        for parameter in network[-1].parameters():
+            parameter.mul_(FIRST_OUTPUTS)
+    return network
