@@ -55,7 +55,7 @@ OWNERS = {
     "pytorch_lightning": {"training", "process.logs", "data.datamodule", "tracking.logger"},
     "rich": {"process"},
     "safetensors": {"checkpoint"},
-    "scipy": {"graphs", "simulation", "evaluation"},
+    "scipy": {"graphs", "nn", "simulation", "evaluation"},
     "submitit": {"sweep"},
     "torch_geometric": {"graphs", "nn", "models"},
     "xarray": FILES | {"app.trained_model"},

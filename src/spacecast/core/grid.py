@@ -13,6 +13,8 @@ from spacecast.core.errors import UserError
 
 DIRECTIONS = {"x": "sunward", "y": "duskward", "z": "northward"}
 """Where the axes point, from Earth's centre."""
+RIGHT_HANDED = ("xy", "yz", "zx")
+"""Planes whose axes, with the third one, are right-handed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,3 +156,24 @@ class Grid:
             for values, (after, before), size in zip(components, sides, self.spacing, strict=True)
         )
         return functools.reduce(operator.add, slopes)
+
+    def curl(self, potential: Tensor) -> tuple[Tensor, Tensor]:
+        """Field in the plane whose vector potential points out of it: (-dA/dz, dA/dx) on the x-z plane.
+
+        By the differences of `divergence`, central ones, so that the divergence of a curl vanishes on every node of
+        `stencil`; one-sided at the edges of the plane, as if the potential went on in a straight line.
+
+        Args:
+            potential: on all cells, those inside Earth as well, shape (..., x, z), for example in nT R_E.
+
+        Returns:
+            Components along the axes in order, each (..., x, z), in units of the potential per R_E.
+
+        Raises:
+            UserError: the grid is no plane.
+
+        """
+        if len(self.axes) != 2:
+            raise UserError(f"the curl of a potential needs a plane, the grid has the axes {', '.join(self.axes)}")
+        first, second = torch.gradient(potential, spacing=self.spacing, dim=(-2, -1))
+        return (second, -first) if "".join(self.axes) in RIGHT_HANDED else (-second, first)

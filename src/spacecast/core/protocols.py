@@ -69,6 +69,9 @@ class StepModel(Protocol):
 
     A model may have an attribute `previous_leads`, the number of leads of a roll-out that X_{t-1} is an input of;
     later ones receive X_t in its place. None, or no such attribute: it is an input of all of them.
+
+    A model may have a method `drive(state, truth, driven)`, of (batch, node, state) twice and (node,) of bool, which
+    puts true values on driven nodes; without it they are put there and nothing else changes.
     """
 
     def prepare(self) -> Any:

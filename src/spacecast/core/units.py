@@ -10,6 +10,7 @@ PROTON_MASS = 1.67262192369e-27  # kg
 VACUUM_PERMEABILITY = 1.25663706212e-6  # N/A2
 BOLTZMANN = 1.380649e-23  # J/K
 SPEED_TIMES_FIELD = 1e-3  # 1 km/s times 1 nT [mV/m]
+NKT = BOLTZMANN * 1e21  # n[1/cm3] k T[MK] in nPa
 PUBLISHED = {"B": "nT", "E": "mV/m", "v": "km/s", "rho": "1/cm3", "P": "nPa", "T": "MK"}
 """Units of the published variables, vectors by their letter."""
 QUANTITIES = {

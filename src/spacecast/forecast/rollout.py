@@ -18,6 +18,11 @@ def model_step(
     return model.step(previous, state, batch.forcing[:, lead], prepared)
 
 
+def put(state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:
+    """The truth on driven nodes, for a model without a `drive` of its own, see `core.protocols.StepModel`."""
+    return torch.where(driven[:, None], truth, state)
+
+
 def iterate(
     model: StepModel,
     batch: Batch,
@@ -49,6 +54,7 @@ def iterate(
     """
     previous_leads = getattr(model, "previous_leads", None)
     previous, state = batch.initial[:, 0], batch.initial[:, 1]
+    drive = getattr(model, "drive", put)
     prepared = model.prepare() if prepared is None else prepared
     for lead in range(steps):
         if previous_leads is not None and first_lead + lead >= previous_leads:
@@ -59,7 +65,7 @@ def iterate(
         else:
             output = step(*arguments)
         if boundary is not None:
-            output = output._replace(state=torch.where(boundary[:, None], batch.target[:, lead], output.state))
+            output = output._replace(state=drive(output.state, batch.target[:, lead], boundary))
         yield output
         previous, state = state, output.state.detach() if detach else output.state
 

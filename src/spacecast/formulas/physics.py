@@ -8,9 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from spacecast.core.units import BOLTZMANN, PROTON_MASS, SPEED_TIMES_FIELD, VACUUM_PERMEABILITY
+from spacecast.core.units import BOLTZMANN, NKT, PROTON_MASS, SPEED_TIMES_FIELD, VACUUM_PERMEABILITY
 
-NKT = BOLTZMANN * 1e21  # n[1/cm3] k T[MK] in nPa
 TWICE_PERMEABILITY = 2e9 * VACUUM_PERMEABILITY  # 2 mu0 P[nPa] in nT^2
 SHOCK_RATIO = 1.5
 """Least density behind a bow shock over that of the solar wind: waves of the wind stay below, gas shocks reach 4."""

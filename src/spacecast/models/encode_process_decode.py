@@ -6,21 +6,22 @@ Keisler (2022), GraphCast (Lam et al. 2023) and Graph-FM (Oskarsson et al. 2024)
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
 
-import torch
 from torch import Tensor, nn
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
-from spacecast.core.ranges import NonNegativeInt, PositiveInt
+from spacecast.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import StepOutput
+from spacecast.nn.constraints import ElectricKind, MagneticKind, StateLaw
 from spacecast.nn.edges import GraphEdges
 from spacecast.nn.grid_embedder import GridEmbedder
 from spacecast.nn.inputs import InputKind, by_previous, previous_given
 from spacecast.nn.interaction import Aggregation, InteractionNet, MessageKind, Prepared
 from spacecast.nn.mlp import MLP
 from spacecast.nn.processor import FlatProcessor, HierarchicalProcessor, PreparedHierarchy
-from spacecast.nn.update import Lower, StateUpdate, make_clamp
+from spacecast.nn.smoothing import Smoothing
+from spacecast.nn.update import Lower, make_update
 
 GraphKind = Literal["flat", "hierarchical", "any"]
 
@@ -60,6 +61,7 @@ class EncodeProcessDecode(nn.Module):
             some, the model has two output networks, one for the steps with it and one for those without.
         trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
         lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
+        magnetic, electric, state_law, smooth, guard: what holds for the forecast, see `nn.constraints.Constraints`.
 
     Raises:
         UserError: when the graph is of the wrong kind or of another grid.
@@ -83,11 +85,20 @@ class EncodeProcessDecode(nn.Module):
         trend: float = 0.0,
         lower: Lower | None = "nonnegative",
         upper: Mapping[str, float] | None = None,
+        magnetic: MagneticKind = "free",
+        electric: ElectricKind = "free",
+        state_law: StateLaw = "free",
+        smooth: Smoothing = "none",
+        guard: NonNegativeFloat | None = None,
     ) -> None:
         super().__init__()
         check_graph(graph, spec, accepts)
         decode_dim = decode_dim or hidden_dim
         tail, decode_tail = [hidden_dim] * (hidden_layers + 1), [decode_dim] * (hidden_layers + 1)
+        self.update = make_update(
+            spec, trend=trend, lower=lower, upper=upper, predict_std=predict_std,
+            magnetic=magnetic, electric=electric, state_law=state_law, smooth=smooth, guard=guard,
+        )  # fmt: skip
         self.edges = GraphEdges(graph)
         self.previous_leads = previous_leads
         self.grid_embedder = GridEmbedder(
@@ -105,13 +116,9 @@ class EncodeProcessDecode(nn.Module):
         self.grid_to_decoder = MLP([hidden_dim, *decode_tail])
         self.mesh_to_decoder = MLP([hidden_dim, *decode_tail])
         self.decoder = InteractionNet(decode_dim, hidden_layers=hidden_layers, update_edges=False, kind=vertical)
-        outputs = len(spec.state) * (2 if predict_std else 1)
+        outputs = self.update.outputs
         self.output = MLP([*decode_tail, outputs], layer_norm=False)
         self.output_alone = MLP([*decode_tail, outputs], layer_norm=False) if previous_leads else None
-
-        diff_mean, diff_std = map(torch.as_tensor, spec.increment_statistics)
-        clamp = make_clamp(spec.state, lower, upper)
-        self.update = StateUpdate(diff_mean, diff_std, clamp=clamp, trend=trend)
 
     def prepare(self) -> PreparedStep:
         """Static embeddings, and what first layers make of them."""
@@ -139,6 +146,10 @@ class EncodeProcessDecode(nn.Module):
             pair = (each.view(batch, -1) for each in (output, self.output_alone(grid)))
             output = by_previous(previous_given(previous, state), *pair).view_as(output)
         return self.update.step(output, previous, state)
+
+    def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:
+        """See `nn.update.StateUpdate.drive`."""
+        return self.update.drive(state, truth, driven)
 
 
 def check_graph(graph: MeshGraph, spec: DataSpec, accepts: GraphKind) -> None:

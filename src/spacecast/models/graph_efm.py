@@ -8,15 +8,17 @@ from torch import Tensor, nn
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
-from spacecast.core.ranges import NonNegativeInt, PositiveInt
+from spacecast.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Draw, StepOutput
 from spacecast.models.encode_process_decode import GraphKind, check_graph
+from spacecast.nn.constraints import ElectricKind, MagneticKind, StateLaw
 from spacecast.nn.edges import GraphEdges
 from spacecast.nn.grid_embedder import GridEmbedder
 from spacecast.nn.inputs import InputKind
 from spacecast.nn.latent import Distribution, GraphEmbedder, LatentDecoder, LatentEncoder, PreparedLatent
-from spacecast.nn.update import Lower, StateUpdate, make_clamp
+from spacecast.nn.smoothing import Smoothing
+from spacecast.nn.update import Lower, StateUpdate, make_update
 
 PriorKind = Literal["learned", "constant"]
 
@@ -61,6 +63,7 @@ class GraphEFM(nn.Module):
         scale_increments: the decoder's output is in units of the one-step increments; False: of the states.
         trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
         lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
+        magnetic, electric, state_law, smooth, guard: what holds for the forecast, see `nn.constraints.Constraints`.
 
     Raises:
         UserError: when the graph is of the wrong kind or of another grid, or an option is unknown.
@@ -90,13 +93,19 @@ class GraphEFM(nn.Module):
         trend: float = 0.0,
         lower: Lower | None = "nonnegative",
         upper: Mapping[str, float] | None = None,
+        magnetic: MagneticKind = "free",
+        electric: ElectricKind = "free",
+        state_law: StateLaw = "free",
+        smooth: Smoothing = "none",
+        guard: NonNegativeFloat | None = None,
     ) -> None:
         super().__init__()
         check_graph(graph, spec, accepts)
-        if prior not in get_args(PriorKind):
-            raise UserError(f"unknown prior {prior!r}; {nearest(prior, get_args(PriorKind))}")
-        if not prior_std > 0:
-            raise UserError(f"prior_std is {prior_std:g}: it must be positive")
+        self.update = make_update(
+            spec, scale_increments=scale_increments, trend=trend, lower=lower, upper=upper, predict_std=predict_std,
+            magnetic=magnetic, electric=electric, state_law=state_law, smooth=smooth, guard=guard,
+        )  # fmt: skip
+        check_options(prior, prior_std, observation_noise, self.update)
         self.latent_dim = latent_dim = latent_dim or hidden_dim
         decode_dim = decode_dim or hidden_dim
         self.prior_mean, self.prior_std = prior_mean, prior_std
@@ -118,13 +127,8 @@ class GraphEFM(nn.Module):
         self.graph_embedder = GraphEmbedder(graph, hidden_dim, decode_dim, hidden_layers=hidden_layers, within=within)
         self.prior_encoder = encoder(prior_layers, prior_distribution) if learned else None
         self.posterior_encoder = encoder(encoder_layers, "diagonal")
-        outputs = len(spec.state) * (2 if predict_std else 1)
-        self.decoder = LatentDecoder(
-            graph, hidden_dim, latent_dim, decode_dim, outputs, layers=processor_layers, hidden_layers=hidden_layers
-        )
-        diff_mean, diff_std = map(torch.as_tensor, spec.increment_statistics)
-        clamp = make_clamp(spec.state, lower, upper)
-        self.update = StateUpdate(diff_mean, diff_std, clamp=clamp, scale_increments=scale_increments, trend=trend)
+        sizes = hidden_dim, latent_dim, decode_dim, self.update.outputs
+        self.decoder = LatentDecoder(graph, *sizes, layers=processor_layers, hidden_layers=hidden_layers)
 
     def prepare(self) -> PreparedGraphEFM:
         """Static embeddings, and what first layers make of them."""
@@ -177,6 +181,10 @@ class GraphEFM(nn.Module):
         grid = self.grid_embedder(previous, state, forcing, prepared.grid)
         return self._decode(latent, grid, previous, state, prepared)
 
+    def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:
+        """See `nn.update.StateUpdate.drive`."""
+        return self.update.drive(state, truth, driven)
+
     def _prior(self, grid: Tensor, prepared: PreparedGraphEFM, batch: int) -> tuple[Tensor, Tensor]:
         """Prior of the embedded grid."""
         if self.prior_encoder is not None:
@@ -190,3 +198,14 @@ class GraphEFM(nn.Module):
         """Next state from the embedded grid."""
         output = self.decoder(latent, grid, prepared.decoder, self.edges, len(state))
         return self.update.step(output, previous, state)
+
+
+def check_options(prior: PriorKind, prior_std: float, observation_noise: float, update: StateUpdate) -> None:
+    """Refuse an unknown prior, one without spread, and noise that would break what holds by construction."""
+    if prior not in get_args(PriorKind):
+        raise UserError(f"unknown prior {prior!r}; {nearest(prior, get_args(PriorKind))}")
+    if not prior_std > 0:
+        raise UserError(f"prior_std is {prior_std:g}: it must be positive")
+    held = () if update.constraints is None else update.constraints.held
+    if observation_noise and held:
+        raise UserError(f"model.observation_noise={observation_noise:g} would break model.{held[0]}; set it to 0")

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spacecast.core.errors import UserError
-from spacecast.core.spec import NON_NEGATIVE, FeatureSpec
+from spacecast.core.spec import NON_NEGATIVE, DataSpec, FeatureSpec
 from spacecast.core.types import StepOutput
+from spacecast.nn.constraints import Constraints, ElectricKind, MagneticKind, StateLaw
+from spacecast.nn.smoothing import Smoothing
 
 Lower = Mapping[str, float] | Literal["nonnegative"]
 ROUNDING = 2.0**-22  # of a value in physical units that went through standardised ones in single precision
@@ -104,7 +106,7 @@ class OutputClamp(nn.Module):
 def make_clamp(
     state: FeatureSpec, lower: Lower | None = None, upper: Mapping[str, float] | None = None
 ) -> OutputClamp | None:
-    """The limits that a model was given; None: there are none.
+    """The clamp for the limits that a model was given; None: there are none.
 
     Args:
         state: the state variables.
@@ -115,12 +117,18 @@ def make_clamp(
     Raises:
         UserError: for an unknown variable or limits in the wrong order.
     """
+    lower = lower_limits(state, lower)
+    return OutputClamp(state, lower, upper) if lower or upper else None
+
+
+def lower_limits(state: FeatureSpec, lower: Lower | None) -> Mapping[str, float] | None:
+    """Lower limits by variable name, as `make_clamp` takes them, with `nonnegative` spelt out."""
     if lower == "nonnegative":
         names = [name for name in NON_NEGATIVE if name in state.names and state.mean[state.index(name)] >= 0]
-        lower = dict.fromkeys(names, 0.0)
-    elif isinstance(lower, str):
+        return dict.fromkeys(names, 0.0)
+    if isinstance(lower, str):
         raise UserError(f"model.lower={lower}: expected limits by variable name, or 'nonnegative'")
-    return OutputClamp(state, lower, upper) if lower or upper else None
+    return lower
 
 
 class StateUpdate(nn.Module):
@@ -131,6 +139,11 @@ class StateUpdate(nn.Module):
         clamp: keeps the result within limits, or None.
         scale_increments: multiply the network's output by diff_std and add diff_mean; False adds it as it is.
         trend: share of the last increment X_t - X_{t-1} in the first guess: 0 is persistence, 1 linear extrapolation.
+        constraints: what else holds for the result, or None.
+
+    Attributes:
+        outputs: how many numbers the network has to put out for each node; `make_update` counts those of a standard
+            deviation as well.
     """
 
     diff_mean: Tensor
@@ -144,6 +157,8 @@ class StateUpdate(nn.Module):
         clamp: OutputClamp | None = None,
         scale_increments: bool = True,
         trend: float = 0.0,
+        constraints: Constraints | None = None,
+        predict_std: bool = False,
     ) -> None:
         super().__init__()
         self.register_buffer("diff_mean", diff_mean, persistent=False)
@@ -151,18 +166,82 @@ class StateUpdate(nn.Module):
         self.clamp = clamp
         self.scale_increments = scale_increments
         self.trend = trend
+        self.constraints = constraints
+        self.means = len(diff_std) if constraints is None else constraints.outputs
+        self.outputs = self.means + (len(diff_std) if predict_std else 0)
 
     def step(self, output: Tensor, previous: Tensor, state: Tensor) -> StepOutput:
-        """Network output (batch * node, state) to X_{t+1}; twice as wide it holds raw standard deviations, too."""
+        """Network output (batch * node, outputs) to X_{t+1}; the last columns may hold raw standard deviations."""
         output = output.view(*state.shape[:2], -1)
-        if output.shape[-1] == state.shape[-1]:
+        if output.shape[-1] == self.means:
             return StepOutput(self(output, previous, state), None)
-        mean, raw_std = output.chunk(2, dim=-1)
+        mean, raw_std = output.split([self.means, state.shape[-1]], dim=-1)
         return StepOutput(self(mean, previous, state), functional.softplus(raw_std))
 
     def forward(self, output: Tensor, previous: Tensor, state: Tensor) -> Tensor:
-        """Network output, X_{t-1} and X_t, each (..., state), to X_{t+1}."""
+        """Network output (..., outputs), X_{t-1} and X_t, each (..., state), to X_{t+1}."""
+        potential = None
+        if self.constraints is not None:
+            output, potential = self.constraints.read(output, previous, state)
         increment = output * self.diff_std + self.diff_mean if self.scale_increments else output
         if self.trend:
             increment = increment + self.trend * (state - previous)
-        return self.clamp(state, increment) if self.clamp is not None else state + increment
+        new = self.clamp(state, increment) if self.clamp is not None else state + increment
+        if self.constraints is None:
+            return new
+        return self.constraints(new, potential, state + self.trend * (state - previous) if self.trend else state)
+
+    def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:
+        """Put the truth on driven nodes; beside them B keeps its divergence and E obeys its law, where they do so.
+
+        Args:
+            state, truth: standardised, (batch, node, state).
+            driven: True on the driven nodes, (node,).
+        """
+        if self.constraints is None:
+            return torch.where(driven[:, None], truth, state)
+        return self.constraints.drive(state, truth, driven)
+
+
+def make_update(
+    spec: DataSpec,
+    *,
+    trend: float = 0.0,
+    lower: Lower | None = "nonnegative",
+    upper: Mapping[str, float] | None = None,
+    scale_increments: bool = True,
+    predict_std: bool = False,
+    magnetic: MagneticKind = "free",
+    electric: ElectricKind = "free",
+    state_law: StateLaw = "free",
+    smooth: Smoothing = "none",
+    guard: float | None = None,
+) -> StateUpdate:
+    """From facts of the data and the keys that all models have.
+
+    Args:
+        spec: facts of the data.
+        trend, scale_increments: see `StateUpdate`.
+        lower, upper: see `make_clamp`.
+        predict_std: the network puts out a raw standard deviation of each variable as well.
+        magnetic, electric, state_law, smooth, guard: see `nn.constraints.Constraints`.
+
+    Raises:
+        UserError: the data lack what a constraint needs, or an option is unknown.
+    """
+    constraints = None
+    if (magnetic, electric, state_law, smooth, guard) != ("free", "free", "free", "none", None):
+        constraints = Constraints(
+            spec, magnetic=magnetic, electric=electric, state_law=state_law, smooth=smooth, guard=guard,
+            lower=lower_limits(spec.state, lower), upper=upper,
+        )  # fmt: skip
+    diff_mean, diff_std = map(torch.as_tensor, spec.increment_statistics)
+    return StateUpdate(
+        diff_mean,
+        diff_std,
+        clamp=make_clamp(spec.state, lower, upper),
+        scale_increments=scale_increments,
+        trend=trend,
+        constraints=constraints,
+        predict_std=predict_std,
+    )

@@ -1,0 +1,215 @@
+"""What holds for a forecast by construction: div B, Ohm's law, the law of gas, the range of the training data."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spacecast.core.errors import UserError, nearest
+from spacecast.core.spec import DataSpec
+from spacecast.nn.inputs import by_previous, previous_given
+from spacecast.nn.laws import GasLaw, IdealField
+from spacecast.nn.potential import MagneticPotential
+from spacecast.nn.seam import Seam
+from spacecast.nn.smoothing import FourthDifference, Smoothing
+
+MagneticKind = Literal["free", "potential"]
+ElectricKind = Literal["free", "ideal"]
+StateLaw = Literal["free", "project"]
+SPARE = 0.05  # of a standard deviation, that a value may leave a range of no width
+
+
+class Constraints(nn.Module):
+    """What holds for a forecast besides limits of single variables.
+
+    Variables are computed in this order: B in the plane from the curl of a potential; P, rho and T projected; others
+    cut at their range; E from v and B. The network puts out the other variables in the order of the data, and an
+    increment of the potential last.
+
+    Args:
+        spec: facts of the data.
+        magnetic: `potential`: B in the plane changes by the curl of a potential (`nn.potential`).
+        electric: `ideal`: E = -v x B (`nn.laws`).
+        state_law: `project`: P = n k T by the smallest change (`nn.laws`).
+        smooth: whether to take a sixteenth of the fourth difference off the network's output: `none`, `always`, or
+            `without_previous`, where the state before the last is that same state, which stands for none.
+        guard: share of its range in the training runs by which a value may leave it on each node; None: no such limit.
+        lower, upper: limits by variable name, physical units, which hold for the projection too.
+
+    Attributes:
+        outputs: numbers that the network puts out for each node.
+        held: what noise on the forecast would break, as options.
+
+    Raises:
+        UserError: the data lack what a constraint needs, or an option is unknown or at odds with a limit.
+    """
+
+    source: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        magnetic: MagneticKind = "free",
+        electric: ElectricKind = "free",
+        state_law: StateLaw = "free",
+        smooth: Smoothing = "none",
+        guard: float | None = None,
+        lower: Mapping[str, float] | None = None,
+        upper: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        check_choices(magnetic=magnetic, electric=electric, state_law=state_law, smooth=smooth)
+        self.potential = MagneticPotential(spec) if magnetic == "potential" else None
+        self.electric = IdealField(spec) if electric == "ideal" else None
+        self.gas = GasLaw(spec, lower, upper) if state_law == "project" else None
+        self.smoothing = FourthDifference(spec.grid) if smooth != "none" else None
+        self.smooth = smooth
+        options = {"magnetic": magnetic, "electric": electric, "state_law": state_law, "guard": guard}
+        self.held = [f"{key}={value}" for key, value in options.items() if value not in ("free", None)]
+        derived = self._derived(spec, {**(lower or {}), **(upper or {})})
+        free = [column for column in range(len(spec.state)) if column not in derived]
+        self.outputs = len(free) + (self.potential is not None)
+        source = [free.index(column) if column in free else 0 for column in range(len(spec.state))]
+        self.register_buffer("source", torch.tensor(source) if derived else None, persistent=False)
+        low, high = training_range(spec, guard) if guard is not None else (None, None)
+        self.register_buffer("low", low, persistent=False)
+        self.register_buffer("high", high, persistent=False)
+        self.guarded = guard is not None
+        self.grid, self.std, self.boundary = spec.grid, spec.state.std, spec.boundary
+        self.seam = self._make_seam(spec.boundary)
+        self._foreign: tuple[Tensor, Seam | None] | None = None
+
+    def _derived(self, spec: DataSpec, limits: Mapping[str, float]) -> list[int]:
+        """Numbers of the variables that the network does not put out."""
+        derived = []
+        for key, part in (("magnetic=potential", self.potential), ("electric=ideal", self.electric)):
+            for column in [] if part is None else part.columns:
+                name = spec.state.names[column]
+                if name in limits:
+                    raise UserError(f"model.{key} computes {name}: take its limit out of model.lower and model.upper")
+                derived.append(column)
+        return derived
+
+    def read(self, output: Tensor, previous: Tensor, state: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Network output (batch, node, outputs) to that of all variables, anything for derived ones, and potential."""
+        if self.smoothing is not None:
+            smooth = self.smoothing(output)
+            if self.smooth == "without_previous":
+                smooth = by_previous(previous_given(previous, state), output, smooth)
+            output = smooth
+        potential = output[..., -1] if self.potential is not None else None
+        return output if self.source is None else output.index_select(-1, self.source), potential
+
+    def forward(self, new: Tensor, potential: Tensor | None, base: Tensor) -> Tensor:
+        """The new state with all that holds.
+
+        Args:
+            new: standardised, (batch, node, state).
+            potential: increment of the potential from `read`.
+            base: first guess of the new state, to which the curl is added, (batch, node, state).
+        """
+        variables = list(new.unbind(-1))
+        if self.potential is not None and potential is not None:
+            _put(variables, self.potential.columns, self._magnetic(potential, base).unbind(-1))
+        if self.guarded:
+            kept = [] if self.potential is None else self.potential.columns
+            for column, value in enumerate(variables):
+                if column not in kept:
+                    variables[column] = value.clamp(self.low[:, column], self.high[:, column])
+        if self.gas is not None:
+            limits = (self.low[:, self.gas.columns], self.high[:, self.gas.columns]) if self.guarded else (None, None)
+            _put(variables, self.gas.columns, self.gas(variables, *limits))
+        if self.electric is not None:
+            _put(variables, self.electric.columns, self.electric(variables))
+        return torch.stack(variables, dim=-1)
+
+    def _magnetic(self, potential: Tensor, base: Tensor) -> Tensor:
+        """Standardised B in the plane, (batch, node, 2)."""
+        head = self.potential
+        assert head is not None
+        columns = head.columns
+        first = torch.stack([base[..., column] for column in columns], dim=-1)
+        if self.guarded:
+            change = head.within(potential, first, self.low[:, columns], self.high[:, columns])
+        else:
+            change = head(potential)
+        return head.settle(first + change)
+
+    def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:
+        """See `StateUpdate.drive`."""
+        new = torch.where(driven[:, None], truth, state)
+        seam = self._seam_of(driven) if self.potential is not None else None
+        if seam is None or self.potential is None:
+            return new
+        columns = self.potential.columns
+        jump = torch.stack([truth[..., column] - state[..., column] for column in columns], dim=-1)
+        variables = list(new.index_select(1, seam.nodes).unbind(-1))
+        change = seam(jump).unbind(-1)
+        fields = [(variables[column].double() + one).to(new.dtype) for column, one in zip(columns, change, strict=True)]
+        _put(variables, columns, fields)
+        if self.electric is not None:
+            _put(variables, self.electric.columns, self.electric(variables))
+        return new.index_copy(1, seam.nodes, torch.stack(variables, dim=-1))
+
+    def _make_seam(self, driven: np.ndarray) -> Seam | None:
+        """The seam beside driven nodes; None where no stencil reaches across."""
+        if self.potential is None or not driven.any() or driven.all():
+            return None
+        seam = Seam(self.grid, driven, self.std[self.potential.columns])
+        return seam if seam.mixed.numel() else None
+
+    def _seam_of(self, driven: Tensor) -> Seam | None:
+        """That of the training data's boundary, or of another one that a forecast has."""
+        if self._foreign is None or self._foreign[0] is not driven:
+            nodes = driven.cpu().numpy()
+            with torch.inference_mode(False):
+                seam = self.seam if np.array_equal(nodes, self.boundary) else self._make_seam(nodes)
+            self._foreign = driven, seam if seam is None else seam.to(driven.device)
+        return self._foreign[1]
+
+
+def training_range(spec: DataSpec, share: float) -> tuple[Tensor, Tensor]:
+    """Least and largest standardised value that a guard lets through, each (node, state).
+
+    Raises:
+        UserError: the share is negative, or the data do not know their range.
+    """
+    if not share >= 0:
+        raise UserError(f"model.guard={share:g}: expected a share of the training range, 0 or more, or null")
+    if spec.lower is None or spec.upper is None:
+        raise UserError(
+            "model.guard needs the range of each variable on each node, which the statistics of these data do not "
+            "hold; set model.guard=null, or datastore.statistics=pooled"
+        )
+    low, high = ((values - spec.state.mean) / spec.state.std for values in (spec.lower, spec.upper))
+    spare = np.maximum(share * (high - low), SPARE)
+    return tuple(torch.as_tensor(each, dtype=torch.float32) for each in (low - spare, high + spare))  # type: ignore
+
+
+def check_choices(
+    *, magnetic: MagneticKind, electric: ElectricKind, state_law: StateLaw, smooth: Smoothing
+) -> None:
+    """Refuse unknown options.
+
+    Raises:
+        UserError: with the nearest one that there is.
+    """
+    for key, value, kind in (
+        ("magnetic", magnetic, MagneticKind),
+        ("electric", electric, ElectricKind),
+        ("state_law", state_law, StateLaw),
+        ("smooth", smooth, Smoothing),
+    ):
+        if value not in get_args(kind):
+            raise UserError(f"model.{key}={value} is unknown; {nearest(str(value), get_args(kind))}")
+
+
+def _put(variables: list[Tensor], columns: Sequence[int], values: Iterable[Tensor]) -> None:
+    """Replace some variables."""
+    for column, value in zip(columns, values, strict=True):
+        variables[column] = value

@@ -1,0 +1,164 @@
+"""Laws of a plasma that a forecast obeys by construction: Ohm's law of an ideal conductor, the law of an ideal gas."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spacecast.core.errors import UserError
+from spacecast.core.spec import DataSpec
+from spacecast.core.units import NKT, SPEED_TIMES_FIELD, expected_units, factor
+
+GAS = ("P", "rho", "T")
+LEAST = 1e-3  # of a standard deviation: what counts as the smallest density, pressure and temperature where no range is
+NEWTON_STEPS = 3
+
+
+class PublishedUnits(nn.Module):
+    """Some variables, out of standardised values in the units of the published data, and back.
+
+    Args:
+        spec: facts of the data.
+        names: of the variables.
+        key: of the configuration that needs them, for errors.
+        instead: what to set where the data do not have them.
+
+    Raises:
+        UserError: a variable is missing, or its units cannot be converted.
+    """
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, spec: DataSpec, names: Sequence[str], *, key: str, instead: str) -> None:
+        super().__init__()
+        state = spec.state
+        missing = [name for name in names if name not in state.names]
+        if missing:
+            held = ", ".join(state.names)
+            raise UserError(f"{key} needs {', '.join(names)}; the data have no {missing[0]} ({held}); set {instead}")
+        self.columns = state.indices(names)
+        factors = [factor(state.units[column], str(expected_units(state.names[column]))) for column in self.columns]
+        for name, number, column in zip(names, factors, self.columns, strict=True):
+            if number is None:
+                units = f"{name} in {expected_units(name)}, or a unit that converts to it"
+                raise UserError(f"{key} needs {units}, found {state.units[column]!r}; set {instead}")
+        self.factors = np.array(factors, dtype=np.float64)
+        scale, offset = state.std[self.columns] * self.factors, state.mean[self.columns] * self.factors
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32), persistent=False)
+        self.register_buffer("offset", torch.as_tensor(offset, dtype=torch.float32), persistent=False)
+
+    def read(self, variables: Sequence[Tensor]) -> list[Tensor]:
+        """Of all standardised state variables those of this law, in published units."""
+        picked = zip(self.columns, self.scale, self.offset, strict=True)
+        return [variables[column] * scale + offset for column, scale, offset in picked]
+
+    def standardize(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Inverse of `read`."""
+        return [
+            (value - offset) / scale for value, scale, offset in zip(values, self.scale, self.offset, strict=True)
+        ]
+
+
+class IdealField(nn.Module):
+    """E = -v x B, the electric field in an ideal conductor.
+
+    Args:
+        spec: facts of the data; must have E, v and B.
+
+    Attributes:
+        columns: numbers of the components of E among the state variables.
+
+    Raises:
+        UserError: a component is missing, or its units cannot be converted.
+    """
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__()
+        about = {"key": "model.electric=ideal", "instead": "model.electric=free"}
+        self.flow = PublishedUnits(spec, [f"{field}{axis}" for field in "vB" for axis in "xyz"], **about)
+        self.electric = PublishedUnits(spec, [f"E{axis}" for axis in "xyz"], **about)
+        self.columns = self.electric.columns
+
+    def forward(self, variables: Sequence[Tensor]) -> list[Tensor]:
+        """Components of E, standardised, from all standardised state variables."""
+        vx, vy, vz, bx, by, bz = self.flow.read(variables)
+        products = (vz * by - vy * bz, vx * bz - vz * bx, vy * bx - vx * by)
+        return self.electric.standardize([SPEED_TIMES_FIELD * product for product in products])
+
+
+class GasLaw(nn.Module):
+    """P = n k T by the smallest change of the three, each in units of its one-step increments.
+
+    Newton's method on P - n k T = 0, each step along the normal of the surface: three of them leave less than anyone
+    sees of a residual, and the pressure takes that over, so that the law holds to rounding errors.
+
+    Args:
+        spec: facts of the data; must have P, rho and T.
+        lower, upper: limits by variable name, physical units. Besides them nothing falls below half of its least value
+            in the training runs, or, where that is unknown, a thousandth of its standard deviation.
+
+    Attributes:
+        columns: numbers of P, rho and T among the state variables.
+
+    Raises:
+        UserError: a variable is missing, or its units cannot be converted.
+    """
+
+    size: Tensor
+    least: Tensor
+    most: Tensor
+
+    def __init__(
+        self, spec: DataSpec, lower: Mapping[str, float] | None = None, upper: Mapping[str, float] | None = None
+    ) -> None:
+        super().__init__()
+        self.gas = PublishedUnits(spec, GAS, key="model.state_law=project", instead="model.state_law=free")
+        self.columns = columns = self.gas.columns
+        size, floor = np.maximum(spec.diff_std, 1e-6 * spec.state.std)[columns], LEAST * spec.state.std[columns]
+        if spec.lower is not None:
+            known = spec.lower[:, columns].min(axis=0) / 2
+            floor = np.where(known > 0, known, floor)
+        least = np.maximum(floor, [(lower or {}).get(name, 0.0) for name in GAS])
+        most = np.array([(upper or {}).get(name, np.inf) for name in GAS])
+        self.register_buffer("size", torch.as_tensor(size * self.gas.factors, dtype=torch.float32), persistent=False)
+        self.register_buffer("least", torch.as_tensor(least / size, dtype=torch.float32), persistent=False)
+        self.register_buffer("most", torch.as_tensor(most / size, dtype=torch.float32), persistent=False)
+        pressure, density, temperature = (size * self.gas.factors).tolist()
+        self.strength = NKT * density * temperature / pressure
+
+    def forward(
+        self, variables: Sequence[Tensor], low: Tensor | None = None, high: Tensor | None = None
+    ) -> list[Tensor]:
+        """P, rho and T, standardised, from all standardised state variables.
+
+        Args:
+            variables: each of shape (batch, node).
+            low, high: limits of standardised P, rho and T, (node, 3).
+        """
+        lows, highs = self._limits(low, high)
+        values = [value / size for value, size in zip(self.gas.read(variables), self.size, strict=True)]
+        values = [value.clamp(least, most) for value, least, most in zip(values, lows, highs, strict=True)]
+        for _ in range(NEWTON_STEPS):
+            pressure, density, temperature = values
+            slopes = (1.0, -self.strength * temperature, -self.strength * density)
+            residual = pressure + slopes[1] * density
+            share = residual / (1 + slopes[1].square() + slopes[2].square())
+            values = [
+                (value - share * slope).clamp(least, most)
+                for value, slope, least, most in zip(values, slopes, lows, highs, strict=True)
+            ]
+        pressure, density, temperature = values
+        pressure = (self.strength * density * temperature).clamp(lows[0], highs[0])
+        temperature = (pressure / (self.strength * density)).clamp(lows[2], highs[2])
+        values = [self.strength * density * temperature, density, temperature]
+        return self.gas.standardize([value * size for value, size in zip(values, self.size, strict=True)])
+
+    def _limits(self, low: Tensor | None, high: Tensor | None) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Limits of P, rho and T in units of their increments: one number, or one for each node."""
+        if low is None or high is None:
+            return self.least.unbind(), self.most.unbind()
+        low, high = ((each * self.gas.scale + self.gas.offset) / self.size for each in (low, high))
+        low = torch.maximum(low, self.least)
+        return low.unbind(-1), torch.maximum(torch.minimum(high, self.most), low).unbind(-1)
