@@ -18,6 +18,15 @@ from spacecast.core.spec import FeatureSpec
 NAMES = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "conf" / "model").glob("*.yaml"))
 FLAT_ONLY = {"graphcast", "keisler"}
 OPTIONS = {
+    "graph_unet": [
+        {"predict_std": True},
+        {"inputs": "tendencies", "previous_leads": 0},
+        {"inputs": "stencil", "trend": 0.5},
+        {"execution": "edges"},
+        {"levels": 1, "blocks": 1},
+        {"levels": 2, "blocks": 0},
+        {"lower": {"rho": -1000.0}, "upper": {"T": 1000.0}},
+    ],
     "graph_fm": [
         {"predict_std": True},
         {"inputs": "increments", "trend": 0.5},

@@ -1,0 +1,80 @@
+"""Message passing among neighbouring cells that knows directions, on the cells and on coarser levels of them."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from spacecast.core.graph import MeshGraph
+from spacecast.core.ranges import NonNegativeInt, PositiveInt
+from spacecast.core.spec import DataSpec
+from spacecast.core.types import StepOutput
+from spacecast.models.encode_process_decode import check_graph
+from spacecast.nn.cell_network import CellNetwork
+from spacecast.nn.cells import Execution, make_levels
+from spacecast.nn.inputs import GridInputs, InputKind, previous_given
+from spacecast.nn.update import Lower, StateUpdate, make_clamp
+
+
+class GraphUNet(nn.Module):
+    """A U-Net whose operator is message passing with one weight matrix for each direction, one step ahead.
+
+    Nodes are cells and blocks of 2 x 2, 4 x 4, ... cells; edges join the eight neighbours, and the cells of a block to
+    it. Earth has no nodes. The mesh of the graph is not used.
+
+    Args:
+        spec: facts of the data.
+        graph: mesh graph of the same grid, of any kind.
+        hidden_dim: size of the vectors on cells; a root of two more on each coarser level.
+        levels: of cells, each of half as many along each axis as the one below.
+        blocks: residual blocks of two operators on each level, on the way down and again on the way up.
+        execution: `dense` lays nodes out on the whole grid and convolves, `edges` gathers from neighbours, with the
+            same result; `auto`: dense where at least half of the cells are nodes.
+        predict_std: also predict a standard deviation for each entry.
+        inputs: `states`, `increments`, `stencil` or `tendencies`, see `nn.inputs`.
+        previous_leads: of how many leads of a roll-out X_{t-1} is an input; None: of all of them. Where it is given for
+            some, the model has two output networks, one for the steps with it and one for those without.
+        trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
+        lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
+
+    Raises:
+        UserError: when the graph is of another grid, or the grid too small for the levels.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        graph: MeshGraph,
+        *,
+        hidden_dim: PositiveInt = 48,
+        levels: PositiveInt = 3,
+        blocks: NonNegativeInt = 2,
+        execution: Execution = "auto",
+        predict_std: bool = False,
+        inputs: InputKind = "increments",
+        previous_leads: NonNegativeInt | None = None,
+        trend: float = 0.0,
+        lower: Lower | None = "nonnegative",
+        upper: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        check_graph(graph, spec, "any")
+        self.previous_leads = previous_leads
+        self.inputs = GridInputs(spec, inputs, previous_leads=previous_leads, neighbours=False)
+        outputs = len(spec.state) * (2 if predict_std else 1)
+        cells = make_levels(spec.grid, levels, execution)
+        sizes = {"dim": hidden_dim, "blocks": blocks, "outputs": outputs}
+        self.network = CellNetwork(spec, cells, self.inputs.channels, alone=bool(previous_leads), **sizes)
+        diff_mean, diff_std = map(torch.as_tensor, spec.increment_statistics)
+        clamp = make_clamp(spec.state, lower, upper)
+        self.update = StateUpdate(diff_mean, diff_std, clamp=clamp, trend=trend)
+
+    def prepare(self) -> Tensor:
+        """Embedded static features."""
+        return self.network.prepare()
+
+    def step(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Tensor) -> StepOutput:
+        """See `core.protocols.StepModel`."""
+        given = previous_given(previous, state) if self.previous_leads else None
+        output = self.network(self.inputs(previous, state, forcing), prepared, given=given)
+        return self.update.step(output, previous, state)
