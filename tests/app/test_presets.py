@@ -26,6 +26,7 @@ STEPS = {
     "GraphCast": ["model=graphcast", "graph=multiscale", "loss=wmae", "schedule=constant", "trainer=gpu"],
     "Keisler": ["model=keisler", "graph=simple", "loss=mse", "trainer=ddp", "logger=mlflow", "experiment=none"],
     "local operators": ["model=graph_unet", "model.blocks=1"],
+    "convolutions": ["model=grid_unet", "model.blocks=1"],
     "levels": ["model=graph_fm", "graph=hierarchical", "loss=mae", "trainer=debug", "logger=none"],
     "likelihood": ["model=graph_fm", "model.predict_std=true", "graph=reference", *REFERENCE, "loss=nll"],
     "CRPS": ["model=graph_fm", "model.predict_std=true", "graph=reference_multiscale", *REFERENCE, "loss=crps_gauss"],

@@ -26,7 +26,9 @@ OPTIONS = {
         {"levels": 1, "blocks": 1},
         {"levels": 2, "blocks": 0},
         {"lower": {"rho": -1000.0}, "upper": {"T": 1000.0}},
+        {"magnetic": "potential", "electric": "ideal", "smooth": "always"},
     ],
+    "grid_unet": [{"inputs": "tendencies", "previous_leads": 0}, {"magnetic": "potential", "predict_std": True}],
     "graph_fm": [
         {"predict_std": True},
         {"inputs": "increments", "trend": 0.5},

@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from spacecast.core.graph import MeshGraph
-from spacecast.core.ranges import NonNegativeInt, PositiveInt
+from spacecast.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import StepOutput
 from spacecast.models.encode_process_decode import check_graph
 from spacecast.nn.cell_network import CellNetwork
 from spacecast.nn.cells import Execution, make_levels
-from spacecast.nn.inputs import GridInputs, InputKind, previous_given
-from spacecast.nn.update import Lower, StateUpdate, make_clamp
+from spacecast.nn.constraints import ElectricKind, MagneticKind, StateLaw
+from spacecast.nn.inputs import GridInputs, InputKind
+from spacecast.nn.smoothing import Smoothing
+from spacecast.nn.update import Lower, make_update
 
 
 class GraphUNet(nn.Module):
@@ -36,6 +37,7 @@ class GraphUNet(nn.Module):
             some, the model has two output networks, one for the steps with it and one for those without.
         trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
         lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
+        magnetic, electric, state_law, smooth, guard: what holds for the forecast, see `nn.constraints.Constraints`.
 
     Raises:
         UserError: when the graph is of another grid, or the grid too small for the levels.
@@ -48,7 +50,7 @@ class GraphUNet(nn.Module):
         *,
         hidden_dim: PositiveInt = 48,
         levels: PositiveInt = 3,
-        blocks: NonNegativeInt = 2,
+        blocks: NonNegativeInt = 1,
         execution: Execution = "auto",
         predict_std: bool = False,
         inputs: InputKind = "increments",
@@ -56,18 +58,22 @@ class GraphUNet(nn.Module):
         trend: float = 0.0,
         lower: Lower | None = "nonnegative",
         upper: Mapping[str, float] | None = None,
+        magnetic: MagneticKind = "free",
+        electric: ElectricKind = "free",
+        state_law: StateLaw = "free",
+        smooth: Smoothing = "none",
+        guard: NonNegativeFloat | None = None,
     ) -> None:
         super().__init__()
         check_graph(graph, spec, "any")
+        update = make_update(
+            spec, trend=trend, lower=lower, upper=upper, predict_std=predict_std,
+            magnetic=magnetic, electric=electric, state_law=state_law, smooth=smooth, guard=guard,
+        )  # fmt: skip
         self.previous_leads = previous_leads
-        self.inputs = GridInputs(spec, inputs, previous_leads=previous_leads, neighbours=False)
-        outputs = len(spec.state) * (2 if predict_std else 1)
+        known = GridInputs(spec, inputs, previous_leads=previous_leads, neighbours=False)
         cells = make_levels(spec.grid, levels, execution)
-        sizes = {"dim": hidden_dim, "blocks": blocks, "outputs": outputs}
-        self.network = CellNetwork(spec, cells, self.inputs.channels, alone=bool(previous_leads), **sizes)
-        diff_mean, diff_std = map(torch.as_tensor, spec.increment_statistics)
-        clamp = make_clamp(spec.state, lower, upper)
-        self.update = StateUpdate(diff_mean, diff_std, clamp=clamp, trend=trend)
+        self.network = CellNetwork(spec, cells, known, update, dim=hidden_dim, blocks=blocks)
 
     def prepare(self) -> Tensor:
         """Embedded static features."""
@@ -75,6 +81,8 @@ class GraphUNet(nn.Module):
 
     def step(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Tensor) -> StepOutput:
         """See `core.protocols.StepModel`."""
-        given = previous_given(previous, state) if self.previous_leads else None
-        output = self.network(self.inputs(previous, state, forcing), prepared, given=given)
-        return self.update.step(output, previous, state)
+        return self.network.step(previous, state, forcing, prepared)
+
+    def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:
+        """See `nn.update.StateUpdate.drive`."""
+        return self.network.update.drive(state, truth, driven)

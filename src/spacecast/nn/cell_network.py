@@ -1,4 +1,4 @@
-"""From what is known on the grid to the raw output of a step, by operators on cells."""
+"""One step ahead by operators on cells alone."""
 
 from collections.abc import Sequence
 
@@ -7,28 +7,30 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spacecast.core.spec import DataSpec
+from spacecast.core.types import StepOutput
 from spacecast.nn.cells import CellLevel
 from spacecast.nn.directional import ChannelNorm, Conditions, DirectionalOperator, DirectionalUNet, level_widths
-from spacecast.nn.inputs import by_previous
+from spacecast.nn.inputs import GridInputs, by_previous, previous_given
 from spacecast.nn.mlp import MLP
 from spacecast.nn.stack import Stack
+from spacecast.nn.update import StateUpdate
 
-FIRST_OUTPUTS = 0.1  # size of the weights of the output layer over the usual: the first forecasts are near persistence
+FIRST_OUTPUTS = 0.1  # size of the last weights over the usual: the first forecasts are near persistence
 
 
 class CellNetwork(nn.Module):
-    """Directional operator of the inputs, a U-Net on levels of cells, and an MLP on each node to the outputs.
+    """Directional operator of the inputs, a U-Net on levels of cells, an MLP on each node, and the next state from it.
 
-    Static features, and where there are cells, have an operator of their own, which is the same for all steps.
+    Static features, and where there are cells, have an operator of their own, which is the same for all steps. Where
+    the inputs may lack the previous state, there is a second MLP for steps without it.
 
     Args:
         spec: facts of the data.
         levels: of its cells, see `nn.cells.make_levels`.
-        channels: width of the inputs, (batch, node, channel).
+        inputs: what is known on the nodes.
+        update: makes the next state of the outputs.
         dim: channels on the cells; coarser levels have more, see `nn.directional.level_widths`.
         blocks: residual blocks on each level, on the way down and again on the way up.
-        outputs: numbers per node.
-        alone: there is a second output network, for steps without a previous state.
     """
 
     static: Tensor
@@ -37,57 +39,52 @@ class CellNetwork(nn.Module):
         self,
         spec: DataSpec,
         levels: Sequence[CellLevel],
-        channels: int,
+        inputs: GridInputs,
+        update: StateUpdate,
         *,
         dim: int,
         blocks: int,
-        outputs: int,
-        alone: bool = False,
     ) -> None:
         super().__init__()
         axes = len(spec.grid.axes)
         self.levels: Stack[CellLevel] = Stack(levels)
-        static = torch.as_tensor(spec.static_standardized)
-        self.register_buffer("static", functional.pad(static, (0, 1), value=1.0), persistent=False)
-        self.embedder = DirectionalOperator(channels, dim, axes=axes, bias=False)
-        self.static_embedder = DirectionalOperator(self.static.shape[1], dim, axes=axes)
+        self.inputs, self.update = inputs, update
+        static = functional.pad(torch.as_tensor(spec.static_standardized), (0, 1), value=1.0)
+        self.register_buffer("static", static, persistent=False)
+        self.embedder = DirectionalOperator(inputs.channels, dim, axes=axes, bias=False)
+        self.static_embedder = DirectionalOperator(static.shape[1], dim, axes=axes)
         self.unet = DirectionalUNet(level_widths(dim, len(levels)), blocks, axes=axes)
         self.norm = ChannelNorm(dim)
-        self.output = output_network(dim, outputs)
-        self.output_alone = output_network(dim, outputs) if alone else None
+        self.output = output_network(dim, update.outputs)
+        self.output_alone = output_network(dim, update.outputs) if inputs.previous_leads else None
 
     @property
     def layers(self) -> list[tuple[int, int]]:
-        """Level and channels of each norm, in the order in which `forward` takes conditions."""
+        """Level and channels of each norm, in the order in which `step` takes conditions."""
         return [*self.unet.layers, (0, self.norm.normalized_shape[0])]
 
     def prepare(self) -> Tensor:
         """Embedded static features, bias included, on the cells of the finest level."""
         return self.static_embedder(self.levels[0].lay_out(self.static[None]), self.levels[0])
 
-    def forward(
-        self, inputs: Tensor, prepared: Tensor, conditions: Conditions | None = None, given: Tensor | None = None
-    ) -> Tensor:
-        """Raw outputs of a step.
-
-        Args:
-            inputs: shape (batch, node, channel).
-            prepared: what `prepare` has made.
-            conditions: of the norms, see `nn.directional.Conditions`.
-            given: which batch items have a previous state, shape (batch,); needed with two output networks.
-
-        Returns:
-            Shape (batch, node, output).
-
-        """
+    def step(
+        self,
+        previous: Tensor,
+        state: Tensor,
+        forcing: Tensor,
+        prepared: Tensor,
+        conditions: Conditions | None = None,
+    ) -> StepOutput:
+        """See `core.protocols.StepModel`; `conditions` are those of the norms, see `nn.directional.Conditions`."""
         cells = self.levels[0]
-        values = self.embedder(cells.lay_out(inputs), cells) + prepared
+        known = self.inputs(previous, state, forcing)
+        values = self.embedder(cells.lay_out(known), cells) + prepared
         values = self.unet(values, self.levels, conditions)
         values = functional.silu(cells.pick(self.norm.conditioned(values, cells, conditions)))
-        output: Tensor = self.output(values)
-        if self.output_alone is None or given is None:
-            return output
-        return by_previous(given, output, self.output_alone(values))
+        output = self.output(values)
+        if self.output_alone is not None:
+            output = by_previous(previous_given(previous, state), output, self.output_alone(values))
+        return self.update.step(output, previous, state)
 
 
 def output_network(dim: int, outputs: int) -> MLP:

@@ -36,7 +36,7 @@ class DirectionalOperator(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, values: Tensor, level: CellLevel) -> Tensor:
-        """Cells (batch, ..., channel) to the same with other channels."""
+        """Cells (batch, ..., channel), cleared where there are no nodes, to the same with other channels."""
         return level.around(values, self.weight, self.bias)
 
 
@@ -75,7 +75,8 @@ class ResidualBlock(nn.Module):
         """Cells (batch, ..., channel) to the same shape."""
         change = values
         for norm, operator in zip(self.norms, self.operators, strict=True):
-            change = operator(functional.silu(norm.conditioned(change, level, conditions)), level)
+            change = functional.silu(norm.conditioned(change, level, conditions))
+            change = operator(level.clear(change), level)
         return values + change
 
 
@@ -110,7 +111,7 @@ class DirectionalUNet(nn.Module):
 
     Args:
         widths: channels of each level, the cells first.
-        blocks: on each level, on the way down and again on the way up; once on the coarsest.
+        blocks: on each level, on the way down and again on the way up.
         axes: of the grid.
     """
 
@@ -118,7 +119,7 @@ class DirectionalUNet(nn.Module):
         super().__init__()
         pairs = list(itertools.pairwise(widths))
         self.blocks_down: Stack[Blocks] = Stack(make_blocks(blocks, width, axes) for width in widths)
-        self.blocks_up: Stack[Blocks] = Stack(make_blocks(blocks, width, axes) for width in widths[:-1])
+        self.blocks_up: Stack[Blocks] = Stack(make_blocks(blocks, width, axes) for width in widths)
         self.down: Stack[nn.Linear] = Stack(nn.Linear(fine * 2**axes, coarse) for fine, coarse in pairs)
         self.up: Stack[nn.Linear] = Stack(nn.Linear(coarse, fine * 2**axes) for fine, coarse in pairs)
         self.widths, self.blocks = list(widths), blocks
@@ -126,7 +127,7 @@ class DirectionalUNet(nn.Module):
     @property
     def layers(self) -> list[tuple[int, int]]:
         """Level and channels of each norm, in the order in which `forward` takes conditions."""
-        way = [*range(len(self.widths)), *reversed(range(len(self.widths) - 1))]
+        way = [*range(len(self.widths)), *reversed(range(len(self.widths)))]
         return [(level, self.widths[level]) for level in way for _ in range(2 * self.blocks)]
 
     def forward(self, values: Tensor, levels: Sequence[CellLevel], conditions: Conditions | None = None) -> Tensor:
@@ -134,10 +135,12 @@ class DirectionalUNet(nn.Module):
         passed: list[Tensor] = []
         for number, stack in enumerate(self.blocks_down):
             if number > 0:
-                values = self.down[number - 1](levels[number - 1].gather(values))
+                cleared = levels[number - 1].clear(values.clone())
+                values = self.down[number - 1](levels[number - 1].gather(cleared))
             values = run_blocks(stack, values, levels[number], conditions)
             passed.append(values)
         for number in reversed(range(len(self.blocks_up))):
-            values = passed[number] + levels[number].scatter(self.up[number](values))
+            if number < len(self.up):
+                values = passed[number] + levels[number].scatter(self.up[number](values))
             values = run_blocks(self.blocks_up[number], values, levels[number], conditions)
         return values

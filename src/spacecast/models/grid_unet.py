@@ -1,0 +1,85 @@
+"""The plain convolutional network that an honest comparison needs."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from spacecast.core.graph import MeshGraph
+from spacecast.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
+from spacecast.core.spec import DataSpec
+from spacecast.core.types import StepOutput
+from spacecast.models.encode_process_decode import check_graph
+from spacecast.nn.cell_network import CellNetwork
+from spacecast.nn.cells import make_levels
+from spacecast.nn.constraints import ElectricKind, MagneticKind, StateLaw
+from spacecast.nn.inputs import GridInputs, InputKind
+from spacecast.nn.smoothing import Smoothing
+from spacecast.nn.update import Lower, make_update
+
+
+class GridUNet(nn.Module):
+    """A U-Net of 3 x 3 convolutions on the whole plane, one step ahead.
+
+    Cells inside Earth are zero at the input, where a channel tells which they are, and like any other cell from there
+    on. The mesh of the graph is not used. Weights have the names of those of `models.graph_unet`.
+
+    Args:
+        spec: facts of the data.
+        graph: mesh graph of the same grid, of any kind.
+        hidden_dim: size of the vectors on cells; a root of two more on each coarser level.
+        levels: of cells, each of half as many along each axis as the one below.
+        blocks: residual blocks of two convolutions on each level, on the way down and again on the way up.
+        predict_std: also predict a standard deviation for each entry.
+        inputs: `states`, `increments`, `stencil` or `tendencies`, see `nn.inputs`.
+        previous_leads: of how many leads of a roll-out X_{t-1} is an input; None: of all of them. Where it is given for
+            some, the model has two output networks, one for the steps with it and one for those without.
+        trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
+        lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
+        magnetic, electric, state_law, smooth, guard: what holds for the forecast, see `nn.constraints.Constraints`.
+
+    Raises:
+        UserError: when the graph is of another grid, or the grid too small for the levels.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        graph: MeshGraph,
+        *,
+        hidden_dim: PositiveInt = 48,
+        levels: PositiveInt = 3,
+        blocks: NonNegativeInt = 1,
+        predict_std: bool = False,
+        inputs: InputKind = "increments",
+        previous_leads: NonNegativeInt | None = None,
+        trend: float = 0.0,
+        lower: Lower | None = "nonnegative",
+        upper: Mapping[str, float] | None = None,
+        magnetic: MagneticKind = "free",
+        electric: ElectricKind = "free",
+        state_law: StateLaw = "free",
+        smooth: Smoothing = "none",
+        guard: NonNegativeFloat | None = None,
+    ) -> None:
+        super().__init__()
+        check_graph(graph, spec, "any")
+        update = make_update(
+            spec, trend=trend, lower=lower, upper=upper, predict_std=predict_std,
+            magnetic=magnetic, electric=electric, state_law=state_law, smooth=smooth, guard=guard,
+        )  # fmt: skip
+        self.previous_leads = previous_leads
+        known = GridInputs(spec, inputs, previous_leads=previous_leads, neighbours=False)
+        cells = make_levels(spec.grid, levels, "dense", masked=False)
+        self.network = CellNetwork(spec, cells, known, update, dim=hidden_dim, blocks=blocks)
+
+    def prepare(self) -> Tensor:
+        """Embedded static features."""
+        return self.network.prepare()
+
+    def step(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Tensor) -> StepOutput:
+        """See `core.protocols.StepModel`."""
+        return self.network.step(previous, state, forcing, prepared)
+
+    def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:
+        """See `nn.update.StateUpdate.drive`."""
+        return self.network.update.drive(state, truth, driven)
