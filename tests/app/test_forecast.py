@@ -180,7 +180,7 @@ MISTAKES = {
     "no start": (["start=[]"], "start is an empty list"),
     "more steps than true values": (["start=25", "steps=9"], "boundary=persist"),
     "no step": (["steps=0"], "steps: expected at least 1, found 0"),
-    "members of a model that draws nothing": (["members=4"], "members=4: EncodeProcessDecode has no latent variable"),
+    "members of a model that draws nothing": (["members=4"], "members=4: EncodeProcessDecode draws nothing"),
     "statistics of one member": (["statistics=true"], "statistics=true are those of an ensemble"),
     "a word that is none": (["boundary=guess"], "boundary: expected 'data' or 'persist', found 'guess'"),
     "statistics of another kind": (["statistics=also"], "statistics: expected true or false or 'only', found 'also'"),

@@ -30,6 +30,7 @@ FAST = {  # refused before anything of the data is touched
     "infinite weight": (["loss.div_weight=inf"], "loss.div_weight: expected a finite number"),
     "no epochs": (["trainer.max_epochs=0"], "trainer.max_epochs: expected at least 1"),
     "one of several words": (["model.vertical=propagaton"], "did you mean 'propagation'?"),
+    "kind of noise": (["model.noise={globl: 16}"], "model.noise: expected a mapping of 'global' or 'local' or 'every'"),
     "section replaced by a number": (["++trainer=3"], "trainer"),
     "target without module": (["model._target_=nowhere.Model"], "there is no module 'nowhere'"),
     "target without class": (

@@ -42,6 +42,10 @@ MODELS = {
     "graph_fm": [
         "loss=mse", "loss.input_noise=0.3", "schedule=graph_fm", "schedule.switches=[0.3,0.6]", "trainer.ema=0.8",
     ],
+    "noise": [
+        "model.noise={global: 3, local: 2}", "loss=ensemble_crps", "schedule=ensemble_rollout",
+        "schedule.switches=[0.3,0.6]",
+    ],
     "graph_efm": [
         "model=graph_efm", "model.latent_dim=4", "model.decode_dim=8", "model.prior=learned", "loss=elbo",
         "loss.kl_weight=0.1", "loss.crps_weight=1", "loss.div_weight=0.1",

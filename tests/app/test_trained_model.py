@@ -397,7 +397,7 @@ def test_members_are_functions_of_seed_and_number(model, dataset):
 
 
 def test_members_of_a_model_that_draws_nothing_are_refused(plain, dataset):
-    with pytest.raises(spacecast.UserError, match="members=20: EncodeProcessDecode has no latent variable"):
+    with pytest.raises(spacecast.UserError, match="members=20: EncodeProcessDecode draws nothing"):
         plain.forecast(dataset, steps=60, members=20)
 
 

@@ -17,13 +17,14 @@ FITTING = [
     ({"rho": 2}, Mapping[str, float]), ({"a": {"x_min": 3}}, Mapping[str, Mapping[str, float]]),
     ("sum", Literal["sum", "mean"]), ("data", Path), ("data", str | Path), (3, Any), ([], Any),
     ([{"x_min": 1.0}], Mapping[str, float] | Sequence[Mapping[str, float]]), (2, PositiveInt),
-    (None, PositiveInt | None),
+    (None, PositiveInt | None), ({"a": 1}, Mapping[Literal["a", "b"], int]),
 ]  # fmt: skip
 UNFIT = [
     (True, int), (True, float), (3.0, int), ("3", int), (1, bool), (None, int), ("a", Sequence[str]),
     ([1.5], list[int]),
     ([1], tuple[float, float]), ({"rho": "two"}, Mapping[str, float]), ("max", Literal["sum", "mean"]), (3, str | Path),
-    ([1], Mapping[str, float]), (1, Literal[True]), (3, None),
+    ([1], Mapping[str, float]), (1, Literal[True]), (3, None), ({"c": 1}, Mapping[Literal["a", "b"], int]),
+    ({"a": -1}, Mapping[Literal["a", "b"], Literal[1]]),
 ]  # fmt: skip
 
 
@@ -45,6 +46,7 @@ def test_annotations_in_words():
     assert describe(Sequence[float]) == "a list of a number"
     assert describe(Literal["sum", "mean"]) == "'sum' or 'mean'"
     assert describe(Mapping[str, float]) == "a mapping of names to a number"
+    assert describe(Mapping[Literal["a", "b"], int]) == "a mapping of 'a' or 'b' to a whole number"
 
 
 class Part:

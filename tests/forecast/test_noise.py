@@ -7,10 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from spacecast.core.errors import UserError
+from spacecast.core.protocols import draws
 from spacecast.core.types import Batch, StepOutput
-from spacecast.forecast.forecaster import Forecaster
+from spacecast.forecast.forecaster import Forecaster, check_ensemble
 from spacecast.forecast.noise import Draws, milliseconds, stream
+from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.models.graph_efm import GraphEFM
+from spacecast.models.persistence import Persistence
 
 TIMES = np.datetime64("2000-01-01T00:00:10") + np.arange(3) * np.timedelta64(10, "s")
 STEPS = 4
@@ -137,6 +141,40 @@ def test_graph_efm_gives_the_same_members_in_any_chunks(tiny_spec, tiny_graph, p
     for members, chunk in ((6, 1), (6, 4), (3, 2)):
         part = forecast(model, tiny_spec, batch, TIMES[:2], members=members, member_chunk=chunk)
         torch.testing.assert_close(part, whole[:, :members], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("noise", [{"global": 4}, {"global": 2, "local": 3}])
+def test_noise_of_conditioned_layers_gives_the_same_members_in_any_chunks(tiny_spec, tiny_graph, noise) -> None:
+    torch.manual_seed(0)
+    options = {"hidden_dim": 8, "processor_layers": 1, "lower": None, "noise": noise}
+    model = EncodeProcessDecode(tiny_spec, tiny_graph, **options).double().eval()
+    with torch.no_grad():
+        for weight in model.noise.parameters():
+            weight.normal_(std=0.1)
+    batch = batch_of(tiny_spec, windows=2, dtype=torch.float64)
+    before = torch.get_rng_state()
+    whole = forecast(model, tiny_spec, batch, TIMES[:2], members=5, member_chunk=5)
+    assert torch.equal(before, torch.get_rng_state())
+    assert whole.std(dim=1)[..., tiny_spec.interior, :].amax(dim=-1).min() > 1e-4
+    for members, chunk in ((5, 1), (5, 3), (3, 2)):
+        part = forecast(model, tiny_spec, batch, TIMES[:2], members=members, member_chunk=chunk)
+        torch.testing.assert_close(part, whole[:, :members], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("said", "drawing"), [(None, True), (True, True), (False, False)])
+def test_several_members_are_of_models_that_draw(said, drawing) -> None:
+    model = Noisy()
+    if said is not None:
+        model.draws = said
+    assert draws(model) == drawing
+    assert not draws(Global())
+    assert not draws(Persistence(None, None))
+    check_ensemble(Persistence(None, None), 1, "")
+    if drawing:
+        check_ensemble(model, 3, "give one")
+    else:
+        with pytest.raises(UserError, match=r"members=3: Noisy draws nothing, .*; give one"):
+            check_ensemble(model, 3, "give one")
 
 
 def test_a_model_that_draws_from_the_global_generator_is_a_function_of_the_same_numbers(tiny_spec) -> None:

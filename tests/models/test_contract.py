@@ -36,6 +36,7 @@ OPTIONS = {
         {"vertical": "interaction", "aggregation": "mean", "hidden_layers": 2},
         {"processor_layers": 1},
         {"lower": {"rho": -1000.0}, "upper": {"T": 1000.0}},
+        {"noise": {"global": 3, "local": 2}},
     ],
     "graph_efm": [
         {"predict_std": True},

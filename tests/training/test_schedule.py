@@ -3,7 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacecast.core.errors import UserError
-from spacecast.training.schedule import ConstantSchedule, GraphEFMSchedule, GraphFMSchedule, switch_epochs
+from spacecast.training.schedule import (
+    ConstantSchedule,
+    EnsembleSchedule,
+    GraphEFMSchedule,
+    GraphFMSchedule,
+    switch_epochs,
+)
 
 
 def test_published_stages():
@@ -73,6 +79,29 @@ def test_it_has_no_memory():
     schedule = GraphFMSchedule(50)
     forwards = [schedule.at(epoch) for epoch in range(50)]
     assert [schedule.at(epoch) for epoch in reversed(range(50))] == forwards[::-1]
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(4, 2), (8, 3), (1, 2), (40, 4)])
+def test_ensembles_come_after_single_steps_and_before_longer_roll_outs(epochs, steps):
+    schedule = EnsembleSchedule(epochs, switches=[0.5, 0.75], rollout_steps=steps, ensemble_lr_factor=0.2)
+    stages = [schedule.at(epoch / 4) for epoch in range(4 * epochs)]
+    for number, stage in enumerate(stages):
+        assert stage.crps == float(number >= 2 * epochs)
+        assert stage.rollout_steps == 1 or number >= 3 * epochs
+    lengths = [stage.rollout_steps for stage in stages]
+    assert lengths == sorted(lengths)
+    assert lengths[-1] == (steps if epochs > 1 else 1)
+    assert schedule.at(0).lr_factor == 1
+    assert schedule.at(epochs / 2).lr_factor == pytest.approx(0.2)
+    assert schedule.at(epochs).lr_factor == pytest.approx(0.01)
+    with pytest.raises(UserError, match="needs 2 switch points"):
+        EnsembleSchedule(epochs, switches=[0.5])
+
+
+def test_from_trained_weights_ensembles_begin_at_once():
+    schedule = EnsembleSchedule(4, switches=[0.0, 0.5], ensemble_lr_factor=0.2)
+    assert [schedule.at(epoch).crps for epoch in range(4)] == [1] * 4
+    assert schedule.at(0).lr_factor == pytest.approx(0.2)
 
 
 def test_cosine_falls_smoothly_from_the_full_rate():

@@ -15,6 +15,7 @@ from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.evaluator import select_runs
 from spacecast.evaluation.regions import plasma_regions, region_masks
 from spacecast.forecast.forecaster import check_ensemble
+from spacecast.objectives.ensemble import EnsembleObjective
 from spacecast.process.logs import information_muted
 from spacecast.tracking.store import check_uri
 from spacecast.training.trainer import make_trainer
@@ -90,13 +91,15 @@ def check_planned(config: Train) -> None:
 
 
 def check_training(config: Train, parts: Parts) -> None:
-    """Every roll-out of training and validation must fit into its split, the evaluation must suit the model.
+    """Every roll-out of training and validation must fit into its split, evaluation and loss must suit the model.
 
     Raises:
         UserError: it does not; the key to change is named.
 
     """
     check_members(config, parts.model)
+    if isinstance(parts.module.objective, EnsembleObjective):
+        parts.module.objective.check(parts.model)
     longest = longest_rollout(parts.schedule, epochs_of(config))
     needs = (("train", longest, "schedule.rollout_steps"), ("val", config.data.val_steps, "data.val_steps"))
     for split, steps, key in needs:
@@ -143,7 +146,8 @@ def check_members(config: Train, model: torch.nn.Module) -> None:
         UserError: the evaluation asks for several members of a model that draws nothing.
 
     """
-    way = "give evaluation=deterministic or evaluation.members=1, or train model=graph_efm"
+    drawing = "a model that draws (model.noise={global: 16}, or model=graph_efm)"
+    way = f"give evaluation=deterministic or evaluation.members=1, or train {drawing}"
     check_ensemble(model, config.evaluation.members, way, "evaluation.members")
 
 

@@ -114,7 +114,7 @@ COMMAND = Command(
         "evaluation.split": "train, val, test, or all frames of the simulation runs",
         "evaluation.runs": "names of simulation runs, or train, holdout or all of them; null: those of the training",
         "evaluation.windows": "how many initial times of each of them, from the first of the split on; null: all",
-        "evaluation.members": "ensemble members of a model with a latent variable; comes with evaluation=ensemble",
+        "evaluation.members": "ensemble members of a model that draws; comes with evaluation=ensemble",
         "evaluation.regions": "parts of the plane scored apart, e.g. {tail: {x_max: -10}}",
         "evaluation.examples": "forecasts to write beside the truth, spread over runs and times",
         "evaluation.convert_units": "turn data in other units, such as T for nT, into the model's",

@@ -53,6 +53,7 @@ def export(inputs: Inputs[Data]) -> None:
     described = {**checkpoint["spacecast"], "config": portable(stored, GRAPH)}
     spec, weights = DataSpec.from_dict(described["data_spec"]), model_weights(checkpoint)
     files: dict[str, bytes | Path] = {}
+    loss, scored = (stored.get(name) or {} for name in ("loss", "evaluation"))
     if reads_graph(stored):
         files |= _graph_files(inputs, spec, described["graph"])
     evaluation = config.scores if config.scores is not None else _scored_run(source)
@@ -62,7 +63,7 @@ def export(inputs: Inputs[Data]) -> None:
         described=described,
         spec=spec,
         parameters=sum(weight.numel() for weight in weights.values()),
-        ensemble="kl_weight" in (stored.get("loss") or {}) or (stored.get("evaluation") or {}).get("members", 1) > 1,
+        ensemble="members" in loss or "kl_weight" in loss or scored.get("members", 1) > 1,
         licence=config.license,
         scores=None if evaluation is None else _scores(evaluation),
     )

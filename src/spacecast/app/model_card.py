@@ -39,7 +39,7 @@ class Facts:
         described: entry `spacecast` of its checkpoint.
         spec: facts of the data.
         parameters: number of weights.
-        ensemble: whether it has a latent variable, so that members differ.
+        ensemble: whether it draws, so that members differ.
         licence: identifier of the hub, such as `cc-by-4.0`; None: not said.
         scores: of its evaluation, and the section `evaluation` that they are by; None where there are none.
 

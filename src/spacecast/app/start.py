@@ -139,18 +139,19 @@ def check_former_defaults(config: Train, start: Start, opened: Opened) -> None:
 
 
 def take_weights(start: Start, parts: "Parts", opened: Opened) -> None:
-    """Load the weights of `init_from`, once.
+    """Load the weights of `init_from`, once; noise may be added to a model that was trained without.
 
     Raises:
         UserError: they belong to another model, or to other variables.
 
     """
     from spacecast.checkpoint.content import load_weights, model_weights
+    from spacecast.nn.conditioning import noise_weights
 
     if start.weights is not None:
         checkpoint = opened.pop(start.weights)
         _check_variables(checkpoint["spacecast"]["data_spec"], parts.spec, start.weights)
-        load_weights(parts.model, model_weights(checkpoint), str(start.weights))
+        load_weights(parts.model, model_weights(checkpoint), str(start.weights), noise_weights(parts.model))
         log.info("weights of %s", start.weights)
 
 

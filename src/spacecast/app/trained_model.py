@@ -15,7 +15,7 @@ from torch import nn
 import spacecast
 from spacecast.config.paths import absolute_path
 from spacecast.core.graph import MeshGraph
-from spacecast.core.protocols import LatentStepModel
+from spacecast.core.protocols import draws
 from spacecast.core.ranges import whole
 from spacecast.core.spec import DataSpec
 from spacecast.data.dataset import SPLIT, DatasetStore, open_source
@@ -65,7 +65,7 @@ class TrainedModel:
     def __repr__(self) -> str:
         count = sum(weight.numel() for weight in self.module.parameters())
         mesh = " + ".join(f"{level.num_nodes}" for level in self.graph.levels)
-        kind = "ensemble" if isinstance(self.module, LatentStepModel) else "one forecast"
+        kind = "ensemble" if draws(self.module) else "one forecast"
         sizes = f"{count:,} parameters, {mesh} mesh nodes, on {self.device}"
         lines = {
             "model": f"{type(self.module).__name__} ({kind}), {sizes}",

@@ -5,7 +5,7 @@ Plain types alone, with everything that is needed to use it without the data.
 
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from spacecast.checkpoint.reference_file import is_reference_checkpoint, read_re
 from spacecast.core.errors import UserError
 from spacecast.core.graph import MeshGraph
 from spacecast.core.spec import DataSpec
+from spacecast.core.text import several
 
 log = logging.getLogger(__name__)
 
@@ -123,17 +124,27 @@ def model_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {name.removeprefix(PREFIX): value for name, value in weights.items() if name.startswith(PREFIX)}
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, added: Collection[str] = ()) -> None:
     """Load the weights of a step model.
+
+    Args:
+        model: theirs.
+        weights: by name.
+        source: for messages.
+        added: names of weights that a file may lack, all of them or none: the model's own are left, which is told.
 
     Raises:
         UserError: they belong to another model.
 
     """
-    fault = _misfit(model.state_dict(), weights)
+    ours = model.state_dict()
+    new = {name: ours[name] for name in added} if added and weights.keys().isdisjoint(added) else {}
+    fault = _misfit(ours, {**weights, **new})
     if fault:
         raise UserError(f"weights of {source} do not fit: {fault}; leave data, model and graph as in training")
-    model.load_state_dict(weights)
+    model.load_state_dict({**weights, **new})
+    if new:
+        log.info("%s new, which %s lacks: %s", several(len(new), "weight"), source, ", ".join(new))
 
 
 def _misfit(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:

@@ -221,7 +221,9 @@ def fits(value: Any, annotation: Any) -> bool:
         return False  # comes as a section with a `_target_`, which has been looked at before
     if inspect.isclass(container) and issubclass(container, Mapping):
         inside = arguments[1] if len(arguments) == 2 else Any
-        return isinstance(value, Mapping) and all(fits(entry, inside) for entry in value.values())
+        known = _alternatives(arguments[0]) if arguments else []
+        right = isinstance(value, Mapping) and all(name in known or not known for name in value)
+        return right and all(fits(entry, inside) for entry in value.values())
     if inspect.isclass(container) and issubclass(container, (Sequence, Iterable)) and container is not str:
         return _fits_sequence(value, arguments)
     return True
@@ -254,7 +256,10 @@ def describe(annotation: Any) -> str:
     if container is Callable:
         return "the _target_ of a function"
     if inspect.isclass(container) and issubclass(container, Mapping):
-        return f"a mapping of names to {describe(arguments[1])}" if len(arguments) == 2 else "a mapping"
+        if len(arguments) != 2:
+            return "a mapping"
+        names = describe(arguments[0]) if _alternatives(arguments[0]) else "names"
+        return f"a mapping of {names} to {describe(arguments[1])}"
     if inspect.isclass(container) and issubclass(container, Iterable):
         return f"a list of {describe(arguments[0])}" if arguments else "a list"
     return getattr(annotation, "__name__", str(annotation))

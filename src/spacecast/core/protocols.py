@@ -3,6 +3,7 @@
 config -> Datastore -> DataSpec -> GraphBuilder -> MeshGraph -> StepModel -> Objective -> training -> scores.
 """
 
+import inspect
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -72,6 +73,11 @@ class StepModel(Protocol):
 
     A model may have a method `drive(state, truth, driven)`, of (batch, node, state) twice and (node,) of bool, which
     puts true values on driven nodes; without it they are put there and nothing else changes.
+
+    The `step` of a model that draws, so that ensembles can be made of it, takes a keyword `draw`, a `core.types.Draw`
+    by which it draws anew in each step whatever it draws in place of `torch.randn_like`, its default: the members of a
+    forecast then have noise of their own, the same however they are computed. With `torch.zeros_like` it makes the
+    forecast without noise.
     """
 
     def prepare(self) -> Any:
@@ -85,9 +91,8 @@ class StepModel(Protocol):
 class LatentStepModel(StepModel, Protocol):
     """A step model with a latent variable Z: `step` draws Z from the prior; mean and std are (batch, mesh, latent).
 
-    `step` may take a keyword `draw`, a `core.types.Draw` by which it draws whatever it draws in place of
-    `torch.randn_like`: the members of a forecast then have noise of their own, the same however they are computed.
-    Without it `step` draws from the global generator of torch, and noise depends on the members that go together.
+    Its `step` may do without the keyword `draw`: then it draws from the global generator of torch, and noise depends on
+    the members that go together.
     """
 
     def prior(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Any) -> tuple[Tensor, Tensor]:
@@ -102,11 +107,25 @@ class LatentStepModel(StepModel, Protocol):
         """The next state for a given latent sample."""
 
 
+def takes_draw(model: object) -> bool:
+    """Whether the `step` of a model takes the keyword `draw`, see `StepModel`."""
+    return "draw" in inspect.signature(model.step).parameters  # type: ignore[attr-defined]
+
+
+def draws(model: object) -> bool:
+    """Whether each `step` of a model is a sample, so that members of an ensemble differ.
+
+    One with a latent variable draws, and one whose `step` takes `draw`, unless its attribute `draws` is False.
+    """
+    said: bool | None = getattr(model, "draws", None)
+    return said if said is not None else isinstance(model, LatentStepModel) or takes_draw(model)
+
+
 class Objective(Protocol):
     """What training minimises. Receives the model, not its output, since generative losses entangle the two.
 
-    An objective of a latent-variable model also says how many `members` the validation is to draw, a whole number;
-    without it, one.
+    An objective that scores ensembles also says how many `members` the validation is to draw, a whole number; without
+    it, one.
     """
 
     def __call__(self, model: StepModel, batch: Batch, stage: Stage) -> LossTerms:

@@ -1,6 +1,5 @@
 """Rolls windows out as ensembles and hands each lead to whoever wants it."""
 
-import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spacecast.core.errors import UserError
-from spacecast.core.protocols import LatentStepModel, StepModel
+from spacecast.core.protocols import StepModel, draws, takes_draw
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch, StepOutput
 from spacecast.forecast.noise import Draws, milliseconds, stream
@@ -30,8 +29,8 @@ def check_ensemble(model: nn.Module, members: int, way: str, key: str = "members
         UserError: there are several of a model that draws nothing.
 
     """
-    if members > 1 and not isinstance(model, LatentStepModel):
-        why = f"{type(model).__name__} has no latent variable, all its members would be one forecast"
+    if members > 1 and not draws(model):
+        why = f"{type(model).__name__} draws nothing, all its members would be one forecast"
         raise UserError(f"{key}={members}: {why}; {way}")
 
 
@@ -132,7 +131,7 @@ class NoisyStep:
     def __init__(
         self, model: StepModel, seed: int, times: Sequence[int], members: Sequence[int], first_lead: int = 0
     ) -> None:
-        self.draws = "draw" in inspect.signature(model.step).parameters
+        self.takes_draw = takes_draw(model)
         self.seed, self.rows, self.first_lead = seed, list(zip(map(int, times), members, strict=True)), first_lead
 
     def __call__(
@@ -141,7 +140,7 @@ class NoisyStep:
         """One step ahead."""
         streams = [stream(self.seed, *row, self.first_lead + lead) for row in self.rows]
         inputs = previous, state, batch.forcing[:, lead], prepared
-        if self.draws:
+        if self.takes_draw:
             return model.step(*inputs, draw=Draws(streams))  # type: ignore[call-arg]
         with torch.random.fork_rng([state.device] if state.device.type == "cuda" else []):
             torch.manual_seed(int(streams[0].integers(2**63)))

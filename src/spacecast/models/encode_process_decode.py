@@ -3,23 +3,26 @@
 Keisler (2022), GraphCast (Lam et al. 2023) and Graph-FM (Oskarsson et al. 2024) are settings of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
 from spacecast.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
 from spacecast.core.spec import DataSpec
-from spacecast.core.types import StepOutput
+from spacecast.core.types import Draw, StepOutput
+from spacecast.nn.conditioning import NoiseConditioning, NoiseSizes
 from spacecast.nn.constraints import ElectricKind, MagneticKind, StateLaw
 from spacecast.nn.edges import GraphEdges
 from spacecast.nn.grid_embedder import GridEmbedder
 from spacecast.nn.inputs import InputKind, by_previous, previous_given
 from spacecast.nn.interaction import Aggregation, InteractionNet, MessageKind, Prepared
 from spacecast.nn.mlp import MLP
-from spacecast.nn.processor import FlatProcessor, HierarchicalProcessor, PreparedHierarchy
+from spacecast.nn.processor import NOTHING, FlatProcessor, HierarchicalProcessor, PreparedHierarchy
 from spacecast.nn.smoothing import Smoothing
 from spacecast.nn.update import Lower, make_update
 
@@ -62,6 +65,7 @@ class EncodeProcessDecode(nn.Module):
         trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
         lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
         magnetic, electric, state_law, smooth, guard: what holds for the forecast, see `nn.constraints.Constraints`.
+        noise: random numbers that each step draws, see `nn.conditioning.NoiseConditioning`; None: it draws nothing.
 
     Raises:
         UserError: when the graph is of the wrong kind or of another grid.
@@ -90,6 +94,7 @@ class EncodeProcessDecode(nn.Module):
         state_law: StateLaw = "free",
         smooth: Smoothing = "none",
         guard: NonNegativeFloat | None = None,
+        noise: NoiseSizes | None = None,
     ) -> None:
         super().__init__()
         check_graph(graph, spec, accepts)
@@ -120,6 +125,14 @@ class EncodeProcessDecode(nn.Module):
         self.output = MLP([*decode_tail, outputs], layer_norm=False)
         self.output_alone = MLP([*decode_tail, outputs], layer_norm=False) if previous_leads else None
 
+        conditioned = [*((level, hidden_dim) for level in (0, *self.processor.conditioned)), (-1, decode_dim)]
+        self.noise = make_noise(noise, spec, graph, conditioned)
+
+    @property
+    def draws(self) -> bool:
+        """See `core.protocols.draws`."""
+        return self.noise is not None
+
     def prepare(self) -> PreparedStep:
         """Static embeddings, and what first layers make of them."""
         mesh = self.mesh_embedder(self.edges.node_features(0))
@@ -132,15 +145,20 @@ class EncodeProcessDecode(nn.Module):
             decoder=self.decoder.prepare(self.m2g_embedder(self.edges.mesh_to_grid.features)),
         )
 
-    def step(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: PreparedStep) -> StepOutput:
+    def step(
+        self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: PreparedStep, draw: Draw | None = None
+    ) -> StepOutput:
         """See `core.protocols.StepModel`."""
         batch = state.shape[0]
+        conditions = NOTHING if self.noise is None else self.noise(state, draw or torch.randn_like)
         grid = self.grid_embedder(previous, state, forcing, prepared.grid)
-        mesh, _ = self.encoder(grid, prepared.mesh, prepared.encoder, self.edges.grid_to_mesh.index(batch))
+        index = self.edges.grid_to_mesh.index(batch)
+        mesh, _ = self.encoder(grid, prepared.mesh, prepared.encoder, index, next(conditions, None))
         grid = grid + self.grid_mlp(grid)
-        mesh = self.processor(mesh, prepared.processor, self.edges, batch)
+        mesh = self.processor(mesh, prepared.processor, self.edges, batch, conditions)
         grid, mesh = self.grid_to_decoder(grid), self.mesh_to_decoder(mesh)
-        grid, _ = self.decoder(mesh, grid, prepared.decoder, self.edges.mesh_to_grid.index(batch))
+        index = self.edges.mesh_to_grid.index(batch)
+        grid, _ = self.decoder(mesh, grid, prepared.decoder, index, next(conditions, None))
         output = self.output(grid)
         if self.output_alone is not None:
             pair = (each.view(batch, -1) for each in (output, self.output_alone(grid)))
@@ -165,6 +183,24 @@ def check_graph(graph: MeshGraph, spec: DataSpec, accepts: GraphKind) -> None:
     if accepts not in ("any", kind):
         instead = "graph=hierarchical" if accepts == "hierarchical" else "graph=simple or graph=multiscale"
         raise UserError(f"this model works on {accepts} graphs, found a {kind} one: use {instead}, or model=graph_fm")
+
+
+def make_noise(
+    noise: NoiseSizes | None, spec: DataSpec, graph: MeshGraph, layers: Sequence[tuple[int, int]]
+) -> NoiseConditioning | None:
+    """The noise of a model on a mesh, None where it draws nothing.
+
+    Args:
+        noise: see `nn.conditioning.NoiseConditioning`.
+        spec: facts of the data.
+        graph: mesh graph of the same grid.
+        layers: level of the mesh, or -1 for the grid, and channels of each conditioned layer.
+
+    """
+    if noise is None:
+        return None
+    positions = [*(np.asarray(level.positions) for level in graph.levels), spec.grid.positions]
+    return NoiseConditioning(noise, spec.grid, positions, [(level % len(positions), size) for level, size in layers])
 
 
 def make_processor(

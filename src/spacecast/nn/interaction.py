@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spacecast.core.errors import UserError, nearest
+from spacecast.nn.conditioning import scale_and_shift
 from spacecast.nn.edges import EdgeIndex, add_shared
 from spacecast.nn.mlp import MLP
 from spacecast.nn.stack import Stack
@@ -85,15 +86,23 @@ class InteractionNet(nn.Module):
         return Prepared(edges, first, receivers is not None)
 
     def forward(
-        self, senders: Tensor, receivers: Tensor, edges: Tensor | Prepared, index: EdgeIndex
+        self,
+        senders: Tensor,
+        receivers: Tensor,
+        edges: Tensor | Prepared,
+        index: EdgeIndex,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """New receivers (batch * receiver, dim) and, if they are updated, edges (batch * edge, dim)."""
+        """New receivers (batch * receiver, dim) and, if they are updated, edges (batch * edge, dim).
+
+        `condition` scales and shifts the change of the receivers, see `nn.conditioning.scale_and_shift`.
+        """
         prepared = edges if isinstance(edges, Prepared) else self.prepare(edges)
         messages = self._messages(senders, receivers, prepared, index)
         if self.propagation:
             messages = messages + senders.index_select(0, index.senders)
         gathered = index.mean(messages) if self.mean else index.sum(messages)
-        change = self._update(receivers, gathered)
+        change = scale_and_shift(self._update(receivers, gathered), condition)
         new_receivers = gathered + change if self.propagation else add_shared(receivers, change)
         return new_receivers, index.add_static(prepared.edges, messages) if self.update_edges else None
 

@@ -1,5 +1,6 @@
 """Processors: message passing on the mesh, between encoder and decoder."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -9,6 +10,8 @@ from spacecast.nn.edges import GraphEdges
 from spacecast.nn.interaction import Aggregation, InteractionNet, MessageKind, Nets, Prepared, make_nets
 from spacecast.nn.mlp import MLP
 from spacecast.nn.stack import Stack
+
+NOTHING: Iterator[Tensor] = iter(())
 
 
 class FlatProcessor(nn.Module):
@@ -20,6 +23,9 @@ class FlatProcessor(nn.Module):
         layers: number of interaction networks.
         hidden_layers: hidden layers of each MLP.
         aggregation: sum or mean over the messages.
+
+    Attributes:
+        conditioned: mesh level of each layer that takes a condition, in the order in which they take it.
     """
 
     def __init__(
@@ -30,18 +36,21 @@ class FlatProcessor(nn.Module):
         self.layers: Nets = Stack(
             InteractionNet(dim, hidden_layers=hidden_layers, aggregation=aggregation) for _ in range(layers)
         )
+        self.conditioned = [0] * layers
 
     def prepare(self, edges: GraphEdges) -> Prepared:
         """Embed the mesh edges and apply the first layer to them."""
         embedded = self.embedder(edges.levels[0].features)
         return self.layers[0].prepare(embedded) if len(self.layers) else Prepared(embedded, embedded, False)
 
-    def forward(self, mesh: Tensor, prepared: Prepared, edges: GraphEdges, batch: int) -> Tensor:
-        """(batch * mesh, dim) to the same shape."""
+    def forward(
+        self, mesh: Tensor, prepared: Prepared, edges: GraphEdges, batch: int, conditions: Iterator[Tensor] = NOTHING
+    ) -> Tensor:
+        """(batch * mesh, dim) to the same shape, `conditions` being those of the layers `conditioned`."""
         index = edges.levels[0].index(batch)
         edge: Tensor | Prepared = prepared
         for layer in self.layers:
-            mesh, edge = layer(mesh, mesh, edge, index)
+            mesh, edge = layer(mesh, mesh, edge, index, next(conditions, None))
         return mesh
 
 
@@ -67,6 +76,10 @@ class HierarchicalProcessor(nn.Module):
         hidden_layers: hidden layers of each MLP.
         vertical: interaction or propagation networks on the way up; on the way down they are always interaction
             networks, which keep what the finer level has.
+
+    Attributes:
+        conditioned: mesh level of each layer that takes a condition, those within the levels, in the order in which
+            they take it.
     """
 
     def __init__(
@@ -98,6 +111,7 @@ class HierarchicalProcessor(nn.Module):
         self.down_same: Stack[Nets] = Stack(nets(levels) for _ in range(layers))
         self.up: Stack[Nets] = Stack(nets(levels - 1, vertical) for _ in range(layers))
         self.up_same: Stack[Nets] = Stack(nets(levels) for _ in range(layers))
+        self.conditioned = [*reversed(range(levels)), *range(levels)] * layers
 
     def prepare(self, edges: GraphEdges) -> PreparedHierarchy:
         """Embed the static nodes and edges; the first step upwards also knows its receivers."""
@@ -110,40 +124,65 @@ class HierarchicalProcessor(nn.Module):
         down = [embed(each.features) for embed, each in zip(self.down_embedders, edges.down, strict=True)]
         return PreparedHierarchy(nodes, same, up, down)
 
-    def forward(self, mesh: Tensor, prepared: PreparedHierarchy, edges: GraphEdges, batch: int) -> Tensor:
-        """Finest level (batch * mesh, dim) to the same shape."""
+    def forward(
+        self,
+        mesh: Tensor,
+        prepared: PreparedHierarchy,
+        edges: GraphEdges,
+        batch: int,
+        conditions: Iterator[Tensor] = NOTHING,
+    ) -> Tensor:
+        """Finest level (batch * mesh, dim) to the same shape, `conditions` being those of the layers `conditioned`."""
         nodes = [mesh, *prepared.nodes]
         same, up, down = list(prepared.same), list(prepared.up), list(prepared.down)
         for low, net in enumerate(self.fill):
             nodes[low + 1], up[low] = net(nodes[low], nodes[low + 1], up[low], edges.up[low].index(batch))
         for layer in range(len(self.down)):
-            self._sweep_down(nodes, same, down, self.down[layer], self.down_same[layer], edges, batch)
-            self._sweep_up(nodes, same, up, self.up[layer], self.up_same[layer], edges, batch)
+            self._sweep_down(nodes, same, down, self.down[layer], self.down_same[layer], edges, batch, conditions)
+            self._sweep_up(nodes, same, up, self.up[layer], self.up_same[layer], edges, batch, conditions)
         for low in reversed(range(len(self.read_out))):
             index = edges.down[low].index(batch)
             nodes[low], _ = self.read_out[low](nodes[low + 1], nodes[low], down[low], index)
         return nodes[0]
 
     @staticmethod
-    def _within(level: int, nodes: list, same: list, nets: Nets, edges: GraphEdges, batch: int) -> None:
+    def _within(
+        level: int, nodes: list, same: list, nets: Nets, edges: GraphEdges, batch: int, conditions: Iterator[Tensor]
+    ) -> None:
         """Message passing within a level, in place in the lists."""
-        index = edges.levels[level].index(batch)
-        nodes[level], same[level] = nets[level](nodes[level], nodes[level], same[level], index)
+        index, condition = edges.levels[level].index(batch), next(conditions, None)
+        nodes[level], same[level] = nets[level](nodes[level], nodes[level], same[level], index, condition)
 
     def _sweep_down(
-        self, nodes: list, same: list, down: list, nets: Nets, same_nets: Nets, edges: GraphEdges, batch: int
+        self,
+        nodes: list,
+        same: list,
+        down: list,
+        nets: Nets,
+        same_nets: Nets,
+        edges: GraphEdges,
+        batch: int,
+        conditions: Iterator[Tensor],
     ) -> None:
         """From the coarsest level to the finest."""
-        self._within(len(nodes) - 1, nodes, same, same_nets, edges, batch)
+        self._within(len(nodes) - 1, nodes, same, same_nets, edges, batch, conditions)
         for low in reversed(range(len(nets))):
             nodes[low], down[low] = nets[low](nodes[low + 1], nodes[low], down[low], edges.down[low].index(batch))
-            self._within(low, nodes, same, same_nets, edges, batch)
+            self._within(low, nodes, same, same_nets, edges, batch, conditions)
 
     def _sweep_up(
-        self, nodes: list, same: list, up: list, nets: Nets, same_nets: Nets, edges: GraphEdges, batch: int
+        self,
+        nodes: list,
+        same: list,
+        up: list,
+        nets: Nets,
+        same_nets: Nets,
+        edges: GraphEdges,
+        batch: int,
+        conditions: Iterator[Tensor],
     ) -> None:
         """From the finest level to the coarsest."""
-        self._within(0, nodes, same, same_nets, edges, batch)
+        self._within(0, nodes, same, same_nets, edges, batch, conditions)
         for low in range(len(nets)):
             nodes[low + 1], up[low] = nets[low](nodes[low], nodes[low + 1], up[low], edges.up[low].index(batch))
-            self._within(low + 1, nodes, same, same_nets, edges, batch)
+            self._within(low + 1, nodes, same, same_nets, edges, batch, conditions)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +11,13 @@ from spacecast.core.errors import UserError
 from spacecast.core.protocols import LatentStepModel, StepModel
 from spacecast.core.ranges import NonNegativeFloat, PositiveInt, Range
 from spacecast.core.spec import DataSpec
-from spacecast.core.types import Batch, Forecast, LossTerms, Stage, StepOutput
-from spacecast.forecast.rollout import iterate, model_step, repeat_members, rollout, split_members, stack
-from spacecast.formulas.ensemble import check_estimator, crps_ensemble, mean_squared_error_of_mean
+from spacecast.core.types import Batch, Forecast, LossTerms, Stage
+from spacecast.forecast.rollout import iterate, stack
 from spacecast.formulas.pointwise import Loss, LossName, Reduction, kl_gauss
 from spacecast.objectives.divergence_penalty import DivergencePenalty
+from spacecast.objectives.ensemble import EnsembleScores, TrainingEstimator
 from spacecast.objectives.initial_states import InitialStates
 from spacecast.objectives.interior_loss import InteriorLoss
-
-TrainingEstimator = Literal["fair", "almost_fair"]  # `ecdf` rewards an ensemble for too little spread
 
 
 class ElboObjective(nn.Module):
@@ -74,9 +72,6 @@ class ElboObjective(nn.Module):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        check_estimator(estimator, get_args(TrainingEstimator))
-        if members < 2:
-            raise UserError(f"loss.members is {members}: an ensemble needs 2 members or more")
         self.interior = InteriorLoss(spec, loss=loss, variable_weights=variable_weights, reduction=reduction)
         self.reference = reduction == "reference"
         self.weights = {
@@ -86,7 +81,8 @@ class ElboObjective(nn.Module):
             "mean": mean_weight,
             "div": div_weight,
         }
-        self.members, self.estimator, self.alpha = members, estimator, alpha
+        self.scores = EnsembleScores(self.interior, members=members, estimator=estimator, alpha=alpha)
+        self.members = members
         self.start = InitialStates(spec, noise=input_noise, previous_given=previous_given)
         self.options = {"boundary": self.interior.driven, "detach": detach, "recompute": recompute}
         self.divergence = DivergencePenalty(spec, reduction=reduction) if div_weight else None
@@ -115,9 +111,9 @@ class ElboObjective(nn.Module):
             if kl is not None:
                 terms["kl"] = kl
         if weights["crps"] or weights["mean"]:
-            states = self._ensemble(model, batch, steps, self.members if stage.crps else 1, **options)
+            states = self.scores.draw(model, batch, stage, **options)
             fields += [] if self.reference else [states.flatten(0, 1)]
-            terms |= self._scores(states, target, weights)
+            terms |= self.scores(states, target, crps=bool(weights["crps"]), mean=bool(weights["mean"]))
         if self.divergence is not None and weights["div"] and fields:
             terms["div"] = torch.stack([self.divergence(states) for states in fields]).mean()
         if not terms:
@@ -137,23 +133,6 @@ class ElboObjective(nn.Module):
         total = torch.stack([output.kl for output in outputs]).sum() / len(batch.initial)
         values = 1 if self.reference else steps * self.interior.nodes.numel() * forecast.states.shape[-1]
         return forecast, total / values
-
-    def _ensemble(self, model: StepModel, batch: Batch, steps: int, members: int, **options: Any) -> Tensor:
-        """Roll-outs from the prior, (member, batch, lead, node, variable); the prior's mean for a single member."""
-        many = repeat_members(batch, members, axis=0)
-        step = model_step if members > 1 else _prior_mean_step
-        return split_members(rollout(model, many, steps, step=step, **options).states, members, axis=0)
-
-    def _scores(self, states: Tensor, target: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
-        """Scores of the ensembles that have a weight."""
-        members, truth = self.interior.inside(states), self.interior.inside(target)
-        scores = {}
-        if weights["crps"]:
-            entries = crps_ensemble(members, truth, estimator=self.estimator, alpha=self.alpha)
-            scores["crps"] = self.interior.reduce(entries if self.reference else entries / self.interior.scale)
-        if weights["mean"]:
-            scores["mean"] = (mean_squared_error_of_mean(members, truth) / self.interior.scale.square()).mean()
-        return scores
 
 
 class PosteriorOutput(NamedTuple):
@@ -176,12 +155,3 @@ def _posterior_step(
     prior_mean, prior_std = model.prior(previous, state, forcing, prepared)
     kl = kl_gauss(mean.float(), std.float(), prior_mean.float(), prior_std.float())
     return PosteriorOutput(*output, kl.sum())
-
-
-def _prior_mean_step(
-    model: LatentStepModel, previous: Tensor, state: Tensor, batch: Batch, lead: int, prepared: Any
-) -> StepOutput:
-    """Decoded mean of the prior."""
-    forcing = batch.forcing[:, lead]
-    mean, _ = model.prior(previous, state, forcing, prepared)
-    return model.decode(mean, previous, state, forcing, prepared)

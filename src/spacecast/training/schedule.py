@@ -94,7 +94,7 @@ class TwoRates:
     """Learning rate factor 1 before epoch `switch` and `factor` after it; a cosine falls from one to the other."""
 
     epochs: int
-    switch: int
+    switch: float
     factor: float
     decay: Decay
     final: float
@@ -198,9 +198,49 @@ class GraphEFMSchedule:
         )
 
 
-def _cosine(epoch: float, start: int, end: int, final: float) -> float:
+class EnsembleSchedule:
+    """Single steps without noise, then ensembles and their CRPS in single steps, then these in longer roll-outs.
+
+    Args:
+        epochs: length of the run.
+        switches: where ensembles and the roll-out ramp begin, as epochs or as shares of the run; the ramp begins with
+            the nearest whole epoch.
+        rollout_steps: length that the roll-out has grown to in the last epoch.
+        ensemble_lr_factor: multiplies the learning rate from the first switch on.
+        decay, final_lr_factor, warmup: as in `GraphFMSchedule`.
+    """
+
+    def __init__(
+        self,
+        epochs: PositiveInt,
+        *,
+        switches: Sequence[float] = (0.5, 0.75),
+        rollout_steps: PositiveInt = 2,
+        ensemble_lr_factor: NonNegativeFloat = 0.2,
+        decay: Decay = "cosine",
+        final_lr_factor: NonNegativeFloat = 0.01,
+        warmup: NonNegativeFloat = 0.0,
+    ) -> None:
+        if len(switches) != 2:
+            raise UserError(f"schedule needs 2 switch points (ensembles, roll-out), found {len(switches)}")
+        self.epochs, self.rollout_steps = epochs, rollout_steps
+        self.crps_start, ramp_start = switch_epochs(switches, epochs)
+        self.ramp_start = round(ramp_start)
+        self.warm = WarmUp(epochs, warmup)
+        self.lr = TwoRates(epochs, self.crps_start, ensemble_lr_factor, decay, final_lr_factor)
+
+    def at(self, epoch: float) -> Stage:
+        """See `Schedule`."""
+        return Stage(
+            lr_factor=self.warm(epoch) * self.lr.at(epoch),
+            rollout_steps=ramp(int(epoch), self.ramp_start, self.epochs, self.rollout_steps),
+            crps=float(epoch >= self.crps_start),
+        )
+
+
+def _cosine(epoch: float, start: float, end: float, final: float) -> float:
     """Half a cosine from 1 in epoch `start` to `final` in epoch `end`."""
-    share = min(max((epoch - start) / max(end - start, 1), 0.0), 1.0)
+    share = min(max((epoch - start) / ((end - start) or 1), 0.0), 1.0)
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share))
 
 

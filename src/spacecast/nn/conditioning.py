@@ -1,0 +1,135 @@
+"""Noise that makes a model draw: each step's random numbers scale and shift normalised channels of the network.
+
+A conditional layer norm (Chen et al. 2021, AdaSpeech; for ensemble forecasts Lang et al. 2024, AIFS-CRPS, and Alet et
+al. 2025, FGN): y = (1 + a(z)) LayerNorm(x) + b(z), where a and b are linear in noise z. Their weights begin at zero and
+there is no constant part, so that a network with noise begins as the one without, and z = 0 always is the one without.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spacecast.core.errors import UserError, nearest
+from spacecast.core.grid import Grid
+from spacecast.core.ranges import NonNegativeInt
+from spacecast.core.types import Draw
+
+NoiseKind = Literal["global", "local", "every"]
+NoiseSizes = Mapping[NoiseKind, NonNegativeInt]
+EVERY = 4  # cells between two lattice points of local noise
+
+
+def scale_and_shift(values: Tensor, condition: Tensor | None) -> Tensor:
+    """(1 + a) x + b of normalised channels; values as they are without a condition.
+
+    Args:
+        values: shape (batch * row, channel).
+        condition: a and b side by side, shape (batch, row, 2 channel), or (batch, 1, 2 channel) for all rows alike.
+
+    """
+    if condition is None:
+        return values
+    scale, shift = condition.chunk(2, dim=-1)
+    rows = values.view(len(condition), -1, values.shape[-1])
+    return (rows + rows * scale + shift).view_as(values)
+
+
+class Lattice(nn.Module):
+    """Interpolates numbers on a lattice of points to positions, linearly along each axis.
+
+    The weights of each position are divided by the root of the sum of their squares: where the numbers of the lattice
+    are independent and standard normal, the interpolated ones are standard normal too, at every position.
+
+    Args:
+        grid: whose plane the lattice covers, from the first cell on, to the last cell or just beyond.
+        every: cells between two points.
+        positions: by node set, each (node, axis), in R_E; what lies beyond the lattice takes the numbers at its edge.
+
+    """
+
+    def __init__(self, grid: Grid, every: int, positions: Sequence[np.ndarray]) -> None:
+        super().__init__()
+        counts = [-(-(cells - 1) // every) + 1 for cells in grid.shape]
+        self.num_points = int(np.prod(counts))
+        origin = np.array([values[0] for values in grid.coordinates.values()])
+        corners = np.array(list(itertools.product((0, 1), repeat=len(counts))))
+        for number, nodes in enumerate(positions):
+            place = ((nodes - origin) / (every * np.array(grid.spacing))).clip(0, np.array(counts) - 1)
+            below = np.minimum(place.astype(np.int64), np.array(counts) - 2)
+            share = (place - below)[:, None]
+            weights = np.where(corners == 1, share, 1 - share).prod(axis=-1)
+            weights /= np.linalg.norm(weights, axis=1, keepdims=True)
+            points = np.ravel_multi_index(np.moveaxis(below[:, None] + corners, -1, 0), counts)
+            self.register_buffer(f"points_{number}", torch.as_tensor(points), persistent=False)
+            self.register_buffer(f"weights_{number}", torch.as_tensor(weights, dtype=torch.float32), persistent=False)
+
+    def forward(self, values: Tensor, nodes: int) -> Tensor:
+        """Numbers on the lattice (batch, point, channel) to those on a node set (batch, node, channel)."""
+        points, weights = self.get_buffer(f"points_{nodes}"), self.get_buffer(f"weights_{nodes}")
+        corners = values.index_select(1, points.flatten()).unflatten(1, points.shape)
+        return (corners * weights[..., None].to(values.dtype)).sum(dim=2)
+
+
+class NoiseConditioning(nn.Module):
+    """Draws the noise of a step and makes of it scale and shift for each conditioned layer, by zero-initialised maps.
+
+    Args:
+        noise: `global`, numbers per batch item (0); `local`, numbers on each point of a lattice (0), interpolated to
+            the nodes; `every`, cells between two points of the lattice (4).
+        grid: of the data.
+        positions: by node set, each (node, axis), in R_E.
+        layers: node set and channels of each layer, in the order in which the model takes them.
+
+    Raises:
+        UserError: there is no noise in it, or an unknown kind of it.
+
+    """
+
+    def __init__(
+        self, noise: NoiseSizes, grid: Grid, positions: Sequence[np.ndarray], layers: Sequence[tuple[int, int]]
+    ) -> None:
+        super().__init__()
+        kinds = get_args(NoiseKind)
+        for name in noise:
+            if name not in kinds:
+                raise UserError(f"model.noise: unknown kind {name!r}; {nearest(name, kinds)}")
+        self.everywhere, self.local = noise.get("global", 0), noise.get("local", 0)
+        every = noise.get("every", EVERY)
+        if self.everywhere + self.local == 0:
+            raise UserError("model.noise has neither global nor local numbers; give {global: 16}, or null for none")
+        if every < 1:
+            raise UserError(f"model.noise.every is {every}: the points of local noise are 1 cell apart or more")
+        self.lattice = Lattice(grid, every, positions) if self.local else None
+        self.nodes = [nodes for nodes, _ in layers]
+        features = self.everywhere + self.local
+        self.maps = nn.ParameterList(torch.zeros(2 * channels, features) for _, channels in layers)
+
+    def forward(self, like: Tensor, draw: Draw) -> Iterator[Tensor]:
+        """Scale and shift of each layer in turn, see `scale_and_shift`.
+
+        Args:
+            like: a tensor (batch, ...) of the type and on the device of the noise.
+            draw: see `core.types.Draw`; the global numbers are drawn first.
+
+        """
+        numbers = like.new_zeros(len(like), 1, self.everywhere)
+        if self.everywhere:
+            numbers = draw(numbers)
+        noise = dict.fromkeys(self.nodes, numbers)
+        if self.lattice is not None:
+            local = draw(like.new_zeros(len(like), self.lattice.num_points, self.local))
+            for nodes in noise:
+                field = self.lattice(local, nodes)
+                noise[nodes] = torch.cat([numbers.expand(-1, field.shape[1], -1), field], dim=-1)
+        return (functional.linear(noise[nodes], weight) for nodes, weight in zip(self.nodes, self.maps, strict=True))
+
+
+def noise_weights(model: nn.Module) -> list[str]:
+    """Names of the weights by which noise enters a model; those of a model without noise lack them."""
+    parts = [name for name, part in model.named_modules() if isinstance(part, NoiseConditioning)]
+    return [f"{part}.{name}" for part in parts for name, _ in model.get_submodule(part).named_parameters()]
