@@ -27,8 +27,14 @@ OPTIONS = {
         {"levels": 2, "blocks": 0},
         {"lower": {"rho": -1000.0}, "upper": {"T": 1000.0}},
         {"magnetic": "potential", "electric": "ideal", "smooth": "always"},
+        {"noise": {"global": 3, "local": 2}},
+        {"noise": {"local": 2}, "execution": "edges"},
     ],
-    "grid_unet": [{"inputs": "tendencies", "previous_leads": 0}, {"magnetic": "potential", "predict_std": True}],
+    "grid_unet": [
+        {"inputs": "tendencies", "previous_leads": 0},
+        {"magnetic": "potential", "predict_std": True},
+        {"noise": {"global": 3, "local": 2}},
+    ],
     "graph_fm": [
         {"predict_std": True},
         {"inputs": "increments", "trend": 0.5},

@@ -7,7 +7,7 @@ from spacecast.core.protocols import draws
 from spacecast.models.graph_efm import GraphEFM
 
 NOISE = [{"global": 4}, {"local": 3}, {"global": 4, "local": 3}]
-MODELS = [("graph_fm", 1), ("graph_fm", 2), ("graphcast", 1), ("keisler", 1)]
+MODELS = [("graph_fm", 1), ("graph_fm", 2), ("graphcast", 1), ("graph_unet", 1), ("grid_unet", 1)]
 
 
 @pytest.fixture(params=MODELS, ids=lambda case: f"{case[0]}-{case[1]}")
@@ -68,6 +68,21 @@ def test_local_noise_acts_where_it_is_and_global_noise_everywhere(make, draw_sta
         alike[kind] = abs(float(torch.corrcoef(torch.stack(ends))[0, 1]))
     assert alike["global"] > 0.5
     assert alike["local"] < 0.5 * alike["global"]
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_noise_acts_alike_on_cells_and_on_edges(build_model, draw_states, tiny_spec, tiny_graph, noise):
+    dense, edges = (
+        build_model("graph_unet", tiny_spec, tiny_graph, noise=noise, execution=execution).double()
+        for execution in ("dense", "edges")
+    )
+    edges.load_state_dict(stirred(dense).state_dict())
+    previous, state, _, forcing = (part.double() for part in draw_states(tiny_spec))
+    results = []
+    for model in (dense, edges):
+        torch.manual_seed(0)
+        results.append(model.step(previous, state, forcing, model.prepare()).state)
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
 
 
 def test_a_latent_variable_draws_and_a_learned_prior_is_a_function_of_the_state(tiny_spec, tiny_graph, draw_states):

@@ -120,15 +120,15 @@ def test_training_makes_members_of_a_deterministic_model(tiny_spec, tiny_graph):
     """Truth that is one of two, by chance: the fair score is at its least when the members are too."""
     torch.manual_seed(0)
     scale = torch.as_tensor(tiny_spec.increment_statistics[1])
-    model = EncodeProcessDecode(tiny_spec, tiny_graph, hidden_dim=16, processor_layers=1, noise={"global": 2})
+    model = EncodeProcessDecode(tiny_spec, tiny_graph, hidden_dim=8, processor_layers=1, noise={"global": 2})
     objective = EnsembleObjective(tiny_spec, mean_weight=0, crps_weight=1.0, members=4)
-    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    initial = torch.zeros(16, 2, tiny_spec.num_nodes, 12)
-    nothing = torch.zeros(16, 1, tiny_spec.num_nodes, 0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    initial = torch.zeros(8, 2, tiny_spec.num_nodes, 12)
+    nothing = torch.zeros(8, 1, tiny_spec.num_nodes, 0)
     losses = []
-    for _ in range(120):
-        sign = torch.where(torch.rand(16, 1, 1, 1) > 0.5, 1.0, -1.0)
-        batch = Batch(initial, (sign * scale).expand(16, 1, tiny_spec.num_nodes, 12), nothing, nothing)
+    for _ in range(100):
+        sign = torch.where(torch.rand(8, 1, 1, 1) > 0.5, 1.0, -1.0)
+        batch = Batch(initial, (sign * scale).expand(8, 1, tiny_spec.num_nodes, 12), nothing, nothing)
         total, _ = objective(model, batch, Stage())
         optimizer.zero_grad()
         total.backward()

@@ -3,7 +3,7 @@
 Keisler (2022), GraphCast (Lam et al. 2023) and Graph-FM (Oskarsson et al. 2024) are settings of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -15,7 +15,7 @@ from spacecast.core.graph import MeshGraph
 from spacecast.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Draw, StepOutput
-from spacecast.nn.conditioning import NoiseConditioning, NoiseSizes
+from spacecast.nn.conditioning import NoiseSizes, make_noise
 from spacecast.nn.constraints import ElectricKind, MagneticKind, StateLaw
 from spacecast.nn.edges import GraphEdges
 from spacecast.nn.grid_embedder import GridEmbedder
@@ -125,8 +125,9 @@ class EncodeProcessDecode(nn.Module):
         self.output = MLP([*decode_tail, outputs], layer_norm=False)
         self.output_alone = MLP([*decode_tail, outputs], layer_norm=False) if previous_leads else None
 
-        conditioned = [*((level, hidden_dim) for level in (0, *self.processor.conditioned)), (-1, decode_dim)]
-        self.noise = make_noise(noise, spec, graph, conditioned)
+        layers = [(level, hidden_dim) for level in (0, *self.processor.conditioned)]
+        positions = [*(np.asarray(level.positions) for level in graph.levels), spec.grid.positions]
+        self.noise = make_noise(noise, spec.grid, positions, [*layers, (len(graph.levels), decode_dim)])
 
     @property
     def draws(self) -> bool:
@@ -183,24 +184,6 @@ def check_graph(graph: MeshGraph, spec: DataSpec, accepts: GraphKind) -> None:
     if accepts not in ("any", kind):
         instead = "graph=hierarchical" if accepts == "hierarchical" else "graph=simple or graph=multiscale"
         raise UserError(f"this model works on {accepts} graphs, found a {kind} one: use {instead}, or model=graph_fm")
-
-
-def make_noise(
-    noise: NoiseSizes | None, spec: DataSpec, graph: MeshGraph, layers: Sequence[tuple[int, int]]
-) -> NoiseConditioning | None:
-    """The noise of a model on a mesh, None where it draws nothing.
-
-    Args:
-        noise: see `nn.conditioning.NoiseConditioning`.
-        spec: facts of the data.
-        graph: mesh graph of the same grid.
-        layers: level of the mesh, or -1 for the grid, and channels of each conditioned layer.
-
-    """
-    if noise is None:
-        return None
-    positions = [*(np.asarray(level.positions) for level in graph.levels), spec.grid.positions]
-    return NoiseConditioning(noise, spec.grid, positions, [(level % len(positions), size) for level, size in layers])
 
 
 def make_processor(

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from spacecast.core.graph import MeshGraph
 from spacecast.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
 from spacecast.core.spec import DataSpec
-from spacecast.core.types import StepOutput
+from spacecast.core.types import Draw, StepOutput
 from spacecast.models.encode_process_decode import check_graph
 from spacecast.nn.cell_network import CellNetwork
-from spacecast.nn.cells import make_levels
+from spacecast.nn.cells import level_positions, make_levels
+from spacecast.nn.conditioning import NoiseSizes, make_noise
 from spacecast.nn.constraints import ElectricKind, MagneticKind, StateLaw
 from spacecast.nn.inputs import GridInputs, InputKind
 from spacecast.nn.smoothing import Smoothing
@@ -36,6 +38,7 @@ class GridUNet(nn.Module):
         trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
         lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
         magnetic, electric, state_law, smooth, guard: what holds for the forecast, see `nn.constraints.Constraints`.
+        noise: random numbers that each step draws, see `nn.conditioning.NoiseConditioning`; None: it draws nothing.
 
     Raises:
         UserError: when the graph is of another grid, or the grid too small for the levels.
@@ -60,6 +63,7 @@ class GridUNet(nn.Module):
         state_law: StateLaw = "free",
         smooth: Smoothing = "none",
         guard: NonNegativeFloat | None = None,
+        noise: NoiseSizes | None = None,
     ) -> None:
         super().__init__()
         check_graph(graph, spec, "any")
@@ -71,14 +75,23 @@ class GridUNet(nn.Module):
         known = GridInputs(spec, inputs, previous_leads=previous_leads, neighbours=False)
         cells = make_levels(spec.grid, levels, "dense", masked=False)
         self.network = CellNetwork(spec, cells, known, update, dim=hidden_dim, blocks=blocks)
+        self.noise = make_noise(noise, spec.grid, level_positions(spec.grid, levels), self.network.layers)
+
+    @property
+    def draws(self) -> bool:
+        """See `core.protocols.draws`."""
+        return self.noise is not None
 
     def prepare(self) -> Tensor:
         """Embedded static features."""
         return self.network.prepare()
 
-    def step(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Tensor) -> StepOutput:
+    def step(
+        self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Tensor, draw: Draw | None = None
+    ) -> StepOutput:
         """See `core.protocols.StepModel`."""
-        return self.network.step(previous, state, forcing, prepared)
+        conditions = None if self.noise is None else self.noise(state, draw or torch.randn_like)
+        return self.network.step(previous, state, forcing, prepared, conditions)
 
     def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:
         """See `nn.update.StateUpdate.drive`."""

@@ -129,6 +129,13 @@ class NoiseConditioning(nn.Module):
         return (functional.linear(noise[nodes], weight) for nodes, weight in zip(self.nodes, self.maps, strict=True))
 
 
+def make_noise(
+    noise: NoiseSizes | None, grid: Grid, positions: Sequence[np.ndarray], layers: Sequence[tuple[int, int]]
+) -> NoiseConditioning | None:
+    """See `NoiseConditioning`; None for a model that draws nothing."""
+    return None if noise is None else NoiseConditioning(noise, grid, positions, layers)
+
+
 def noise_weights(model: nn.Module) -> list[str]:
     """Names of the weights by which noise enters a model; those of a model without noise lack them."""
     parts = [name for name, part in model.named_modules() if isinstance(part, NoiseConditioning)]
