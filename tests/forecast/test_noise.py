@@ -129,6 +129,20 @@ def test_a_forecast_goes_on_from_any_lead(tiny_spec) -> None:
         assert torch.equal(torch.stack(list(forecaster.rows(rest, STEPS - 2, [7], [2], first_lead=2))), whole[2:])
 
 
+@pytest.mark.parametrize("leads", [0, 1, 3])
+def test_a_forecast_that_goes_on_knows_for_which_leads_previous_states_are_given(tiny_spec, tiny_graph, leads) -> None:
+    torch.manual_seed(0)
+    model = EncodeProcessDecode(tiny_spec, tiny_graph, hidden_dim=8, processor_layers=1, previous_leads=leads)
+    batch = batch_of(tiny_spec, windows=1)
+    forecaster = Forecaster(model, tiny_spec, torch.device("cpu"))
+    with torch.inference_mode():
+        whole = torch.stack(list(forecaster.rows(batch, STEPS, [7], [0])))
+        rest = batch._replace(initial=whole[:2].movedim(0, 1), target=batch.target[:, 2:], forcing=batch.forcing[:, 2:])
+        assert torch.equal(torch.stack(list(forecaster.rows(rest, STEPS - 2, [7], [0], first_lead=2))), whole[2:])
+        other = torch.stack(list(forecaster.rows(rest, STEPS - 2, [7], [0])))
+    assert torch.equal(other, whole[2:]) == (leads == 0)
+
+
 @pytest.mark.parametrize("prior", ["learned", "constant"])
 def test_graph_efm_gives_the_same_members_in_any_chunks(tiny_spec, tiny_graph, prior: str) -> None:
     """With noise of observations; in double precision, for another number of rows is another order of sums."""

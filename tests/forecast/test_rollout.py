@@ -7,6 +7,7 @@ from spacecast.core.types import Batch, StepOutput
 from spacecast.forecast.rollout import iterate, repeat_members, rollout, split_members, stack
 from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.models.persistence import Persistence
+from spacecast.nn.inputs import previous_given
 
 
 class Affine(torch.nn.Module):
@@ -78,6 +79,47 @@ def test_persistence_and_linear_extrapolation(tiny_spec, tiny_graph, trend):
     slope = batch.initial[:, 1] - batch.initial[:, 0]
     for lead in range(3):
         torch.testing.assert_close(states[:, lead], batch.initial[:, 1] + trend * (lead + 1) * slope)
+
+
+class Watched(Affine):
+    """Notes whether it was given a previous state."""
+
+    def __init__(self, previous_leads: int | None) -> None:
+        super().__init__(1.5, -0.25)
+        self.previous_leads, self.given = previous_leads, []
+
+    def step(self, previous, state, forcing, prepared):
+        self.given.append(previous_given(previous, state).tolist())
+        return super().step(previous, state, forcing, prepared)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize(("leads", "first", "given"), [
+    (None, 0, "yyyy"), (0, 0, "nnnn"), (1, 0, "ynnn"), (3, 0, "yyyn"), (3, 2, "ynnn"), (3, 7, "nnnn"), (9, 0, "yyyy"),
+])  # fmt: skip
+def test_a_model_is_given_a_previous_state_for_so_many_leads(recompute, leads, first, given):
+    model, batch = Watched(leads), random_batch(5, steps=4)
+    boundary = torch.tensor([True, False, False, False, False])
+    with torch.set_grad_enabled(recompute):
+        outputs = list(iterate(model, batch, 4, boundary=boundary, recompute=recompute, first_lead=first))
+    assert model.given == [[letter == "y"] * 2 for letter in given]
+    before, state = batch.initial.unbind(1)
+    for lead, (letter, output) in enumerate(zip(given, outputs, strict=True)):
+        new = 1.5 * state - 0.25 * (before if letter == "y" else state)
+        before, state = state, torch.where(boundary[:, None], batch.target[:, lead], new)
+        torch.testing.assert_close(output.state, state)
+
+
+def test_a_window_that_begins_without_a_previous_state_never_has_one():
+    batch = random_batch(5, steps=3)
+    batch.initial[1, 0] = batch.initial[1, 1]
+    model = Watched(2)
+    states = rollout(model, batch, 3).states
+    assert model.given == [[True, False], [True, False], [False, False]]
+    torch.testing.assert_close(states[1, 1], 1.25**2 * batch.initial[1, 1])
+    plain = Watched(None)
+    rollout(plain, batch, 3)
+    assert plain.given == [[True, False], [True, True], [True, True]]
 
 
 class Seen(NamedTuple):

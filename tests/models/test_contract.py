@@ -39,6 +39,9 @@ OPTIONS = {
         {"predict_std": True},
         {"inputs": "increments", "trend": 0.5},
         {"inputs": "stencil"},
+        {"inputs": "tendencies"},
+        {"previous_leads": 0},
+        {"previous_leads": 2, "predict_std": True},
         {"vertical": "interaction", "aggregation": "mean", "hidden_layers": 2},
         {"processor_layers": 1},
         {"lower": {"rho": -1000.0}, "upper": {"T": 1000.0}},
@@ -48,6 +51,9 @@ OPTIONS = {
         {"predict_std": True},
         {"inputs": "increments", "trend": 0.5},
         {"inputs": "stencil"},
+        {"inputs": "tendencies"},
+        {"previous_leads": 0},
+        {"previous_leads": 2, "predict_std": True},
         {"prior": "constant", "hidden_layers": 2},
         {"prior_distribution": "diagonal", "prior_layers": 0, "encoder_layers": 2},
         {"processor_layers": 0, "prior_layers": 0, "encoder_layers": 0},
@@ -103,6 +109,8 @@ def test_shapes_protocol_and_positive_std(name, levels, options, build_model, dr
 def test_a_finite_gradient_reaches_every_parameter(name, levels, options, build_model, draw_states, tiny_spec, graphs):
     model = build_model(name, tiny_spec, graphs[levels], **options)
     previous, state, target, forcing = draw_states(tiny_spec)
+    if options.get("previous_leads"):
+        previous[0] = state[0]  # an item without a previous state
     outputs(forecast(model, previous, state, target, forcing)).square().sum().backward()
     for parameter, value in model.named_parameters():
         assert value.grad is not None, f"{parameter} is not used"

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
 from spacecast.core.spec import FeatureSpec
-from spacecast.nn.inputs import GridInputs, by_previous, previous_given
+from spacecast.nn.inputs import GridInputs, output_of, previous_given
 
 
 def states(spec, batch=3):
@@ -67,13 +68,19 @@ def test_one_node_that_differs_makes_a_previous_state():
     assert previous_given(previous, state).tolist() == [False, True, False]
 
 
-def test_each_item_has_its_own_choice_and_only_that_has_a_gradient():
-    one, other = torch.ones(2, 3, 4, requires_grad=True), torch.full((2, 3, 4), 2.0, requires_grad=True)
-    chosen = by_previous(torch.tensor([True, False]), one, other)
-    assert chosen.mean(dim=(1, 2)).tolist() == [1, 2]
-    chosen.sum().backward()
-    assert one.grad.sum(dim=(1, 2)).tolist() == [12, 0]
-    assert other.grad.sum(dim=(1, 2)).tolist() == [0, 12]
+def test_each_item_has_its_own_output_network_and_only_that_learns_from_it():
+    torch.manual_seed(0)
+    one, alone, hidden = nn.Linear(4, 2), nn.Linear(4, 2), torch.randn(2 * 3, 4)
+    found = output_of(one, alone, hidden, torch.tensor([True, False]))
+    torch.testing.assert_close(found, torch.cat([one(hidden[:3]), alone(hidden[3:])]))
+    found.sum().backward()
+    torch.testing.assert_close(one.weight.grad[0], hidden[:3].sum(dim=0))
+    torch.testing.assert_close(alone.weight.grad[0], hidden[3:].sum(dim=0))
+
+
+def test_one_output_network_does_for_all():
+    one, hidden = nn.Linear(4, 2), torch.randn(2 * 3, 4)
+    torch.testing.assert_close(output_of(one, None, hidden, torch.tensor([True, False])), one(hidden))
 
 
 def test_a_number_of_leads_below_0(tiny_spec):

@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from spacecast.core.protocols import StepModel
 from spacecast.core.types import Batch, Forecast, StepOutput
+from spacecast.nn.inputs import previous_given
 
 
 def model_step(
@@ -38,7 +39,7 @@ def iterate(
     """Forecast step by step from X_{t-1}, X_t; yields what `step` makes of leads 1 ... `steps`, a `StepOutput`.
 
     A model with an attribute `previous_leads` that is a number receives X_t in place of X_{t-1}, which says that there
-    is none (`nn.inputs.previous_given`), from that lead on.
+    is none (`nn.inputs.previous_given`), from that lead on; where a window begins without X_{t-1}, in all of its leads.
 
     Args:
         model: forecasts one step, on standardised states.
@@ -55,6 +56,7 @@ def iterate(
     previous_leads = getattr(model, "previous_leads", None)
     previous, state = batch.initial[:, 0], batch.initial[:, 1]
     drive = getattr(model, "drive", put)
+    given = previous_given(previous, state)[:, None, None] if previous_leads else None
     prepared = model.prepare() if prepared is None else prepared
     for lead in range(steps):
         if previous_leads is not None and first_lead + lead >= previous_leads:
@@ -67,7 +69,8 @@ def iterate(
         if boundary is not None:
             output = output._replace(state=drive(output.state, batch.target[:, lead], boundary))
         yield output
-        previous, state = state, output.state.detach() if detach else output.state
+        new = output.state.detach() if detach else output.state
+        previous, state = state if given is None else torch.where(given, state, new), new
 
 
 def stack(outputs: Sequence[Any]) -> Forecast:

@@ -19,7 +19,7 @@ from spacecast.nn.conditioning import NoiseSizes, make_noise
 from spacecast.nn.constraints import ElectricKind, MagneticKind, StateLaw
 from spacecast.nn.edges import GraphEdges
 from spacecast.nn.grid_embedder import GridEmbedder
-from spacecast.nn.inputs import InputKind, by_previous, previous_given
+from spacecast.nn.inputs import InputKind, output_of, previous_given
 from spacecast.nn.interaction import Aggregation, InteractionNet, MessageKind, Prepared
 from spacecast.nn.mlp import MLP
 from spacecast.nn.processor import NOTHING, FlatProcessor, HierarchicalProcessor, PreparedHierarchy
@@ -160,10 +160,7 @@ class EncodeProcessDecode(nn.Module):
         grid, mesh = self.grid_to_decoder(grid), self.mesh_to_decoder(mesh)
         index = self.edges.mesh_to_grid.index(batch)
         grid, _ = self.decoder(mesh, grid, prepared.decoder, index, next(conditions, None))
-        output = self.output(grid)
-        if self.output_alone is not None:
-            pair = (each.view(batch, -1) for each in (output, self.output_alone(grid)))
-            output = by_previous(previous_given(previous, state), *pair).view_as(output)
+        output = output_of(self.output, self.output_alone, grid, previous_given(previous, state))
         return self.update.step(output, previous, state)
 
     def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Graph-EFM (Oskarsson et al. 2024): one step ahead through a latent variable, for ensembles."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -15,7 +16,7 @@ from spacecast.models.encode_process_decode import GraphKind, check_graph
 from spacecast.nn.constraints import ElectricKind, MagneticKind, StateLaw
 from spacecast.nn.edges import GraphEdges
 from spacecast.nn.grid_embedder import GridEmbedder
-from spacecast.nn.inputs import InputKind
+from spacecast.nn.inputs import InputKind, previous_given
 from spacecast.nn.latent import Distribution, GraphEmbedder, LatentDecoder, LatentEncoder, PreparedLatent
 from spacecast.nn.smoothing import Smoothing
 from spacecast.nn.update import Lower, StateUpdate, make_update
@@ -60,6 +61,8 @@ class GraphEFM(nn.Module):
             over that of the one-step increments where none is predicted.
         accepts: kind of mesh this model is defined on: `flat`, `hierarchical` or `any`.
         inputs: `states`, `increments`, `stencil` or `tendencies`, see `nn.inputs`.
+        previous_leads: of how many leads of a roll-out X_{t-1} is an input; None: of all of them. Where it is given for
+            some, the decoder has two output networks, one for the steps with it and one for those without.
         scale_increments: the decoder's output is in units of the one-step increments; False: of the states.
         trend: share of the last increment in the first guess (0: persistence, 1: linear extrapolation).
         lower, upper: physical limits of the forecast, see `nn.update.make_clamp`.
@@ -89,6 +92,7 @@ class GraphEFM(nn.Module):
         observation_noise: float = 0.0,
         accepts: GraphKind = "any",
         inputs: InputKind = "stencil",
+        previous_leads: NonNegativeInt | None = None,
         scale_increments: bool = True,
         trend: float = 0.0,
         lower: Lower | None = "nonnegative",
@@ -106,29 +110,25 @@ class GraphEFM(nn.Module):
             magnetic=magnetic, electric=electric, state_law=state_law, smooth=smooth, guard=guard,
         )  # fmt: skip
         check_options(prior, prior_std, observation_noise, self.update)
-        self.latent_dim = latent_dim = latent_dim or hidden_dim
+        self.previous_leads, self.latent_dim = previous_leads, latent_dim or hidden_dim
         decode_dim = decode_dim or hidden_dim
         self.prior_mean, self.prior_std = prior_mean, prior_std
         self.observation_noise = observation_noise
         self.num_latent_nodes = graph.levels[-1].num_nodes
         self.edges = GraphEdges(graph)
-
-        def grid_embedder(with_next: bool) -> GridEmbedder:
-            return GridEmbedder(spec, hidden_dim, hidden_layers=hidden_layers, inputs=inputs, with_next=with_next)
-
-        def encoder(layers: int, distribution: Distribution) -> LatentEncoder:
-            return LatentEncoder(
-                graph, hidden_dim, latent_dim, layers=layers, hidden_layers=hidden_layers, distribution=distribution
-            )
-
+        embedder = partial(
+            GridEmbedder, spec, hidden_dim, hidden_layers=hidden_layers, inputs=inputs, previous_leads=previous_leads
+        )
+        encoder = partial(LatentEncoder, graph, hidden_dim, self.latent_dim, hidden_layers=hidden_layers)
         learned = prior == "learned"
         within = max(processor_layers, encoder_layers, prior_layers if learned else 0) > 0
-        self.grid_embedder, self.grid_next_embedder = grid_embedder(False), grid_embedder(True)
+        self.grid_embedder, self.grid_next_embedder = embedder(), embedder(with_next=True)
         self.graph_embedder = GraphEmbedder(graph, hidden_dim, decode_dim, hidden_layers=hidden_layers, within=within)
-        self.prior_encoder = encoder(prior_layers, prior_distribution) if learned else None
-        self.posterior_encoder = encoder(encoder_layers, "diagonal")
-        sizes = hidden_dim, latent_dim, decode_dim, self.update.outputs
-        self.decoder = LatentDecoder(graph, *sizes, layers=processor_layers, hidden_layers=hidden_layers)
+        self.prior_encoder = encoder(layers=prior_layers, distribution=prior_distribution) if learned else None
+        self.posterior_encoder = encoder(layers=encoder_layers, distribution="diagonal")
+        sizes = hidden_dim, self.latent_dim, decode_dim, self.update.outputs
+        layers = {"layers": processor_layers, "hidden_layers": hidden_layers}
+        self.decoder = LatentDecoder(graph, *sizes, **layers, two_outputs=bool(previous_leads))
 
     def prepare(self) -> PreparedGraphEFM:
         """Static embeddings, and what first layers make of them."""
@@ -196,7 +196,7 @@ class GraphEFM(nn.Module):
         self, latent: Tensor, grid: Tensor, previous: Tensor, state: Tensor, prepared: PreparedGraphEFM
     ) -> StepOutput:
         """Next state from the embedded grid."""
-        output = self.decoder(latent, grid, prepared.decoder, self.edges, len(state))
+        output = self.decoder(latent, grid, prepared.decoder, self.edges, previous_given(previous, state))
         return self.update.step(output, previous, state)
 
 

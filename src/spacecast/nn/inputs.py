@@ -103,12 +103,34 @@ def previous_given(previous: Tensor, state: Tensor) -> Tensor:
     return (previous != state).flatten(1).any(dim=1)
 
 
-def by_previous(given: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """`one` for the items of a batch with a previous state and `other` for those without; nothing waits for a device.
+def by_previous(given: Tensor, one: Tensor, alone: Tensor) -> Tensor:
+    """`one` for the items of a batch with a previous state and `alone` for those without; nothing waits for a device.
 
     Args:
         given: of `previous_given`, shape (batch,).
-        one, other: shape (batch, ...).
+        one, alone: shape (batch, ...).
 
     """
-    return torch.where(given.view(-1, *[1] * (one.ndim - 1)), one, other)
+    return torch.where(given.view(-1, *[1] * (one.ndim - 1)), one, alone)
+
+
+def output_of(one: nn.Module, alone: nn.Module | None, hidden: Tensor, given: Tensor) -> Tensor:
+    """What a model puts out by one network, or by another one for the items of a batch without a previous state.
+
+    Both are computed, so that nothing waits for a device and every weight has a gradient in every process.
+
+    Args:
+        one: network for steps with a previous state.
+        alone: for those without; None: `one` does for all.
+        hidden: vectors of nodes, shape (batch * node, hidden).
+        given: of `previous_given`, shape (batch,).
+
+    Returns:
+        Shape (batch * node, output).
+
+    """
+    output: Tensor = one(hidden)
+    if alone is None:
+        return output
+    pair = (each.unflatten(0, (len(given), -1)) for each in (output, alone(hidden)))
+    return by_previous(given, *pair).flatten(0, 1)

@@ -12,6 +12,7 @@ from torch.nn import functional
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
 from spacecast.nn.edges import EdgeIndex, GraphEdges
+from spacecast.nn.inputs import output_of
 from spacecast.nn.interaction import Nets, Prepared, make_nets
 from spacecast.nn.mlp import MLP
 from spacecast.nn.stack import Stack
@@ -174,6 +175,7 @@ class LatentDecoder(nn.Module):
         outputs: numbers per grid node.
         layers: interaction networks within each level, on the way up and again on the way down.
         hidden_layers: hidden layers of each MLP.
+        two_outputs: have another output network for steps without a previous state.
     """
 
     def __init__(
@@ -186,6 +188,7 @@ class LatentDecoder(nn.Module):
         *,
         layers: int,
         hidden_layers: int = 1,
+        two_outputs: bool = False,
     ) -> None:
         super().__init__()
         tail, decode_tail = [dim] * (hidden_layers + 1), [decode_dim] * (hidden_layers + 1)
@@ -201,6 +204,7 @@ class LatentDecoder(nn.Module):
         self.mesh_to_decoder = MLP([dim, *decode_tail])
         self.to_grid = make_nets(1, decode_dim, hidden_layers, "propagation")[0]
         self.output = MLP([*decode_tail, outputs], layer_norm=False)
+        self.output_alone = MLP([*decode_tail, outputs], layer_norm=False) if two_outputs else None
 
     def prepare(self, graph: EmbeddedGraph, edges: GraphEdges) -> PreparedLatent:
         """Apply first layers to what is static: edges, and receivers below the top."""
@@ -221,9 +225,13 @@ class LatentDecoder(nn.Module):
         )
 
     def forward(
-        self, latent: Tensor, grid: Tensor, prepared: PreparedLatent, edges: GraphEdges, batch: int
+        self, latent: Tensor, grid: Tensor, prepared: PreparedLatent, edges: GraphEdges, given: Tensor
     ) -> Tensor:
-        """Latent (batch, mesh, latent) and grid (batch * node, dim) to (batch * node, output)."""
+        """Latent (batch, mesh, latent) and grid (batch * node, dim) to (batch * node, output).
+
+        `given` (batch,) says whether there is a previous state, see `nn.inputs.previous_given`.
+        """
+        batch = len(latent)
         receivers = [*prepared.nodes[:-1], self.latent_embedder(latent.flatten(0, 1))]
         mesh, _ = self.from_grid(grid, receivers[0], prepared.from_grid, edges.grid_to_mesh.index(batch))
         passed: list[tuple[Tensor, Tensor]] = []
@@ -241,4 +249,4 @@ class LatentDecoder(nn.Module):
         grid = self.grid_to_decoder(grid + self.grid_mlp(grid))
         index = edges.mesh_to_grid.index(batch)
         grid, _ = self.to_grid(self.mesh_to_decoder(mesh), grid, prepared.to_grid, index)
-        return self.output(grid)
+        return output_of(self.output, self.output_alone, grid, given)

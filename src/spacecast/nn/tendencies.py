@@ -18,6 +18,7 @@ PLANE = ("x", "z")
 ORDERS = (*[1] * 9, 0, 0)
 """Powers of the step by which the rates are multiplied: div v and J_y are no change over a step."""
 INSTEAD = "use inputs=stencil or increments"
+LARGEST = 1e18  # whose square single precision still holds
 FLOOR = 1e-3
 """Density, pressure and temperature count as this share of their mean where they are below it."""
 
@@ -88,7 +89,7 @@ class Tendencies(nn.Module):
 
 
 class Squash(torch.autograd.Function):
-    """The inverse hyperbolic sine: x where it is small, log 2|x| where it is large.
+    """The inverse hyperbolic sine: x where it is small, log 2|x| where it is large, up to `LARGEST`.
 
     Its own backward pass, because torch.asinh takes thirty times as long on a processor, and because formulas with
     |x| have no derivative at 0, which is where much of a plane is.
@@ -98,7 +99,7 @@ class Squash(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor) -> Tensor:
         """Of any shape."""
         ctx.save_for_backward(values)
-        size = values.abs()
+        size = values.abs().clamp_(max=LARGEST)
         return size.square().add_(1).sqrt_().add_(size).log_().copysign_(values)
 
     @staticmethod
