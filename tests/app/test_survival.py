@@ -46,6 +46,10 @@ MODELS = {
         "model.noise={global: 3, local: 2}", "loss=ensemble_crps", "schedule=ensemble_rollout",
         "schedule.switches=[0.3,0.6]",
     ],
+    "own_states": [
+        "schedule=own_states", "schedule.pool_from=0.3", "schedule.pool_size=3", "schedule.max_age=5",
+        "schedule.rollout_steps=2", "loss.input_noise=0.3", "trainer.ema=0.8", "data.workers=1",
+    ],
     "graph_efm": [
         "model=graph_efm", "model.latent_dim=4", "model.decode_dim=8", "model.prior=learned", "loss=elbo",
         "loss.kl_weight=0.1", "loss.crps_weight=1", "loss.div_weight=0.1",

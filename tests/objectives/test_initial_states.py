@@ -103,3 +103,19 @@ def test_without_gradients_through_states_each_step_is_one_by_itself(tiny_spec, 
 def test_both_objectives_take_them(tiny_spec, kind):
     objective = kind(tiny_spec, input_noise=0.2, previous_given=0.5, detach=True)
     assert (objective.start.noise, objective.start.previous_given, objective.options["detach"]) == (0.2, 0.5, True)
+
+
+def test_errors_of_forecasts_from_own_states_count_less_the_further_these_are_from_the_truth(tiny_spec, batch):
+    """e^2 / (1 + 10 e0^2) for each window and variable, with e0 in one-step increments over forecast nodes."""
+    objective, model = ForecastObjective(tiny_spec), Model()
+    scale, inside = torch.as_tensor(tiny_spec.increment_statistics[1]), tiny_spec.interior_nodes
+    error = torch.rand(WINDOWS, 1, scale.numel()).expand(-1, tiny_spec.num_nodes, -1)
+    own = torch.stack([batch.initial[:, 0], batch.initial[:, 1] + error * scale, batch.initial[:, 1]], dim=1)
+    kept = []
+    loss = objective(model, batch._replace(initial=own), Stage(), keep=lambda *states: kept.append(states)).total
+    squares = (((2 * own[:, 1] + 1 - batch.target[:, 0]) / scale).square() / (1 + 10 * error.square()))[:, inside]
+    torch.testing.assert_close(loss, squares.mean(), rtol=1e-4, atol=0)
+    [(state, forecast)] = kept
+    assert torch.equal(state, own[:, 1])
+    torch.testing.assert_close(forecast[:, inside], (2 * own[:, 1] + 1)[:, inside])
+    assert torch.equal(forecast[:, ~tiny_spec.interior], batch.target[:, 0, ~tiny_spec.interior])

@@ -18,6 +18,7 @@ from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
 from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
+from spacecast.core.types import OwnStates
 from spacecast.data.contract import check_datastore
 from spacecast.data.datastore import RunDatastore
 from spacecast.data.prepare import prepare
@@ -142,13 +143,20 @@ def assemble(config: Train, datastore: Datastore, data_dir: Path) -> Parts:
     model = build_model(config.model, config.seed, spec, graph)
     optimizer, leads = config.optimizer.build(), config.data.val_steps
     module = ForecastModule(model, objective, schedule, optimizer, spec, validation_steps=leads)
-    data = config.data.build()(datastore, rollout_steps=partial(rollout_at, schedule))
+    functions = {"rollout_steps": partial(rollout_at, schedule), "own_states": partial(own_states_at, schedule)}
+    builder = config.data.build()
+    data = builder(datastore, **{name: each for name, each in functions.items() if takes(builder.func, name)})
     return Parts(datastore, spec, graph, model, schedule, module, data)
 
 
 def rollout_at(schedule: "Schedule", epoch: int) -> int:
     """Steps of the training roll-out in an epoch."""
     return schedule.at(epoch).rollout_steps
+
+
+def own_states_at(schedule: "Schedule", epoch: int) -> OwnStates | None:
+    """How an epoch takes states of the model's own."""
+    return schedule.at(epoch).own_states
 
 
 def device_of(config: Train) -> torch.device:

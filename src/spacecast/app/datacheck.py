@@ -1,5 +1,6 @@
 """Holds the configuration of a training against the data, before they are made and once they are open."""
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ import torch
 
 from spacecast.app.assemble import Parts, assemble, device_of
 from spacecast.app.planned import planned_datastore
+from spacecast.config.binding import takes
 from spacecast.config.schema import Train
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore
@@ -100,11 +102,39 @@ def check_training(config: Train, parts: Parts) -> None:
     check_members(config, parts.model)
     if isinstance(parts.module.objective, EnsembleObjective):
         parts.module.objective.check(parts.model)
+    check_own_states(config, parts)
     longest = longest_rollout(parts.schedule, epochs_of(config))
     needs = (("train", longest, "schedule.rollout_steps"), ("val", config.data.val_steps, "data.val_steps"))
     for split, steps, key in needs:
         if fault := _no_window(parts.datastore, parts.datastore.train_runs, split, steps):
             raise UserError(f"{key}={steps}: {fault}")
+
+
+def check_own_states(config: Train, parts: Parts) -> None:
+    """A training on states of the model's own needs an objective that hands them out and a place for each of a batch.
+
+    Raises:
+        UserError: it has not.
+
+    """
+    plan = parts.schedule.at(epochs_of(config)).own_states
+    if plan is None:
+        return
+    takers: dict[str, tuple[Callable[..., Any], str]] = {
+        "loss": (parts.module.objective.forward, "keep"),
+        "data": (type(parts.data), "own_states"),
+    }
+    for name, (taker, keyword) in takers.items():
+        if not takes(taker, keyword):
+            owner = getattr(config, name).target
+            raise UserError(
+                f"{name}: {owner} takes no {keyword}, and so no states of the model's own; take another schedule"
+            )
+    size = config.data.batch_size
+    if size > plan.size:
+        raise UserError(
+            f"data.batch_size={size} is more than schedule.pool_size={plan.size}: give each window of a batch a place"
+        )
 
 
 def check_evaluation(config: Train, datastore: Datastore) -> None:

@@ -233,7 +233,7 @@ GIVEN = {
     "model": ("spec", "graph"),
     "loss": ("spec",),
     "optimizer": ("params",),
-    "data": ("datastore", "rollout_steps"),
+    "data": ("datastore", "rollout_steps", "own_states"),
     "trainer": ("logger", "callbacks", "plugins", "default_root_dir"),
     "evaluation": ("model", "datastore", "spec", "device", "out_dir", "progress", "processes"),
 }

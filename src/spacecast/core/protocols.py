@@ -124,6 +124,9 @@ def draws(model: object) -> bool:
 class Objective(Protocol):
     """What training minimises. Receives the model, not its output, since generative losses entangle the two.
 
+    It may take a keyword `keep`, None or a `core.types.Keep` that it hands its first step to: then it can train on the
+    model's own states (`core.types.OwnStates`).
+
     An objective that scores ensembles also says how many `members` the validation is to draw, a whole number; without
     it, one.
     """

@@ -32,6 +32,7 @@ class Range:
 PositiveInt = Annotated[int, Range(1)]
 NonNegativeInt = Annotated[int, Range(0)]
 NonNegativeFloat = Annotated[float, Range(0)]
+Share = Annotated[float, Range(0, 1)]
 
 
 def whole(least: int | None = None, **numbers: object) -> list[int]:

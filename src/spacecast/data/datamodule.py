@@ -1,6 +1,7 @@
 """Loaders for Lightning: which windows come when is a pure function of (seed, epoch)."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from torch.utils.data import DataLoader, DistributedSampler, get_worker_info
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore, SharedDatastore
 from spacecast.core.ranges import NonNegativeInt, PositiveInt
-from spacecast.core.types import Batch
+from spacecast.core.types import Batch, OwnStates
+from spacecast.data.own_states import with_own_states
 from spacecast.data.windows import WindowDataset
 
 Rollout = int | Callable[[int], int]
+Visits = Callable[[np.ndarray], np.ndarray]
 
 
 class EpochSampler(DistributedSampler):
@@ -28,6 +31,7 @@ class EpochSampler(DistributedSampler):
         rank, world: this process and the number of processes. When shuffled all ranks get equally many windows (a
             remainder is left out), else each window goes to exactly one rank.
         multiple: when shuffled, windows over all ranks are a multiple of this, if there are as many.
+        visits: makes of the windows of an epoch those that are taken, with more numbers each; None: as they are.
 
     `load_state_dict` makes one epoch start where it was interrupted. It is a `DistributedSampler` only so that
     Lightning leaves it in place.
@@ -44,10 +48,12 @@ class EpochSampler(DistributedSampler):
         rank: int = 0,
         world: int = 1,
         multiple: int = 1,
+        visits: Visits | None = None,
     ) -> None:
         super().__init__(range(num), num_replicas=world, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
         self.num, self.limit = num, num if limit is None else min(limit, num)
         self.multiple = multiple if multiple <= self.limit else 1
+        self.visits = visits
         self._resume = (-1, 0)
 
     def order(self, epoch: int) -> np.ndarray:
@@ -64,7 +70,9 @@ class EpochSampler(DistributedSampler):
 
     def __iter__(self) -> Iterator[int]:
         epoch, start = self._resume
-        return iter(self.order(self.epoch)[start if epoch == self.epoch else 0 :].tolist())
+        windows = self.order(self.epoch)
+        taken = windows if self.visits is None else self.visits(windows)
+        return iter(taken[start if epoch == self.epoch else 0 :].tolist())
 
     def __len__(self) -> int:
         return len(self.order(self.epoch))
@@ -83,6 +91,7 @@ class WindowDataModule(pl.LightningDataModule):
         workers: processes that read ahead; 0 reads in the main process.
         seed: the order of windows is a pure function of seed and epoch.
         rollout_steps: target frames K of a training window, a number or a function of the epoch.
+        own_states: how an epoch takes states of the model's own, see `own_states.with_own_states`; None: never.
         val_steps: K of validation windows; None: as many as in training.
         limit_windows: training windows per epoch, drawn anew each epoch; None: all.
         limit_val_windows: first initial times of each run that validation uses; None: all.
@@ -109,6 +118,7 @@ class WindowDataModule(pl.LightningDataModule):
         val_steps: NonNegativeInt | None = 4,
         limit_windows: PositiveInt | None = None,
         limit_val_windows: PositiveInt | None = 4,
+        own_states: Callable[[int], OwnStates | None] | None = None,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -119,7 +129,7 @@ class WindowDataModule(pl.LightningDataModule):
             if value is not None and value < least:
                 raise UserError(f"data.{name} must be at least {least}, found {value}")
         self.datastore, self.batch_size, self.workers, self.seed = datastore, batch_size, workers, seed
-        self.rollout_steps, self.val_steps = rollout_steps, val_steps
+        self.rollout_steps, self.val_steps, self.own_states = rollout_steps, val_steps, own_states
         self.limit_windows, self.limit_val_windows = limit_windows, limit_val_windows
         self._resume = {"epoch": -1, "consumed": 0}
         self._loaded_epoch = -1
@@ -136,7 +146,9 @@ class WindowDataModule(pl.LightningDataModule):
         """Shuffled windows of the training split."""
         epoch = self._epoch
         data = self.dataset("train", self.steps_at(epoch))
-        return self._loader(data, shuffle=True, limit=self.limit_windows)
+        plan = None if self.own_states is None else self.own_states(epoch)
+        visits = None if plan is None else partial(self._visits, data, plan, epoch)
+        return self._loader(data, shuffle=True, limit=self.limit_windows, visits=visits)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Windows of the validation split in order."""
@@ -171,9 +183,17 @@ class WindowDataModule(pl.LightningDataModule):
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer is not None else 0
 
-    def _loader(self, data: WindowDataset, *, shuffle: bool, limit: int | None = None) -> DataLoader[Batch]:
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-        options: dict[str, Any] = {"shuffle": shuffle, "limit": limit, "multiple": self.global_batch or 1}
+    @property
+    def _process(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _visits(self, data: WindowDataset, plan: OwnStates, epoch: int, windows: np.ndarray) -> np.ndarray:
+        left = np.concatenate([np.arange(count, 0, -1) for count in data.counts])
+        return with_own_states(windows, left, plan, epoch=epoch, seed=self.seed, rank=self._process[0])
+
+    def _loader(self, data: WindowDataset, *, shuffle: bool, **options: Any) -> DataLoader[Batch]:
+        rank, world = self._process
+        options |= {"shuffle": shuffle, "multiple": self.global_batch or 1}
         sampler = EpochSampler(len(data), self.seed, rank=rank, world=world, **options)
         sampler.set_epoch(self._epoch)
         if shuffle:

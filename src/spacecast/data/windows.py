@@ -36,7 +36,8 @@ class WindowDataset(Dataset[Batch]):
 
     An item is a `Batch` without its batch axis, physical units, float32: initial (2, node, state), target
     (K, node, state), forcing (K, node, forcing), window (2,): number of the run, training runs before held-out ones,
-    and of the window's first frame in that run (`contract.split_range`).
+    and of the window's first frame in that run (`contract.split_range`). Where the number of a window comes with more
+    numbers, as in a training on own states (`own_states.with_own_states`), these follow in `window`.
 
     Raises:
         UserError: when the split of a run is too short for one window.
@@ -71,12 +72,13 @@ class WindowDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitem__(self, item: int) -> Batch:
+    def __getitem__(self, item: int | Sequence[int]) -> Batch:
+        item, *visit = item if isinstance(item, Sequence) else (item,)
         run, start = self._index[item]
         data = self.datastore
         states = torch.from_numpy(data.read_state(run, self.split, start, start + 2 + self.steps))
         forcing = torch.from_numpy(data.read_forcing(run, self.split, start + 2, start + 2 + self.steps))
-        return Batch(states[:2], states[2:], forcing, torch.tensor(self.place(item)))
+        return Batch(states[:2], states[2:], forcing, torch.tensor([*self.place(item), *visit]))
 
     def place(self, item: int) -> tuple[int, int]:
         """Number of the run of a window, and of the window's first frame in that run."""

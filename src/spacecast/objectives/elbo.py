@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import LatentStepModel, StepModel
-from spacecast.core.ranges import NonNegativeFloat, PositiveInt, Range
+from spacecast.core.ranges import NonNegativeFloat, PositiveInt, Share
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch, Forecast, LossTerms, Stage
 from spacecast.forecast.rollout import iterate, stack
@@ -67,7 +67,7 @@ class ElboObjective(nn.Module):
         div_weight: NonNegativeFloat = 0.0,
         reduction: Reduction = "mean",
         input_noise: NonNegativeFloat = 0.0,
-        previous_given: Annotated[float, Range(0, 1)] = 0.7,
+        previous_given: Share = 0.7,
         detach: bool = False,
         recompute: bool = False,
     ) -> None:

@@ -1,16 +1,16 @@
 """What training of a model that draws minimises: scores of ensembles."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import LatentStepModel, StepModel, draws
-from spacecast.core.ranges import NonNegativeFloat, PositiveInt, Range
+from spacecast.core.ranges import NonNegativeFloat, PositiveInt, Share
 from spacecast.core.spec import DataSpec
-from spacecast.core.types import Batch, LossTerms, Stage, StepOutput
+from spacecast.core.types import Batch, Keep, LossTerms, Stage, StepOutput
 from spacecast.forecast.rollout import model_step, repeat_members, rollout, split_members
 from spacecast.formulas.ensemble import check_estimator, crps_ensemble, mean_squared_error_of_mean
 from spacecast.objectives.divergence_penalty import DivergencePenalty
@@ -60,7 +60,9 @@ class EnsembleScores(nn.Module):
         step = model_step if stage.crps else _step_without_noise
         return split_members(rollout(model, many, stage.rollout_steps, step=step, **options).states, members, axis=0)
 
-    def forward(self, states: Tensor, target: Tensor, *, crps: bool, mean: bool) -> dict[str, Tensor]:
+    def forward(
+        self, states: Tensor, target: Tensor, *, crps: bool, mean: bool, weight: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The scores that are asked for, each a scalar.
 
         Args:
@@ -69,15 +71,19 @@ class EnsembleScores(nn.Module):
             crps: see `formulas.ensemble.crps_ensemble`; the published sums of standardised states where `interior` is
                 of the `reference`.
             mean: squared error of the mean, estimated without bias.
+            weight: of squared errors, see `InteriorLoss.own_weight`; that of the CRPS, an error that is not squared, is
+                its root.
 
         """
         members, truth = self.interior.inside(states), self.interior.inside(target)
         scores = {}
         if crps:
             entries = crps_ensemble(members, truth, estimator=self.estimator, alpha=self.alpha)
+            entries = entries if weight is None else weight.sqrt() * entries
             scores["crps"] = self.interior.reduce(entries if self.interior.reference else entries / self.interior.scale)
         if mean:
-            scores["mean"] = (mean_squared_error_of_mean(members, truth) / self.interior.scale.square()).mean()
+            entries = mean_squared_error_of_mean(members, truth) / self.interior.scale.square()
+            scores["mean"] = (entries if weight is None else weight * entries).mean()
         return scores
 
 
@@ -115,7 +121,7 @@ class EnsembleObjective(nn.Module):
         alpha: float = 0.95,
         div_weight: NonNegativeFloat = 0.0,
         input_noise: NonNegativeFloat = 0.0,
-        previous_given: Annotated[float, Range(0, 1)] = 0.7,
+        previous_given: Share = 0.7,
         detach: bool = False,
         recompute: bool = False,
     ) -> None:
@@ -135,13 +141,16 @@ class EnsembleObjective(nn.Module):
             way = "model.noise={global: 16}, or model=graph_efm"
             raise UserError(f"loss=ensemble_crps needs a model that draws ({way}), found {kind}, which draws nothing")
 
-    def forward(self, model: StepModel, batch: Batch, stage: Stage) -> LossTerms:
-        """See `core.protocols.Objective`."""
+    def forward(self, model: StepModel, batch: Batch, stage: Stage, keep: Keep | None = None) -> LossTerms:
+        """See `core.protocols.Objective`; what is kept is of the first member."""
         self.check(model)
         weights = {"crps": self.weights["crps"] * stage.crps, "mean": self.weights["mean"]}
-        states = self.scores.draw(model, self.start(model, batch), stage, **self.options)
+        start, weight = self.start(model, batch), self.interior.own_weight(batch)
+        states = self.scores.draw(model, start, stage, **self.options)
+        if keep is not None:
+            keep(start.initial[:, 1], states[0, :, 0])
         target = batch.target[:, : stage.rollout_steps]
-        terms = self.scores(states, target, crps=bool(weights["crps"]), mean=bool(weights["mean"]))
+        terms = self.scores(states, target, crps=bool(weights["crps"]), mean=bool(weights["mean"]), weight=weight)
         if not terms:
             raise UserError("every weight of the loss is 0 in this stage: raise loss.mean_weight or loss.crps_weight")
         if self.divergence is not None and stage.div:

@@ -1,14 +1,13 @@
 """What training of a deterministic model minimises: a loss over a roll-out, and the divergence of B."""
 
 from collections.abc import Mapping
-from typing import Annotated
 
 from torch import nn
 
 from spacecast.core.protocols import StepModel
-from spacecast.core.ranges import NonNegativeFloat, Range
+from spacecast.core.ranges import NonNegativeFloat, Share
 from spacecast.core.spec import DataSpec
-from spacecast.core.types import Batch, LossTerms, Stage
+from spacecast.core.types import Batch, Keep, LossTerms, Stage
 from spacecast.forecast.rollout import rollout
 from spacecast.formulas.pointwise import Loss, LossName, Reduction
 from spacecast.objectives.divergence_penalty import DivergencePenalty
@@ -41,7 +40,7 @@ class ForecastObjective(nn.Module):
         div_weight: NonNegativeFloat = 0.0,
         reduction: Reduction = "mean",
         input_noise: NonNegativeFloat = 0.0,
-        previous_given: Annotated[float, Range(0, 1)] = 0.7,
+        previous_given: Share = 0.7,
         detach: bool = False,
         recompute: bool = False,
     ) -> None:
@@ -52,11 +51,14 @@ class ForecastObjective(nn.Module):
         self.options = {"boundary": self.interior.driven, "detach": detach, "recompute": recompute}
         self.divergence = DivergencePenalty(spec, reduction=reduction) if div_weight else None
 
-    def forward(self, model: StepModel, batch: Batch, stage: Stage) -> LossTerms:
+    def forward(self, model: StepModel, batch: Batch, stage: Stage, keep: Keep | None = None) -> LossTerms:
         """See `core.protocols.Objective`."""
         steps = stage.rollout_steps
-        forecast = rollout(model, self.start(model, batch), steps, **self.options)
-        terms = {"loss": self.interior(forecast, batch.target[:, :steps])}
+        start = self.start(model, batch)
+        forecast = rollout(model, start, steps, **self.options)
+        if keep is not None:
+            keep(start.initial[:, 1], forecast.states[:, 0])
+        terms = {"loss": self.interior(forecast, batch.target[:, :steps], self.interior.own_weight(batch))}
         total = terms["loss"]
         if self.divergence is not None and stage.div:
             terms["div"] = self.divergence(forecast.states)

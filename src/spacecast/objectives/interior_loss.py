@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.spec import DataSpec
-from spacecast.core.types import Forecast
+from spacecast.core.types import Batch, Forecast
 from spacecast.formulas.pointwise import LOSSES, Loss, LossName, Reduction
 
 
@@ -28,6 +28,7 @@ class InteriorLoss(nn.Module):
 
     nodes: Tensor
     driven: Tensor | None
+    increments: Tensor
     scale: Tensor
 
     def __init__(
@@ -53,6 +54,7 @@ class InteriorLoss(nn.Module):
                 raise UserError(f"loss weight of {name} is {weight:g}: it must not be negative")
             weights[spec.state.index(name)] = weight
         diff_std = torch.as_tensor(spec.increment_statistics[1])
+        self.register_buffer("increments", diff_std, persistent=False)
         self.register_buffer("scale", diff_std / weights.sqrt(), persistent=False)
         self.register_buffer("nodes", torch.as_tensor(spec.interior_nodes), persistent=False)
         driven = None if spec.driven is None else torch.as_tensor(spec.driven)
@@ -66,7 +68,19 @@ class InteriorLoss(nn.Module):
         """Losses of entries (..., variable) to a scalar."""
         return entries.flatten(0, -2).mean(dim=0).sum() if self.reference else entries.mean()
 
-    def forward(self, forecast: Forecast, target: Tensor) -> Tensor:
-        """Loss of a roll-out against its target, (batch, lead, node, variable)."""
+    def own_weight(self, batch: Batch) -> Tensor | None:
+        """What the errors of forecasts from own states count, shape (batch, 1, 1, variable); None: all as much.
+
+        1 / (1 + 10 e^2), with the squared error e^2 of the state at t in one-step increments, mean over nodes: squared
+        errors of states far from the truth would otherwise be all that training sees.
+        """
+        if batch.initial.shape[1] < 3:
+            return None
+        error = self.inside(batch.initial[:, 1] - batch.initial[:, 2]) / self.increments
+        return 1 / (1 + 10 * error.square().mean(dim=1))[:, None, None]
+
+    def forward(self, forecast: Forecast, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Loss of a roll-out against its target, (batch, lead, node, variable), entries weighted."""
         std = self.scale if forecast.std is None else self.inside(forecast.std)
-        return self.reduce(self.loss(self.inside(forecast.states), self.inside(target), std))
+        entries = self.loss(self.inside(forecast.states), self.inside(target), std)
+        return self.reduce(entries if weight is None else weight * entries)

@@ -18,6 +18,7 @@ from spacecast.core.errors import UserError
 from spacecast.process.exit_codes import Interrupted
 from spacecast.process.signals import Interruption
 from spacecast.training.divergence import DivergenceError
+from spacecast.training.processes import of_all_processes
 
 log = logging.getLogger(__name__)
 
@@ -86,15 +87,11 @@ class CheckpointWriter(Callback):
         checkpoint: dict[str, Any],
     ) -> None:
         """Add best score, random states and the tracked run; Lightning's counters say if a validation comes next."""
-        states = [random_state(pl_module.device)]
-        if trainer.world_size > 1:
-            states = [None] * trainer.world_size  # type: ignore[list-item]
-            distributed.all_gather_object(states, random_state(pl_module.device))
         run_id = getattr(trainer.logger, "run_id", None)
         checkpoint[PROGRESS] = {
             "best": self.best,
             "not_finite": self._not_finite,
-            "random": states,
+            "random": of_all_processes(trainer, random_state(pl_module.device)),
             "run_id": run_id,
         }
         if self._before_validation:

@@ -1,6 +1,7 @@
 """The Lightning module: nothing but the wiring of model, objective, schedule and optimiser."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,6 +15,8 @@ from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch
 from spacecast.forecast.rollout import iterate, repeat_members, split_members
 from spacecast.forecast.standardize import Standardizer
+from spacecast.training.own_states import OWN_STATES, OwnStatePool
+from spacecast.training.processes import of_all_processes
 from spacecast.training.schedule import Schedule
 from spacecast.training.validation import ValidationSums, summary
 
@@ -55,6 +58,7 @@ class ForecastModule(pl.LightningModule):
         self.register_buffer("interior", torch.as_tensor(spec.interior_nodes), persistent=False)
         self._sums = ValidationSums(validation_steps, len(spec.state))
         self._base_rates: list[float] = []
+        self.pool = OwnStatePool()
 
     @property
     def monitor(self) -> str:
@@ -114,7 +118,13 @@ class ForecastModule(pl.LightningModule):
         """Loss of a batch in physical units, and its terms for callbacks."""
         objective: Objective = self.objective
         stage = self.schedule.at(self.progress(batch_idx))
-        total, terms = objective(self.step_model, self.standardized(batch), stage)
+        batch = self.standardized(batch)
+        options: dict[str, Any] = {}
+        if stage.own_states is not None and batch.window.shape[1] > 2:
+            optional = getattr(self.model, "previous_leads", None) is not None
+            batch = self.pool.enter(batch, stage.own_states.size, optional=optional)
+            options["keep"] = partial(self.pool.keep, batch)
+        total, terms = objective(self.step_model, batch, stage, **options)
         size = batch.initial.shape[0]
         shown: dict[str, Any] = {"prog_bar": True, "on_step": True, "on_epoch": False, "batch_size": size}
         self.log("train/loss", total, **shown)
@@ -122,6 +132,18 @@ class ForecastModule(pl.LightningModule):
         if len(terms) > 1:
             self.log_dict({f"train/{name}": term for name, term in terms.items() if name != "loss"}, batch_size=size)
         return {"loss": total, "terms": {name: term.detach() for name, term in terms.items()}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the states that the model has made and is to go on from, of all processes."""
+        states = of_all_processes(self.trainer, self.pool.state_dict())
+        if any(states):
+            checkpoint[OWN_STATES] = states
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from these states."""
+        states = checkpoint.get(OWN_STATES, [])
+        if self.trainer.global_rank < len(states):
+            self.pool.load_state_dict(states[self.trainer.global_rank])
 
     def on_train_epoch_start(self) -> None:
         """Log what the schedule prescribes."""

@@ -249,8 +249,9 @@ def schedule_table(schedule: Schedule, epochs: int) -> list[str]:
     lines = [f"  {'epochs done':>12}  {'roll-out':>8}  {'lr factor':>16}  {'kl':>6}  {'crps':>6}  {'div':>6}"]
     for first, last, stage in _stretches(schedule, epochs):
         rates = f"{stage.lr_factor:.3g} to {schedule.at(last).lr_factor:.3g}"
+        own = "" if stage.own_states is None else f"  own states up to age {stage.own_states.max_age}"
         weights = f"{stage.kl:>6.3g}  {stage.crps:>6.3g}  {stage.div:>6.3g}"
-        lines.append(f"  {f'{first:g} to {last:g}':>12}  {stage.rollout_steps:>8}  {rates:>16}  {weights}")
+        lines.append(f"  {f'{first:g} to {last:g}':>12}  {stage.rollout_steps:>8}  {rates:>16}  {weights}{own}")
     return lines
 
 
