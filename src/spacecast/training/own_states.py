@@ -48,8 +48,8 @@ class OwnStatesSchedule:
         final_lr_factor: NonNegativeFloat = 0.01,
         warmup: NonNegativeFloat = 0.0,
     ) -> None:
-        rates = {"final_lr_factor": final_lr_factor, "warmup": warmup}
-        self.base = ConstantSchedule(epochs, rollout_steps=rollout_steps, **rates)
+        steps, final = rollout_steps, final_lr_factor
+        self.base = ConstantSchedule(epochs, rollout_steps=steps, final_lr_factor=final, warmup=warmup)
         [start] = switch_epochs([pool_from], epochs)
         self.own_states = OwnStates(round(start), pool_size, max_age, fresh, previous_share)
 
