@@ -151,6 +151,23 @@ def test_a_step_that_is_passed_in_goes_through_the_same_loop(recompute):
     assert stack(outputs).std is None
 
 
+def test_a_model_may_drive_nodes_in_its_own_way():
+    """What it makes of the other nodes is the forecast, and the next step starts from it."""
+
+    class Driven(Affine):
+        def drive(self, state, truth, driven):
+            return torch.where(driven[:, None], truth, 2 * state)
+
+    model, batch = Driven(1.5, -0.25), random_batch(4)
+    boundary = torch.tensor([True, False, False, False])
+    assert torch.equal(rollout(model, batch, 3).states, rollout(Affine(1.5, -0.25), batch, 3).states)
+    previous, state = batch.initial[:, 0], batch.initial[:, 1]
+    for lead, output in enumerate(iterate(model, batch, 3, boundary=boundary)):
+        new = 2 * (1.5 * state - 0.25 * previous)
+        previous, state = state, torch.where(boundary[:, None], batch.target[:, lead], new)
+        torch.testing.assert_close(output.state, state)
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize(("windows", "members"), [(1, 1), (1, 4), (3, 1), (3, 4)])
 def test_members_of_a_window_are_its_copies_and_come_apart_again(axis, windows, members):

@@ -17,6 +17,7 @@ from spacecast.core.spec import FeatureSpec
 
 NAMES = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "conf" / "model").glob("*.yaml"))
 FLAT_ONLY = {"graphcast", "keisler"}
+LAWS = {"magnetic": "potential", "electric": "ideal", "state_law": "project", "smooth": "without_previous"}
 OPTIONS = {
     "graph_unet": [
         {"predict_std": True},
@@ -46,6 +47,7 @@ OPTIONS = {
         {"processor_layers": 1},
         {"lower": {"rho": -1000.0}, "upper": {"T": 1000.0}},
         {"noise": {"global": 3, "local": 2}},
+        LAWS,
     ],
     "graph_efm": [
         {"predict_std": True},
@@ -59,6 +61,7 @@ OPTIONS = {
         {"processor_layers": 0, "prior_layers": 0, "encoder_layers": 0},
         {"scale_increments": False},
         {"lower": {"rho": -1000.0}, "upper": {"T": 1000.0}},
+        {**LAWS, "predict_std": True},
     ],
 }
 CASES = [

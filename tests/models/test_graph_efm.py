@@ -117,3 +117,9 @@ def test_unknown_priors_are_refused(build_model, tiny_spec, tiny_graph):
         build_model("graph_efm", tiny_spec, tiny_graph, prior="learned", prior_distribution="diag")
     with pytest.raises(UserError, match="prior_std is 0: it must be positive"):
         build_model("graph_efm", tiny_spec, tiny_graph, prior="constant", prior_std=0)
+
+
+def test_observation_noise_that_would_break_a_law_is_refused(build_model, tiny_spec, tiny_graph):
+    with pytest.raises(UserError, match=r"model\.observation_noise=0\.5 would break model\.electric=ideal; set it to 0"):
+        build_model("graph_efm", tiny_spec, tiny_graph, observation_noise=0.5, electric="ideal")
+    build_model("graph_efm", tiny_spec, tiny_graph, observation_noise=0.5, smooth="always")

@@ -46,7 +46,6 @@ class Constraints(nn.Module):
         UserError: the data lack what a constraint needs, or an option is unknown or at odds with a limit.
     """
 
-    source: Tensor
     low: Tensor
     high: Tensor
 
@@ -72,10 +71,8 @@ class Constraints(nn.Module):
         options = {"magnetic": magnetic, "electric": electric, "state_law": state_law, "guard": guard}
         self.held = [f"{key}={value}" for key, value in options.items() if value not in ("free", None)]
         derived = self._derived(spec, {**(lower or {}), **(upper or {})})
-        free = [column for column in range(len(spec.state)) if column not in derived]
-        self.outputs = len(free) + (self.potential is not None)
-        source = [free.index(column) if column in free else 0 for column in range(len(spec.state))]
-        self.register_buffer("source", torch.tensor(source) if derived else None, persistent=False)
+        self.free = [column for column in range(len(spec.state)) if column not in derived]
+        self.outputs = len(self.free) + (self.potential is not None)
         low, high = training_range(spec, guard) if guard is not None else (None, None)
         self.register_buffer("low", low, persistent=False)
         self.register_buffer("high", high, persistent=False)
@@ -95,50 +92,48 @@ class Constraints(nn.Module):
                 derived.append(column)
         return derived
 
-    def read(self, output: Tensor, previous: Tensor, state: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Network output (batch, node, outputs) to that of all variables, anything for derived ones, and potential."""
+    def read(self, output: Tensor, previous: Tensor, state: Tensor) -> tuple[dict[int, Tensor], Tensor | None]:
+        """Network output (batch, node, outputs) by number of the variable, and the increment of the potential."""
+        output = output.to(state.dtype)  # in half precision, a curl would have a divergence
         if self.smoothing is not None:
             smooth = self.smoothing(output)
             if self.smooth == "without_previous":
                 smooth = by_previous(previous_given(previous, state), output, smooth)
             output = smooth
-        potential = output[..., -1] if self.potential is not None else None
-        return output if self.source is None else output.index_select(-1, self.source), potential
+        columns = by_variable(output)
+        potential = columns[-1] if self.potential is not None else None
+        return dict(zip(self.free, columns, strict=self.potential is None)), potential
 
-    def forward(self, new: Tensor, potential: Tensor | None, base: Tensor) -> Tensor:
-        """The new state with all that holds.
+    def forward(self, variables: list[Tensor], potential: Tensor | None) -> Tensor:
+        """The new state (batch, node, state) with all that holds.
 
         Args:
-            new: standardised, (batch, node, state).
-            potential: increment of the potential from `read`.
-            base: first guess of the new state, to which the curl is added, (batch, node, state).
+            variables: standardised, (batch, node) each; of B in the plane the first guess that the curl is added to.
+            potential: its increment, from `read`.
         """
-        variables = list(new.unbind(-1))
+        spared = []
         if self.potential is not None and potential is not None:
-            _put(variables, self.potential.columns, self._magnetic(potential, base).unbind(-1))
+            spared = self.potential.columns
+            _put(variables, spared, self._magnetic(self.potential, potential, [variables[c] for c in spared]))
         if self.guarded:
-            kept = [] if self.potential is None else self.potential.columns
-            for column, value in enumerate(variables):
-                if column not in kept:
-                    variables[column] = value.clamp(self.low[:, column], self.high[:, column])
+            variables = [
+                value if column in spared else value.clamp(low, high)
+                for column, (value, low, high) in enumerate(zip(variables, self.low, self.high, strict=True))
+            ]
         if self.gas is not None:
-            limits = (self.low[:, self.gas.columns], self.high[:, self.gas.columns]) if self.guarded else (None, None)
+            limits = (self.low[self.gas.columns], self.high[self.gas.columns]) if self.guarded else (None, None)
             _put(variables, self.gas.columns, self.gas(variables, *limits))
         if self.electric is not None:
             _put(variables, self.electric.columns, self.electric(variables))
-        return torch.stack(variables, dim=-1)
+        return torch.stack(variables).movedim(0, -1).contiguous()
 
-    def _magnetic(self, potential: Tensor, base: Tensor) -> Tensor:
-        """Standardised B in the plane, (batch, node, 2)."""
-        head = self.potential
-        assert head is not None
-        columns = head.columns
-        first = torch.stack([base[..., column] for column in columns], dim=-1)
+    def _magnetic(self, head: MagneticPotential, potential: Tensor, base: list[Tensor]) -> list[Tensor]:
+        """Standardised B in the plane, (batch, node) each."""
         if self.guarded:
-            change = head.within(potential, first, self.low[:, columns], self.high[:, columns])
+            change = head.within(potential, base, self.low[head.columns], self.high[head.columns])
         else:
             change = head(potential)
-        return head.settle(first + change)
+        return head.settle([before + one for before, one in zip(base, change, strict=True)])
 
     def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:
         """See `StateUpdate.drive`."""
@@ -173,8 +168,13 @@ class Constraints(nn.Module):
         return self._foreign[1]
 
 
+def by_variable(values: Tensor) -> tuple[Tensor, ...]:
+    """(batch, node, variable) to (batch, node) for each variable, in one piece of memory each."""
+    return values.movedim(-1, 0).contiguous().unbind()
+
+
 def training_range(spec: DataSpec, share: float) -> tuple[Tensor, Tensor]:
-    """Least and largest standardised value that a guard lets through, each (node, state).
+    """Least and largest standardised value that a guard lets through, each (state, node).
 
     Raises:
         UserError: the share is negative, or the data do not know their range.
@@ -188,7 +188,8 @@ def training_range(spec: DataSpec, share: float) -> tuple[Tensor, Tensor]:
         )
     low, high = ((values - spec.state.mean) / spec.state.std for values in (spec.lower, spec.upper))
     spare = np.maximum(share * (high - low), SPARE)
-    return tuple(torch.as_tensor(each, dtype=torch.float32) for each in (low - spare, high + spare))  # type: ignore
+    low, high = (np.ascontiguousarray(each.T, dtype=np.float32) for each in (low - spare, high + spare))
+    return torch.from_numpy(low), torch.from_numpy(high)
 
 
 def check_choices(

@@ -135,7 +135,7 @@ class GasLaw(nn.Module):
 
         Args:
             variables: each of shape (batch, node).
-            low, high: limits of standardised P, rho and T, (node, 3).
+            low, high: limits of standardised P, rho and T, (3, node).
         """
         lows, highs = self._limits(low, high)
         values = [value / size for value, size in zip(self.gas.read(variables), self.size, strict=True)]
@@ -159,6 +159,9 @@ class GasLaw(nn.Module):
         """Limits of P, rho and T in units of their increments: one number, or one for each node."""
         if low is None or high is None:
             return self.least.unbind(), self.most.unbind()
-        low, high = ((each * self.gas.scale + self.gas.offset) / self.size for each in (low, high))
-        low = torch.maximum(low, self.least)
-        return low.unbind(-1), torch.maximum(torch.minimum(high, self.most), low).unbind(-1)
+        gas = self.gas
+        low, high = (
+            (each * gas.scale[:, None] + gas.offset[:, None]) / self.size[:, None] for each in (low, high)
+        )
+        low = torch.maximum(low, self.least[:, None])
+        return low.unbind(), torch.maximum(torch.minimum(high, self.most[:, None]), low).unbind()

@@ -1,5 +1,7 @@
 """A magnetic field in the plane that changes by the curl of a potential, so that its divergence stays what it was."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -40,7 +42,7 @@ class MagneticPotential(nn.Module):
     inward: Tensor
     source: Tensor
     cells: Tensor
-    stencil: Tensor
+    inner: Tensor
     sides: Tensor
 
     def __init__(self, spec: DataSpec) -> None:
@@ -57,7 +59,7 @@ class MagneticPotential(nn.Module):
             "inward": inward.astype(np.float32),
             "source": source,
             "cells": grid.cells,
-            "stencil": grid.stencil,
+            "inner": np.isin(np.arange(grid.num_nodes), grid.stencil[0]).astype(np.float64),
             "sides": neighbours,
         }
         for name, values in buffers.items():
@@ -65,20 +67,22 @@ class MagneticPotential(nn.Module):
         self.strength = SETTLING / sum(size**-2 for size in grid.spacing)
         self.sign = 1 if "".join(grid.axes) in RIGHT_HANDED else -1
 
-    def forward(self, potential: Tensor) -> Tensor:
-        """Increment of A in units of `scale`, (batch, node), to those of standardised B, (batch, node, 2)."""
+    def forward(self, potential: Tensor) -> list[Tensor]:
+        """Increment of A in units of `scale` to those of both standardised components, (batch, node) each."""
         return self.curl(self.scale * potential)
 
-    def curl(self, potential: Tensor) -> Tensor:
+    def curl(self, potential: Tensor) -> list[Tensor]:
         """The same from an increment of A in units of B times R_E."""
         # a product of a few numbers, spelt out: a matrix product would be rounded to half precision under autocast
         inside = (potential.index_select(-1, self.ring).unsqueeze(-2) * self.inward).sum(dim=-1)
         everywhere = torch.cat([potential, inside], dim=-1).index_select(-1, self.source)
         components = self.grid.curl(everywhere.unflatten(-1, self.grid.shape))
-        nodes = [each.flatten(-2).index_select(-1, self.cells) for each in components]
-        return torch.stack(nodes, dim=-1) / self.std
+        return [
+            each.flatten(-2).index_select(-1, self.cells) / std
+            for each, std in zip(components, self.std, strict=True)
+        ]
 
-    def within(self, potential: Tensor, base: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def within(self, potential: Tensor, base: Sequence[Tensor], low: Tensor, high: Tensor) -> list[Tensor]:
         """Increments of standardised B that keep `base` plus themselves within limits, as nearly as a curl can.
 
         Where the field would leave its limits the potential gives way, by a few steps of steepest descent of the
@@ -86,42 +90,36 @@ class MagneticPotential(nn.Module):
 
         Args:
             potential: increment of A in units of `scale`, (batch, node).
-            base: standardised B that the increment is added to, (batch, node, 2).
-            low, high: limits of standardised B, (node, 2).
+            base: standardised B that the increment is added to, both components (batch, node).
+            low, high: limits of standardised B, (2, node).
         """
         potential = self.scale * potential
+        change = self.curl(potential)
         for _ in range(RELAXATIONS):
-            new = base + self.curl(potential)
-            excess = (new - new.clamp(low, high)) * self.std
-            one, two = (self._slope(excess[..., 1 - axis], axis) for axis in (0, 1))
+            new = [before + one for before, one in zip(base, change, strict=True)]
+            excess = [value - value.clamp(*limits) for value, *limits in zip(new, low, high, strict=True)]
+            if potential.device.type == "cpu" and not any(bool(each.any()) for each in excess):
+                break  # elsewhere to look would be to wait
+            one, two = (self._slope(excess[1 - axis] * self.std[1 - axis], axis) for axis in (0, 1))
             potential = potential - self.strength * self.sign * (one - two)
-        return self.curl(potential)
+            change = self.curl(potential)
+        return change
 
-    def settle(self, field: Tensor) -> Tensor:
-        """Take off the divergence that rounding has left in standardised B, (batch, node, 2).
+    def settle(self, field: Sequence[Tensor]) -> list[Tensor]:
+        """Take off the divergence that rounding has left in standardised B, both components (batch, node).
 
         Rounding errors of many steps would add up. A share of grad div B is added, which makes divergence spread out
         and cancel, but never more than a few rounding errors, so that a divergence that the data have stays.
         """
         with torch.no_grad():
-            exact = field.double()
-            divergence = self._divergence(exact * self.std)
-            slopes = torch.stack([self._slope(divergence, axis) for axis in (0, 1)], dim=-1)
-            bound = ROUNDINGS * exact.abs()
-            change = (self.strength / self.std * slopes).clamp(-bound, bound)
-            change = (exact + change).to(field.dtype) - field
-        return field + change
-
-    def _divergence(self, field: Tensor) -> Tensor:
-        """Of B in physical units, (batch, node, 2) to (batch, node); zero where there is no stencil."""
-        centre, *sides = self.stencil
-        slopes = [
-            (values.index_select(-1, after) - values.index_select(-1, before)) / (2 * size)
-            for values, after, before, size in zip(
-                field.unbind(-1), sides[::2], sides[1::2], self.grid.spacing, strict=True
-            )
-        ]
-        return field.new_zeros(field.shape[:-1]).index_copy(-1, centre, slopes[0] + slopes[1])
+            exact = [component.double() for component in field]
+            one, two = (self._slope(value * self.std[axis], axis) for axis, value in enumerate(exact))
+            divergence, settled = self.inner * (one + two), []
+            for axis, (component, value) in enumerate(zip(field, exact, strict=True)):
+                bound = ROUNDINGS * value.abs()
+                change = (self.strength / self.std[axis]) * self._slope(divergence, axis)
+                settled.append((value + change.clamp(-bound, bound)).to(component.dtype) - component)
+        return [component + change for component, change in zip(field, settled, strict=True)]
 
     def _slope(self, values: Tensor, axis: int) -> Tensor:
         """Central difference of node values, (batch, node), along an axis; zero beyond the nodes."""

@@ -1,8 +1,7 @@
 """A filter of what a network puts out."""
 
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,19 +21,52 @@ class FourthDifference(nn.Module):
     """
 
     sides: Tensor
+    inner_sides: Tensor
+    inner: Tensor
 
     def __init__(self, grid: Grid) -> None:
         super().__init__()
-        own = np.arange(grid.num_nodes)
-        pairs = grid.neighbours.reshape(-1, 2, grid.num_nodes)
-        alone = (pairs == own).any(axis=1, keepdims=True)
-        self.register_buffer("sides", torch.as_tensor(np.where(alone, own, pairs)), persistent=False)
+        own, sides = torch.arange(grid.num_nodes), torch.as_tensor(grid.neighbours).unflatten(0, (-1, 2))
+        inner = (sides != own).all(dim=1, keepdim=True)
+        self.register_buffer("sides", sides, persistent=False)
+        self.register_buffer("inner_sides", torch.where(inner, sides, own), persistent=False)
+        self.register_buffer("inner", inner.float().movedim(1, 2), persistent=False)
 
     def forward(self, values: Tensor) -> Tensor:
         """(batch, node, channel) to the same."""
-        for after, before in self.sides:
-            second = values
-            for _ in range(2):
-                second = second.index_select(1, after) + second.index_select(1, before) - 2 * second
-            values = values - second / 16
+        for axis in zip(self.inner_sides, self.sides, self.inner, strict=True):
+            values = torch.sub(values, SecondDifferenceTwice.apply(values, *axis), alpha=1 / 16)
         return values
+
+
+class SecondDifferenceTwice(torch.autograd.Function):
+    """The second difference of the second difference; its gradient is gathered, which is faster than to scatter."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, inner_sides: Tensor, sides: Tensor, inner: Tensor) -> Tensor:
+        """Of (batch, node, channel), along one axis.
+
+        Args:
+            ctx: of the autograd function.
+            values: of each node.
+            inner_sides: both neighbours of the nodes that have them, others twice themselves, (2, node).
+            sides: the neighbours, the node itself where there is none, (2, node).
+            inner: 1 for nodes with both neighbours, 0 for others, (node, 1).
+        """
+        ctx.save_for_backward(sides, inner)
+        return _difference(_difference(values, inner_sides), inner_sides)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """By the transposed matrix: a node without both neighbours receives and passes nothing on."""
+        sides, inner = ctx.saved_tensors
+        for _ in range(2):
+            gradient = _difference(inner * gradient, sides)
+        return gradient, None, None, None
+
+
+def _difference(values: Tensor, sides: Tensor) -> Tensor:
+    """Sum of the neighbours minus twice the node itself."""
+    after, before = sides
+    return torch.sub(values.index_select(1, after).add_(values.index_select(1, before)), values, alpha=2)

@@ -10,7 +10,7 @@ from torch.nn import functional
 from spacecast.core.errors import UserError
 from spacecast.core.spec import NON_NEGATIVE, DataSpec, FeatureSpec
 from spacecast.core.types import StepOutput
-from spacecast.nn.constraints import Constraints, ElectricKind, MagneticKind, StateLaw
+from spacecast.nn.constraints import Constraints, ElectricKind, MagneticKind, StateLaw, by_variable
 from spacecast.nn.smoothing import Smoothing
 
 Lower = Mapping[str, float] | Literal["nonnegative"]
@@ -54,6 +54,7 @@ class OutputClamp(nn.Module):
     ) -> None:
         super().__init__()
         lower, upper = dict(lower or {}), dict(upper or {})
+        self.limited: dict[int, tuple[str, int]] = {}
         for name in lower.keys() & upper.keys():
             if not lower[name] < upper[name]:
                 raise UserError(f"limits of {name}: lower {lower[name]:g} is not below upper {upper[name]:g}")
@@ -67,6 +68,7 @@ class OutputClamp(nn.Module):
     ) -> None:
         """Buffers with the variables of a kind and their standardised limits, a rounding error further inwards."""
         index = state.indices(names)
+        self.limited |= {column: (kind, place) for place, column in enumerate(index)}
         self.register_buffer(f"{kind}_index", torch.tensor(index, dtype=torch.long), persistent=False)
         for side, limits in (("low", lower), ("high", upper)):
             known = [(name, i) for name, i in zip(names, index, strict=True) if name in limits]
@@ -90,6 +92,20 @@ class OutputClamp(nn.Module):
             free = -inverse_softplus(self.upper_high - state[..., self.upper_index]) + increment[..., self.upper_index]
             new = new.index_copy(-1, self.upper_index, self.upper_high - functional.softplus(-free))
         return new
+
+    def one(self, column: int, old: Tensor, increment: Tensor) -> Tensor:
+        """`forward` of a single variable: its old values and their increments, of any shape, to the new ones."""
+        kind, place = self.limited.get(column, ("none", 0))
+        if kind == "both":
+            low, width = self.both_low[place], self.both_high[place] - self.both_low[place]
+            return low + width * torch.sigmoid(inverse_sigmoid((old - low) / width) + increment)
+        if kind == "lower":
+            low = self.lower_low[place]
+            return low + functional.softplus(inverse_softplus(old - low) + increment)
+        if kind == "upper":
+            high = self.upper_high[place]
+            return high - functional.softplus(inverse_softplus(high - old) - increment)
+        return old + increment
 
     def hold(self, state: Tensor) -> Tensor:
         """A state, (..., state), cut at the limits."""
@@ -180,16 +196,24 @@ class StateUpdate(nn.Module):
 
     def forward(self, output: Tensor, previous: Tensor, state: Tensor) -> Tensor:
         """Network output (..., outputs), X_{t-1} and X_t, each (..., state), to X_{t+1}."""
-        potential = None
         if self.constraints is not None:
-            output, potential = self.constraints.read(output, previous, state)
+            return self._constrained(self.constraints, output, previous, state)
         increment = output * self.diff_std + self.diff_mean if self.scale_increments else output
         if self.trend:
             increment = increment + self.trend * (state - previous)
-        new = self.clamp(state, increment) if self.clamp is not None else state + increment
-        if self.constraints is None:
-            return new
-        return self.constraints(new, potential, state + self.trend * (state - previous) if self.trend else state)
+        return self.clamp(state, increment) if self.clamp is not None else state + increment
+
+    def _constrained(self, constraints: Constraints, output: Tensor, previous: Tensor, state: Tensor) -> Tensor:
+        """The same where more holds; each variable in a piece of memory of its own, which is faster for formulas."""
+        old, (outputs, potential) = by_variable(state), constraints.read(output, previous, state)
+        base = by_variable(state + self.trend * (state - previous)) if self.trend else old
+        new = list(base)
+        for column, value in outputs.items():
+            change = value * self.diff_std[column] + self.diff_mean[column] if self.scale_increments else value
+            if self.trend:
+                change = change + (base[column] - old[column])
+            new[column] = old[column] + change if self.clamp is None else self.clamp.one(column, old[column], change)
+        return constraints(new, potential)
 
     def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:
         """Put the truth on driven nodes; beside them B keeps its divergence and E obeys its law, where they do so.
