@@ -120,6 +120,6 @@ def test_unknown_priors_are_refused(build_model, tiny_spec, tiny_graph):
 
 
 def test_observation_noise_that_would_break_a_law_is_refused(build_model, tiny_spec, tiny_graph):
-    with pytest.raises(UserError, match=r"model\.observation_noise=0\.5 would break model\.electric=ideal; set it to 0"):
+    with pytest.raises(UserError, match=r"noise=0\.5 would break model\.electric=ideal; set it to 0"):
         build_model("graph_efm", tiny_spec, tiny_graph, observation_noise=0.5, electric="ideal")
     build_model("graph_efm", tiny_spec, tiny_graph, observation_noise=0.5, smooth="always")
