@@ -18,6 +18,7 @@ from spacecast.core.types import Draw, StepOutput
 from spacecast.nn.conditioning import NoiseSizes, make_noise
 from spacecast.nn.constraints import ElectricKind, MagneticKind, StateLaw
 from spacecast.nn.edges import GraphEdges
+from spacecast.nn.grid_blocks import make_grid_blocks
 from spacecast.nn.grid_embedder import GridEmbedder
 from spacecast.nn.inputs import InputKind, output_of, previous_given
 from spacecast.nn.interaction import Aggregation, InteractionNet, MessageKind, Prepared
@@ -55,6 +56,8 @@ class EncodeProcessDecode(nn.Module):
         decode_dim: size of the vectors in the mesh-to-grid step; None: `hidden_dim`.
         processor_layers: interaction networks on a flat mesh, sweeps on a hierarchical one.
         hidden_layers: hidden layers of each MLP.
+        grid_blocks: residual blocks of 3 x 3 operators on the cells before the mesh, and again after it, with a way
+            round the mesh; 0: no such way either.
         vertical: message passing between grid and mesh and up the levels: `propagation` or `interaction`.
         aggregation: `sum` or `mean` over messages within a flat mesh.
         predict_std: also predict a standard deviation for each entry.
@@ -80,6 +83,7 @@ class EncodeProcessDecode(nn.Module):
         decode_dim: PositiveInt | None = None,
         processor_layers: NonNegativeInt = 2,
         hidden_layers: NonNegativeInt = 1,
+        grid_blocks: NonNegativeInt = 0,
         vertical: MessageKind = "propagation",
         aggregation: Aggregation = "sum",
         predict_std: bool = False,
@@ -121,13 +125,16 @@ class EncodeProcessDecode(nn.Module):
         self.grid_to_decoder = MLP([hidden_dim, *decode_tail])
         self.mesh_to_decoder = MLP([hidden_dim, *decode_tail])
         self.decoder = InteractionNet(decode_dim, hidden_layers=hidden_layers, update_edges=False, kind=vertical)
-        outputs = self.update.outputs
-        self.output = MLP([*decode_tail, outputs], layer_norm=False)
-        self.output_alone = MLP([*decode_tail, outputs], layer_norm=False) if previous_leads else None
+        sizes = [*decode_tail, self.update.outputs]
+        self.output = MLP(sizes, layer_norm=False)
+        self.output_alone = MLP(sizes, layer_norm=False) if previous_leads else None
+        self.grid_blocks = make_grid_blocks(spec.grid, grid_blocks, hidden_dim, decode_dim)
 
-        layers = [(level, hidden_dim) for level in (0, *self.processor.conditioned)]
+        cells, blocks = len(graph.levels), 2 * grid_blocks
+        sets = [*[cells] * blocks, 0, *self.processor.conditioned]
+        layers = [*((nodes, hidden_dim) for nodes in sets), *[(cells, decode_dim)] * (1 + blocks)]
         positions = [*(np.asarray(level.positions) for level in graph.levels), spec.grid.positions]
-        self.noise = make_noise(noise, spec.grid, positions, [*layers, (len(graph.levels), decode_dim)])
+        self.noise = make_noise(noise, spec.grid, positions, layers)
 
     @property
     def draws(self) -> bool:
@@ -152,7 +159,9 @@ class EncodeProcessDecode(nn.Module):
         """See `core.protocols.StepModel`."""
         batch = state.shape[0]
         conditions = NOTHING if self.noise is None else self.noise(state, draw or torch.randn_like)
-        grid = self.grid_embedder(previous, state, forcing, prepared.grid)
+        grid = embedded = self.grid_embedder(previous, state, forcing, prepared.grid)
+        if self.grid_blocks is not None:
+            grid = embedded = self.grid_blocks.before(grid, batch, conditions)
         index = self.edges.grid_to_mesh.index(batch)
         mesh, _ = self.encoder(grid, prepared.mesh, prepared.encoder, index, next(conditions, None))
         grid = grid + self.grid_mlp(grid)
@@ -160,6 +169,8 @@ class EncodeProcessDecode(nn.Module):
         grid, mesh = self.grid_to_decoder(grid), self.mesh_to_decoder(mesh)
         index = self.edges.mesh_to_grid.index(batch)
         grid, _ = self.decoder(mesh, grid, prepared.decoder, index, next(conditions, None))
+        if self.grid_blocks is not None:
+            grid = self.grid_blocks.after(grid, embedded, batch, conditions)
         output = output_of(self.output, self.output_alone, grid, previous_given(previous, state))
         return self.update.step(output, previous, state)
 

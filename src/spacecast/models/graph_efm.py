@@ -15,6 +15,7 @@ from spacecast.core.types import Draw, StepOutput
 from spacecast.models.encode_process_decode import GraphKind, check_graph
 from spacecast.nn.constraints import ElectricKind, MagneticKind, StateLaw
 from spacecast.nn.edges import GraphEdges
+from spacecast.nn.grid_blocks import make_grid_blocks
 from spacecast.nn.grid_embedder import GridEmbedder
 from spacecast.nn.inputs import InputKind, previous_given
 from spacecast.nn.latent import Distribution, GraphEmbedder, LatentDecoder, LatentEncoder, PreparedLatent
@@ -53,6 +54,8 @@ class GraphEFM(nn.Module):
         encoder_layers: the same in the posterior q(Z | X_{t+1}, X_t, X_{t-1}).
         prior_layers: the same in a learned prior.
         hidden_layers: hidden layers of each MLP.
+        grid_blocks: residual blocks of 3 x 3 operators on the cells before the mesh, and again after it, with a way
+            round the mesh; 0: no such way either. What the posterior sees of X_{t+1} goes to the mesh without them.
         prior: `learned` from X_t and X_{t-1}, or `constant`.
         prior_distribution: a learned prior's standard deviation: `isotropic` is 1, `diagonal` is learned too.
         prior_mean, prior_std: parameters of a constant prior.
@@ -84,6 +87,7 @@ class GraphEFM(nn.Module):
         encoder_layers: NonNegativeInt = 1,
         prior_layers: NonNegativeInt = 1,
         hidden_layers: NonNegativeInt = 1,
+        grid_blocks: NonNegativeInt = 0,
         prior: PriorKind = "constant",
         prior_distribution: Distribution = "isotropic",
         prior_mean: float = 0.0,
@@ -110,25 +114,25 @@ class GraphEFM(nn.Module):
             magnetic=magnetic, electric=electric, state_law=state_law, smooth=smooth, guard=guard,
         )  # fmt: skip
         check_options(prior, prior_std, observation_noise, self.update)
-        self.previous_leads, self.latent_dim = previous_leads, latent_dim or hidden_dim
-        decode_dim = decode_dim or hidden_dim
-        self.prior_mean, self.prior_std = prior_mean, prior_std
-        self.observation_noise = observation_noise
+        latent_dim, decode_dim = latent_dim or hidden_dim, decode_dim or hidden_dim
+        self.previous_leads, self.latent_dim = previous_leads, latent_dim
         self.num_latent_nodes = graph.levels[-1].num_nodes
+        self.prior_mean, self.prior_std, self.observation_noise = prior_mean, prior_std, observation_noise
         self.edges = GraphEdges(graph)
         embedder = partial(
             GridEmbedder, spec, hidden_dim, hidden_layers=hidden_layers, inputs=inputs, previous_leads=previous_leads
         )
-        encoder = partial(LatentEncoder, graph, hidden_dim, self.latent_dim, hidden_layers=hidden_layers)
+        encoder = partial(LatentEncoder, graph, hidden_dim, latent_dim, hidden_layers=hidden_layers)
         learned = prior == "learned"
         within = max(processor_layers, encoder_layers, prior_layers if learned else 0) > 0
         self.grid_embedder, self.grid_next_embedder = embedder(), embedder(with_next=True)
         self.graph_embedder = GraphEmbedder(graph, hidden_dim, decode_dim, hidden_layers=hidden_layers, within=within)
         self.prior_encoder = encoder(layers=prior_layers, distribution=prior_distribution) if learned else None
         self.posterior_encoder = encoder(layers=encoder_layers, distribution="diagonal")
-        sizes = hidden_dim, self.latent_dim, decode_dim, self.update.outputs
+        sizes = hidden_dim, latent_dim, decode_dim, self.update.outputs
         layers = {"layers": processor_layers, "hidden_layers": hidden_layers}
         self.decoder = LatentDecoder(graph, *sizes, **layers, two_outputs=bool(previous_leads))
+        self.grid_blocks = make_grid_blocks(spec.grid, grid_blocks, hidden_dim, decode_dim)
 
     def prepare(self) -> PreparedGraphEFM:
         """Static embeddings, and what first layers make of them."""
@@ -151,7 +155,7 @@ class GraphEFM(nn.Module):
     ) -> StepOutput:
         """One sample of X_{t+1}; see `core.protocols.LatentStepModel`. Differentiable."""
         draw = draw or torch.randn_like
-        grid = self.grid_embedder(previous, state, forcing, prepared.grid)
+        grid = self._grid(previous, state, forcing, prepared)
         mean, std = self._prior(grid, prepared, state.shape[0])
         output = self._decode(mean + std * draw(mean), grid, previous, state, prepared)
         if not self.observation_noise:
@@ -164,7 +168,7 @@ class GraphEFM(nn.Module):
         self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: PreparedGraphEFM
     ) -> tuple[Tensor, Tensor]:
         """See `core.protocols.LatentStepModel`."""
-        grid = self.grid_embedder(previous, state, forcing, prepared.grid)
+        grid = self._grid(previous, state, forcing, prepared)
         return self._prior(grid, prepared, state.shape[0])
 
     def posterior(
@@ -178,12 +182,17 @@ class GraphEFM(nn.Module):
         self, latent: Tensor, previous: Tensor, state: Tensor, forcing: Tensor, prepared: PreparedGraphEFM
     ) -> StepOutput:
         """See `core.protocols.LatentStepModel`."""
-        grid = self.grid_embedder(previous, state, forcing, prepared.grid)
+        grid = self._grid(previous, state, forcing, prepared)
         return self._decode(latent, grid, previous, state, prepared)
 
     def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:
         """See `nn.update.StateUpdate.drive`."""
         return self.update.drive(state, truth, driven)
+
+    def _grid(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: PreparedGraphEFM) -> Tensor:
+        """The embedded grid, (batch * node, hidden)."""
+        grid = self.grid_embedder(previous, state, forcing, prepared.grid)
+        return grid if self.grid_blocks is None else self.grid_blocks.before(grid, state.shape[0])
 
     def _prior(self, grid: Tensor, prepared: PreparedGraphEFM, batch: int) -> tuple[Tensor, Tensor]:
         """Prior of the embedded grid."""
@@ -196,7 +205,8 @@ class GraphEFM(nn.Module):
         self, latent: Tensor, grid: Tensor, previous: Tensor, state: Tensor, prepared: PreparedGraphEFM
     ) -> StepOutput:
         """Next state from the embedded grid."""
-        output = self.decoder(latent, grid, prepared.decoder, self.edges, previous_given(previous, state))
+        given = previous_given(previous, state)
+        output = self.decoder(latent, grid, prepared.decoder, self.edges, given, self.grid_blocks)
         return self.update.step(output, previous, state)
 
 

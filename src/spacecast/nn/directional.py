@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spacecast.nn.cells import CellLevel
+from spacecast.nn.conditioning import scale_and_shift
 from spacecast.nn.stack import Stack
 
 Conditions = Iterator[Tensor]
@@ -44,16 +45,11 @@ class ChannelNorm(nn.LayerNorm):
     """Layer norm over the channels of each cell, scaled and shifted once more where a condition says so."""
 
     def conditioned(self, values: Tensor, level: CellLevel, conditions: Conditions | None) -> Tensor:
-        """Normalised cells (batch, ..., channel); takes the next one of the conditions."""
-        values = self(values)
-        if conditions is None:
-            return values
-        condition = next(conditions)
-        if condition.shape[1] > 1:
+        """Normalised cells (batch, ..., channel); takes the next one of the conditions, where one is left."""
+        condition = None if conditions is None else next(conditions, None)
+        if condition is not None and condition.shape[1] > 1:
             condition = level.lay_out(condition).flatten(1, -2)
-        scale, shift = condition.chunk(2, dim=-1)
-        rows = values.flatten(1, -2)
-        return torch.addcmul(rows + shift, rows, scale).view_as(values)
+        return scale_and_shift(self(values), condition)
 
 
 class ResidualBlock(nn.Module):

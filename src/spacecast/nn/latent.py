@@ -12,6 +12,7 @@ from torch.nn import functional
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
 from spacecast.nn.edges import EdgeIndex, GraphEdges
+from spacecast.nn.grid_blocks import GridBlocks
 from spacecast.nn.inputs import output_of
 from spacecast.nn.interaction import Nets, Prepared, make_nets
 from spacecast.nn.mlp import MLP
@@ -225,13 +226,20 @@ class LatentDecoder(nn.Module):
         )
 
     def forward(
-        self, latent: Tensor, grid: Tensor, prepared: PreparedLatent, edges: GraphEdges, given: Tensor
+        self,
+        latent: Tensor,
+        grid: Tensor,
+        prepared: PreparedLatent,
+        edges: GraphEdges,
+        given: Tensor,
+        blocks: GridBlocks | None = None,
     ) -> Tensor:
         """Latent (batch, mesh, latent) and grid (batch * node, dim) to (batch * node, output).
 
-        `given` (batch,) says whether there is a previous state, see `nn.inputs.previous_given`.
+        `given` (batch,) says whether there is a previous state, see `nn.inputs.previous_given`; `blocks` come after the
+        mesh.
         """
-        batch = len(latent)
+        batch, embedded = len(latent), grid
         receivers = [*prepared.nodes[:-1], self.latent_embedder(latent.flatten(0, 1))]
         mesh, _ = self.from_grid(grid, receivers[0], prepared.from_grid, edges.grid_to_mesh.index(batch))
         passed: list[tuple[Tensor, Tensor]] = []
@@ -249,4 +257,5 @@ class LatentDecoder(nn.Module):
         grid = self.grid_to_decoder(grid + self.grid_mlp(grid))
         index = edges.mesh_to_grid.index(batch)
         grid, _ = self.to_grid(self.mesh_to_decoder(mesh), grid, prepared.to_grid, index)
+        grid = grid if blocks is None else blocks.after(grid, embedded, batch)
         return output_of(self.output, self.output_alone, grid, given)

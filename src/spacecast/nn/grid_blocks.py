@@ -1,0 +1,45 @@
+"""Operators on cells around a network on a mesh."""
+
+from torch import Tensor, nn
+
+from spacecast.core.grid import Grid
+from spacecast.nn.cells import make_levels
+from spacecast.nn.directional import Conditions, make_blocks, run_blocks
+
+
+class GridBlocks(nn.Module):
+    """Residual blocks on the cells before and after the mesh, and a way round it.
+
+    A mesh is coarser than the grid, and what it sends back does not know the cell's own vector: fronts of one cell go
+    by the blocks and round the mesh.
+
+    Args:
+        grid: of the data.
+        count: blocks before the mesh, and as many after it.
+        dim: size of the vectors before the mesh.
+        decode_dim: size of the vectors after it.
+    """
+
+    def __init__(self, grid: Grid, count: int, dim: int, decode_dim: int) -> None:
+        super().__init__()
+        self.cells = make_levels(grid, 1)[0]
+        self.blocks_before = make_blocks(count, dim, len(grid.axes))
+        self.blocks_after = make_blocks(count, decode_dim, len(grid.axes))
+        self.round = nn.Linear(dim, decode_dim)
+        self.norms = 2 * count
+
+    def before(self, grid: Tensor, batch: int, conditions: Conditions | None = None) -> Tensor:
+        """Embedded grid, (batch * node, dim), to the same shape."""
+        cells = self.cells.lay_out(grid.view(batch, -1, grid.shape[-1]))
+        return self.cells.pick(run_blocks(self.blocks_before, cells, self.cells, conditions)).flatten(0, 1)
+
+    def after(self, grid: Tensor, skipped: Tensor, batch: int, conditions: Conditions | None = None) -> Tensor:
+        """What came from the mesh, (batch * node, decode_dim), and what went into it, (batch * node, dim)."""
+        grid = (grid + self.round(skipped)).view(batch, -1, grid.shape[-1])
+        values = run_blocks(self.blocks_after, self.cells.lay_out(grid), self.cells, conditions)
+        return self.cells.pick(values).flatten(0, 1)
+
+
+def make_grid_blocks(grid: Grid, count: int, dim: int, decode_dim: int) -> GridBlocks | None:
+    """Blocks around a mesh; None where there are to be none."""
+    return GridBlocks(grid, count, dim, decode_dim) if count else None
