@@ -46,6 +46,7 @@ OPTIONS = {
         {"vertical": "interaction", "aggregation": "mean", "hidden_layers": 2},
         {"processor_layers": 1},
         {"grid_blocks": 1},
+        {"grid_blocks": 1, "noise": {"global": 2, "local": 1}},
         {"lower": {"rho": -1000.0}, "upper": {"T": 1000.0}},
         {"noise": {"global": 3, "local": 2}},
         LAWS,

@@ -3,7 +3,7 @@
 Keisler (2022), GraphCast (Lam et al. 2023) and Graph-FM (Oskarsson et al. 2024) are settings of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -130,9 +130,7 @@ class EncodeProcessDecode(nn.Module):
         self.output_alone = MLP(sizes, layer_norm=False) if previous_leads else None
         self.grid_blocks = make_grid_blocks(spec.grid, grid_blocks, hidden_dim, decode_dim)
 
-        cells, blocks = len(graph.levels), 2 * grid_blocks
-        sets = [*[cells] * blocks, 0, *self.processor.conditioned]
-        layers = [*((nodes, hidden_dim) for nodes in sets), *[(cells, decode_dim)] * (1 + blocks)]
+        layers = conditioned_layers(graph, self.processor.conditioned, hidden_dim, decode_dim, grid_blocks)
         positions = [*(np.asarray(level.positions) for level in graph.levels), spec.grid.positions]
         self.noise = make_noise(noise, spec.grid, positions, layers)
 
@@ -192,6 +190,18 @@ def check_graph(graph: MeshGraph, spec: DataSpec, accepts: GraphKind) -> None:
     if accepts not in ("any", kind):
         instead = "graph=hierarchical" if accepts == "hierarchical" else "graph=simple or graph=multiscale"
         raise UserError(f"this model works on {accepts} graphs, found a {kind} one: use {instead}, or model=graph_fm")
+
+
+def conditioned_layers(
+    graph: MeshGraph, processor: Sequence[int], hidden_dim: int, decode_dim: int, grid_blocks: int
+) -> list[tuple[int, int]]:
+    """Node set and channels of each layer that noise conditions: blocks, encoder, processor, decoder, blocks.
+
+    Node sets are the levels of the mesh, those of the processor's layers `processor`, and the grid after them.
+    """
+    cells, norms = len(graph.levels), 2 * grid_blocks
+    before = [*[cells] * norms, 0, *processor]
+    return [*((nodes, hidden_dim) for nodes in before), *[(cells, decode_dim)] * (1 + norms)]
 
 
 def make_processor(

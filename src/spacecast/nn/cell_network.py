@@ -10,7 +10,7 @@ from spacecast.core.spec import DataSpec
 from spacecast.core.types import StepOutput
 from spacecast.nn.cells import CellLevel
 from spacecast.nn.directional import ChannelNorm, Conditions, DirectionalOperator, DirectionalUNet, level_widths
-from spacecast.nn.inputs import GridInputs, by_previous, previous_given
+from spacecast.nn.inputs import GridInputs, output_of, previous_given
 from spacecast.nn.mlp import MLP
 from spacecast.nn.stack import Stack
 from spacecast.nn.update import StateUpdate
@@ -81,9 +81,7 @@ class CellNetwork(nn.Module):
         values = self.embedder(cells.lay_out(known), cells) + prepared
         values = self.unet(values, self.levels, conditions)
         values = functional.silu(cells.pick(self.norm.conditioned(values, cells, conditions)))
-        output = self.output(values)
-        if self.output_alone is not None:
-            output = by_previous(previous_given(previous, state), output, self.output_alone(values))
+        output = output_of(self.output, self.output_alone, values.flatten(0, 1), previous_given(previous, state))
         return self.update.step(output, previous, state)
 
 
