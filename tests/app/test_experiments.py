@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from spacecast.config.compose import compose, conf_dir, group_members, job_part, to_plain
 from spacecast.sweep import creation
 from spacecast.sweep.folder import Sweep
 from spacecast.sweep.saved import read_config
@@ -40,3 +41,34 @@ def test_a_sweep_without_m_is_refused_before_anything_starts(run, workplace):
     result = run("spacecast-train", "experiment=leave_one_out", "paths.run_dir=r")
     assert (result.code, list(workplace.iterdir())) == (2, [])
     assert result.line.endswith("this is a sweep over datastore.holdout: add -m to do all of its runs")
+
+
+def test_the_ablation_has_every_member_once_and_takes_what_is_typed(monkeypatch):
+    first = compose("train", ["experiment=ablation", "seed=1", "paths.run_dir=sweep"], conf_dir())
+    words = ["experiment=ablation", "seed=1,2", "paths.run_dir=sweep"]
+    _, grid, _ = creation._grid(words, first, lambda _: first)
+    members = [name for name in group_members([conf_dir()])["experiment"] if name.startswith("ablation/")]
+    found = [(typed[0], typed[1]) for typed in grid]
+    assert sorted(found) == sorted((f"experiment={name}", f"seed={seed}") for name in members for seed in (1, 2))
+    assert found[:2] == [("experiment=ablation/mesh", "seed=1"), ("experiment=ablation/mesh", "seed=2")]
+
+
+def test_one_ingredient_is_left_out_at_a_time():
+    """Members differ from the whole, or from the one before, in what they say and in nothing else."""
+
+    def settings(name: str) -> dict[str, object]:
+        plain = to_plain(job_part(compose("train", [f"experiment=ablation/{name}", "paths.run_dir=r"], conf_dir())))
+        return dict(flat(plain))
+
+    def flat(plain, prefix=""):
+        for key, value in plain.items():
+            yield from flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+
+    for name, before, changed in (
+        ("no_ideal", "whole", {"model.electric"}),
+        ("mesh_potential", "mesh", {"model.magnetic"}),
+        ("mesh_tendencies", "mesh_potential", {"model.electric", "model.inputs"}),
+        ("cells_noise", "cells", {"loss.input_noise", "trainer.ema"}),
+    ):
+        one, other = settings(name), settings(before)
+        assert {key for key in one | other if one.get(key) != other.get(key)} == changed

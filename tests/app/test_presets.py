@@ -38,8 +38,9 @@ STEPS = {
     "smoke": ["experiment=smoke", "datastore.root=DATA/magnetosphere"],
     "no weights": ["model=persistence"],
 }
-ELSEWHERE = {
-    "experiment": {f"paper/{name}" for name in PAPER} | {"leave_one_out"},  # below; test_experiments.py
+ABLATIONS = {name for name in group_members([conf_dir()])["experiment"] if name.startswith("ablation/")}
+ELSEWHERE = {  # below, tests/app/test_experiments.py, tests/slurm
+    "experiment": {f"paper/{name}" for name in PAPER} | {"leave_one_out", "ablation"} | ABLATIONS,
     "launcher": {"slurm", "slurm_debug"},  # tests/slurm
     "paths": {"default"},
     "simulation": {"magnetosphere"},

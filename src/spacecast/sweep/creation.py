@@ -24,6 +24,7 @@ from spacecast.sweep.snapshot import snapshot
 from spacecast.sweep.starting import conclude, exclusive, start, start_missing
 
 PLACE = "paths.run_dir="  # of the whole sweep where it is typed; that of each run lies in it
+CHOICE = "experiment="  # gives way where the member that it chooses is a sweep over experiments
 UNNAMED = ("hydra.", "trust=", PLACE)  # words that make no run another one
 Compose = Callable[[Sequence[str]], DictConfig]
 
@@ -84,7 +85,9 @@ def _grid(
         for part, advice in PARTS_OF_HYDRA.items():
             if f"Basic{part.capitalize()}" not in str(first.hydra[part]._target_):
                 raise UserError(f"hydra/{part}: {advice}")
-        fixed = [f"{key}={value}" for key, value in (first.hydra.sweeper.get("params") or {}).items()]
+        params = first.hydra.sweeper.get("params") or {}
+        fixed = [f"{key}={value}" for key, value in params.items()]
+        overrides = [word for word in overrides if not (word.startswith(CHOICE) and "experiment" in params)]
         grid = expanded([*fixed, *overrides])
         first = compose(grid[0]) if fixed else first
         typed = any(word.startswith(PLACE) for word in overrides)
