@@ -106,6 +106,7 @@ def small_words(tiny_data: Path) -> list[str]:
         "simulation.preset=tiny",
         "simulation.densities=[1.0]",
         "simulation.seed=3",
+        "simulation.test_seed=null",
         *(f"+simulation.{name}={value}" for name, value in TINY.items()),
         "trainer=cpu",
         "logger=none",

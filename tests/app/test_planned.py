@@ -33,6 +33,15 @@ def test_the_plan_is_what_is_then_there(small, tiny_data, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_a_run_of_another_wind_is_planned_as_held_out_and_shorter(small, tmp_path):
+    from spacecast.app.train import COMMAND
+
+    words = [*small, f"paths.data_dir={tmp_path}", "simulation.test_seed=9"]
+    plan = planned_datastore(typed(completed(COMMAND, compose("train", words, conf_dir()), {}), Train))
+    assert (plan.train_runs, plan.holdout_runs) == (("1",), ("unseen",))
+    assert (plan.num_frames("1", "all"), plan.num_frames("unseen", "all")) == (30, 23)
+
+
 def test_data_of_a_simulation_of_ones_own_cannot_be_foretold(small, tmp_path):
     from spacecast.app.train import COMMAND
 

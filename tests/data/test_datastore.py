@@ -56,6 +56,22 @@ def test_holdout_gives_no_statistic_but_can_be_read(prepared_root):
     np.testing.assert_array_equal(data.read_state("3", "test", 0, 4), truth(3)[26:30])
 
 
+def test_the_run_of_another_wind_is_held_out_and_no_mark_of_the_data(root):
+    """Whether it is there or comes later, training, statistics and the hash of the data are the same."""
+    before = RunDatastore(root, holdout=[2])
+    shutil.copytree(root / "vlasiator_run_2.zarr", root / "vlasiator_run_unseen.zarr")
+    after = RunDatastore(root, holdout=[2])
+    assert after.train_runs == before.train_runs
+    assert (before.holdout_runs, after.holdout_runs) == (("2",), ("2", "unseen"))
+    assert after.spec.data_hash == before.spec.data_hash
+    np.testing.assert_array_equal(after.spec.upper, before.spec.upper)
+    np.testing.assert_array_equal(after.read_state("unseen", "all", 0, 2), truth(2)[:2])
+    named = RunDatastore(root, [1, "unseen"])
+    assert (named.train_runs, named.holdout_runs) == (("1", "unseen"), ())
+    assert named.spec.data_hash not in (before.spec.data_hash, RunDatastore(root, [1]).spec.data_hash)
+    assert RunDatastore(root, [1], ["unseen"]).holdout_runs == ("unseen",)
+
+
 def test_mdp_stores_the_std_of_second_differences(prepared_root):
     """Why ours are the default: the stored diff_std belongs to the second difference."""
     stored, pooled = (RunDatastore(prepared_root, [1], statistics=kind).spec for kind in ("stored", "pooled"))

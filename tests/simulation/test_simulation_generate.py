@@ -69,6 +69,32 @@ def test_same_seed_gives_the_same_run_in_this_and_in_another_process(tmp_path):
     assert not opened(here[0]).equals(opened(here[1]))
 
 
+def test_a_run_of_another_wind_is_added_to_runs_that_are_there(tmp_path):
+    """It has the middle density and three quarters of the frames; the others stay as they are."""
+    simulate(tmp_path, (0.5, 1.0, 2.0))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("run_*.zarr/.zattrs")}
+    calls = []
+    paths = simulate(tmp_path, (0.5, 1.0, 2.0), test_seed=7, progress=lambda name, *_: calls.append(name))
+    assert (set(calls), paths[-1]) == ({"run_unseen"}, tmp_path / "run_unseen.zarr")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    unseen, run = opened(paths[-1]), opened(paths[1])
+    assert unseen.attrs["solar_wind_density"] == 1.0
+    assert (unseen.attrs["seed"], unseen.sizes["time"]) == (7, 18)
+    assert not np.allclose(unseen["rho"][0], run["rho"][0], equal_nan=True)
+    calls.clear()
+    assert simulate(tmp_path, (0.5, 1.0, 2.0), test_seed=7, progress=lambda name, *_: calls.append(name)) == paths
+    assert calls == []
+
+
+def test_a_folder_that_cannot_be_written_to_goes_on_without_a_run_of_another_wind(tmp_path, monkeypatch, caplog):
+    paths = simulate(tmp_path)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert simulate(tmp_path, test_seed=7) == paths
+    assert "no run of another wind to score" in caplog.text
+    with pytest.raises(UserError, match="Permission denied"):
+        simulate(tmp_path, densities=(1.0, 2.0), test_seed=7)
+
+
 def test_complete_runs_are_kept_and_missing_ones_added(tmp_path):
     simulate(tmp_path)
     before = (tmp_path / "run_1.zarr" / ".zattrs").stat().st_mtime_ns
@@ -102,6 +128,7 @@ def test_foreign_data_are_never_replaced(tmp_path):
         ({"densities": ()}, "at least one"),
         ({"densities": (-1.0,)}, "density"),
         ({"processes": 0}, "processes = 0"),
+        ({"densities": (1.0, 2.0), "test_seed": 11}, "test_seed=11 is the wind of run_2"),
         ({"density": 2.0}, "densities"),
     ],
 )

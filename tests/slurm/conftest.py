@@ -165,7 +165,7 @@ def cluster(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
     ensure_store(f"sqlite:///{root}/mlflow.db")
     words = [
         "launcher=slurm", "launcher.hours=0.2", "launcher.signal_seconds=30", f"paths.data_dir={root / 'data'}",
-        "simulation.preset=tiny", "simulation.densities=[1.0]", "simulation.seed=3",
+        "simulation.preset=tiny", "simulation.densities=[1.0]", "simulation.seed=3", "simulation.test_seed=null",
         *(f"+simulation.{name}={value}" for name, value in DATA.items()),
         "trainer=cpu", "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "model._target_=gated_model.build",
         "+model.gate=null", "model.hidden_dim=8", "model.processor_layers=1", "data.batch_size=4", "data.val_steps=2",

@@ -16,9 +16,11 @@ from spacecast.config.targets import locate
 from spacecast.config.trust import trusted_words
 from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
+from spacecast.core.names import UNSEEN
 from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import OwnStates
+from spacecast.data.configs import find_raw_runs
 from spacecast.data.contract import check_datastore
 from spacecast.data.datastore import RunDatastore
 from spacecast.data.prepare import prepare
@@ -53,6 +55,8 @@ def prepare_data(config: Train | Forecast | Graph | Data, *, overwrite: bool = F
     if section.root is None or not reads_runs(section):
         return []
     runs = None if section.runs is None else [*section.runs, *(section.holdout or ())]
+    if runs is not None and UNSEEN not in runs and UNSEEN in find_raw_runs(section.root):
+        runs.append(UNSEEN)
     with ProgressBar("preparing") as progress:
         trusted = trusted_words(config.trust)
         return prepare(section.root, runs, overwrite=overwrite, progress=progress, trusted=trusted)

@@ -14,8 +14,8 @@ from spacecast.config.schema import Train
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore
 from spacecast.data.windows import WindowDataset
-from spacecast.evaluation.evaluator import select_runs
 from spacecast.evaluation.regions import plasma_regions, region_masks
+from spacecast.evaluation.selection import select
 from spacecast.forecast.forecaster import check_ensemble
 from spacecast.objectives.ensemble import EnsembleObjective
 from spacecast.process.logs import information_muted
@@ -144,17 +144,18 @@ def check_evaluation(config: Train, datastore: Datastore) -> None:
         UserError: they are not.
 
     """
-    split, steps = config.evaluation.split, config.evaluation.steps
-    runs = select_runs(datastore, config.evaluation.runs)
+    chosen = config.evaluation
     try:
+        runs, split, steps, _ = select(datastore, chosen.runs, chosen.split, 1, chosen.windows)
         datastore.num_frames(runs[0], split)
     except UserError as error:
-        raise UserError(f"evaluation.split={split}: {error}") from error
+        ours = str(error).startswith("evaluation.")
+        raise UserError(f"{'' if ours else f'evaluation.split={chosen.split}: '}{error}") from error
+    steps = select(datastore, chosen.runs, chosen.split, chosen.steps, chosen.windows).steps
     if fault := _no_window(datastore, runs, split, steps):
         longer = split != "all" and steps >= 1 and not _no_window(datastore, runs, "all", steps)
         way = "; evaluation.split=all takes the whole run" if longer else ""
         raise UserError(f"evaluation.steps={steps}: {fault}{way}")
-    chosen = config.evaluation
     region_masks(datastore.spec, chosen.regions, chosen.surfaces)
     if chosen.plasma_regions:
         plasma_regions(datastore.spec, chosen.surfaces)

@@ -20,13 +20,14 @@ class PlannedDatastore:
     spec: DataSpec
     train_runs: tuple[str, ...]
     holdout_runs: tuple[str, ...]
-    frames: Mapping[str, int]
+    frames: Mapping[str, Mapping[str, int]]  # by run and split
 
-    def num_frames(self, run: int | str, split: str) -> int:  # noqa: ARG002 - all runs are alike
+    def num_frames(self, run: int | str, split: str) -> int:
         """Frames of one run in a split."""
-        if split not in self.frames:
-            raise UserError(f"there is no split {split!r}; {nearest(split, self.frames)}")
-        return self.frames[split]
+        known = self.frames[str(run)]
+        if split not in known:
+            raise UserError(f"there is no split {split!r}; {nearest(split, known)}")
+        return known[split]
 
 
 def planned_datastore(config: Train) -> PlannedDatastore | None:
@@ -42,11 +43,16 @@ def planned_datastore(config: Train) -> PlannedDatastore | None:
     simulate = config.simulation.build()
     if getattr(simulate, "func", None) is not generate:
         return None
-    spec, runs, frames = planned_data(**simulate.keywords)
-    train, holdout = choose_runs(runs, section.runs, section.holdout or (), section.root)
+    spec, frames = planned_data(**simulate.keywords)
+    train, holdout = choose_runs(list(frames), section.runs, section.holdout or (), section.root)
     for name in (*train, *holdout):
-        if name not in runs:
-            raise UserError(f"datastore: run {name} will not be simulated; {nearest(name, runs)}")
-    splits = {split: stop - start for split, (start, stop) in split_frames(frames).items()}
+        if name not in frames:
+            raise UserError(f"datastore: run {name} will not be simulated; {nearest(name, frames)}")
+    splits = {name: {**_lengths(number), "all": number} for name, number in frames.items()}
     spec = replace(spec, boundary=boundary_nodes(spec.grid, section.boundary))
-    return PlannedDatastore(spec, train, holdout, {**splits, "all": frames})
+    return PlannedDatastore(spec, train, holdout, splits)
+
+
+def _lengths(frames: int) -> dict[str, int]:
+    """Frames of each split of a run."""
+    return {split: stop - start for split, (start, stop) in split_frames(frames).items()}

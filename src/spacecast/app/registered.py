@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 BEST = "best.ckpt"
 CACHE = "registry"  # below the data folder
 NOTE = "SPACECAST_REGISTERED_"  # variables of the environment
-SHAPING = ("split", "runs", "steps", "windows", "members")  # keys of an evaluation that the score depends on
+SHAPING = ("split", "runs", "steps", "windows", "spread", "members")  # keys of an evaluation that the score depends on
 
 
 def local_checkpoint(value: object, key: str, plain: Mapping[str, Any] | None = None) -> Path:
@@ -140,7 +140,7 @@ def described(config: Train, file: Path, scores: "Scores") -> tuple[dict[str, st
     from spacecast.tracking.names import score_points
     from spacecast.tracking.registration import scored
 
-    content, split = load_checkpoint(file), config.evaluation.split
+    content, split = load_checkpoint(file), config.evaluation.label
     facts, name = content["spacecast"], f"{split}/rmse_ratio"
     data_hash = str((facts["data_spec"] or {}).get("data_hash") or "")
     single = {point.name: point.value for point in score_points(scores, split) if point.name.startswith(name)}

@@ -44,7 +44,7 @@ def score(
     from spacecast.plots.canvas import ScoredRun
     from spacecast.plots.pictures import draw_pictures
 
-    run_dir, split = config.paths.run_dir, config.evaluation.split
+    run_dir, split = config.paths.run_dir, config.evaluation.label
     processes = processes or Processes(device=device_of(config))
     with ProgressBar("evaluating") as progress:
         scores: Scores | None = config.evaluation.build()(
@@ -53,7 +53,7 @@ def score(
             spec=spec,
             device=processes.device,
             out_dir=run_dir,
-            progress=(lambda done, total: progress(f"split {split}", done, total)) if processes.first else None,
+            progress=(lambda done, total: progress("forecasts", done, total)) if processes.first else None,
             processes=processes,
         )
     if scores is None:

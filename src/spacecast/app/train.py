@@ -1,4 +1,4 @@
-"""`spacecast-train`: data, graph, model, training, and scores of the best checkpoint on the test split."""
+"""`spacecast-train`: data, graph, model, training, and scores of the best checkpoint on what it has not seen."""
 
 import logging
 import time
@@ -39,7 +39,7 @@ def train(inputs: Inputs[Train]) -> "Scores | None":
         inputs: the configuration of `train.yaml`.
 
     Returns:
-        Scores on the split of the evaluation; None after a dry run, and in all processes but the first.
+        Scores as the evaluation says; None after a dry run, and in all processes but the first.
 
     Raises:
         UserError: the configuration does not fit the data.
@@ -219,8 +219,9 @@ COMMAND = Command(
         "optimizer.lr": "learning rate",
         "data.batch_size": "windows per batch and device",
         "data.workers": "processes that read ahead",
-        "evaluation.steps": "leads to score",
-        "evaluation.split": "train, val, test, or all frames of the simulation runs",
+        "evaluation.steps": "leads to score; null: up to 100, as far as the runs allow",
+        "evaluation.split": "train, val, test, or all frames; null: all of held-out runs, test of the others",
+        "evaluation.runs": "simulation runs by name, train, holdout, all, or auto: held-out ones if there are any",
         "evaluation.windows": "how many initial times; null: all",
         "logger.tracking_uri": "MLflow store; logger=none switches it off",
         "logger.register": "true or a name: register the best checkpoint in MLflow, for checkpoint=models:/NAME@best",

@@ -110,14 +110,20 @@ class LoggerSection(Section):
 class EvaluationSection(Section):
     """Section `evaluation`."""
 
-    split: str = "test"
+    split: str | None = "test"
     runs: str | Sequence[str | int] | None = None
-    steps: int = 1
+    steps: int | None = 1
+    windows: int | None = None
     members: int = 1
     regions: Mapping[str, Mapping[str, float]] | None = None
     surfaces: Mapping[str, float] | None = None
     plasma_regions: bool = False
     convert_units: bool = False
+
+    @property
+    def label(self) -> str:
+        """What its scores are called where they are tracked: by the split, of whole runs that are held out `test`."""
+        return self.split or "test"
 
 
 @dataclass(frozen=True)

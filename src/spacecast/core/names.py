@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
+UNSEEN = "unseen"
+"""Name of the simulated run of another solar wind, which is there to be scored and never trained on."""
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 """A dotted name."""
 REGISTERED = "models:/"

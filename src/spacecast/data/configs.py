@@ -11,6 +11,7 @@ import xarray as xr
 import yaml
 
 from spacecast.core.errors import UserError
+from spacecast.core.names import UNSEEN
 from spacecast.core.text import natural_key
 from spacecast.data.raw import left_out, open_raw, space_axes
 from spacecast.data.sources import names_sources
@@ -100,11 +101,12 @@ def write_configs(
 
 
 def _write_summary(root: Path) -> None:
-    """Write vlasiator_config.yaml, which lists the runs, unless somebody else wrote it."""
+    """Write vlasiator_config.yaml, which lists the runs to train on, unless somebody else wrote it."""
     path = root / "vlasiator_config.yaml"
     if path.exists() and not _is_ours(path):
         return
-    names = [config_path(root, name).name for name in find_runs(root, "yaml")]
+    runs = find_runs(root, "yaml")
+    names = [config_path(root, name).name for name in runs if name != UNSEEN or len(runs) == 1]
     summary: dict[str, Any] = {"datastore": {"kind": "mdp", "config_path": names[0]}}
     if len(names) > 1:
         summary["additional_datastores"] = [{"kind": "mdp", "config_path": name} for name in names[1:]]

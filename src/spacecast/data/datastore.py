@@ -7,6 +7,7 @@ import numpy as np
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
+from spacecast.core.names import UNSEEN
 from spacecast.core.ranges import NonNegativeFloat
 from spacecast.core.regions import Bounds, boundary_nodes
 from spacecast.core.spec import DataSpec, FeatureSpec
@@ -28,7 +29,8 @@ class RunDatastore:
         root: folder with `vlasiator_run_<run>.zarr`.
         runs: runs to train on, numbers or names; None takes all that lie in `root` and are not held out.
         holdout: runs that no training and no statistic sees. They keep their splits, so that `test` covers the same
-            times as in the other runs; their split `all` is the whole run.
+            times as in the other runs; their split `all` is the whole run. A run of the name `unseen` is always one of
+            them, unless `runs` names it.
         statistics: `pooled`: ours, over the training split of all training runs in equal weight per frame, nodes only;
             `stored`: those that mllam-data-prep stored in the first run of `runs`, which has no ranges.
         boundary: region whose true values drive the forecast, by bounds (`core.regions.nodes_within`), {x_min: 27} for
@@ -169,10 +171,14 @@ class RunDatastore:
             static_values=first.static_values,
             boundary=boundary_nodes(self.grid, boundary),
             step_seconds=first.step_seconds,
-            data_hash=combined(KIND, [(run, store.content_hash) for run, store in self._stores.items()]),
+            data_hash=combined(KIND, [(run, store.content_hash) for run, store in self._hashed()]),
             lower=increments.lower,
             upper=increments.upper,
         )
+
+    def _hashed(self) -> list[tuple[str, RunStore]]:
+        """What the data are told by: all runs but the one that is simulated for tests alone and may come later."""
+        return [(run, store) for run, store in self._stores.items() if run in self.train_runs or run != UNSEEN]
 
     def _fold(self, spec: FeatureSpec) -> FeatureSpec:
         """Forcing variables with their window: n[-1], n[0], n[+1]."""
@@ -223,6 +229,8 @@ def choose_runs(
 
     """
     held_out = tuple(str(run) for run in holdout)
+    if UNSEEN in found and UNSEEN not in (*held_out, *map(str, runs or ())):
+        held_out = (*held_out, UNSEEN)
     if runs is None:
         chosen = tuple(run for run in found if run not in held_out)
         if not chosen:

@@ -24,6 +24,14 @@ def window_starts(num_frames: int, steps: int, past: int = 0, future: int = 0) -
     return range(max(past - 2, 0), max(num_frames - steps - 1 - future, 0))
 
 
+def chosen_starts(starts: Sequence[int], limit: int | None, *, spread: bool) -> list[int]:
+    """Some of the starts, the first ones or such as lie evenly from the first to the last; None: all of them."""
+    if limit is None or limit >= len(starts) or not spread:
+        return list(starts[:limit])
+    places = np.linspace(0, len(starts) - 1, limit).round().astype(int)
+    return [starts[place] for place in places.tolist()]
+
+
 class WindowDataset(Dataset[Batch]):
     """All windows of a split, run after run in time order; every window has all its targets.
 
@@ -32,7 +40,8 @@ class WindowDataset(Dataset[Batch]):
         runs: runs to take windows from.
         split: `train`, `val`, `test` or `all`.
         steps: roll-out steps K.
-        limit: take only the first `limit` initial times of each run.
+        limit: take only `limit` initial times of each run.
+        spread: whether these are spread evenly from the first to the last, instead of the first ones.
 
     An item is a `Batch` without its batch axis, physical units, float32: initial (2, node, state), target
     (K, node, state), forcing (K, node, forcing), window (2,): number of the run, training runs before held-out ones,
@@ -45,7 +54,14 @@ class WindowDataset(Dataset[Batch]):
     """
 
     def __init__(
-        self, datastore: Datastore, runs: Sequence[int | str], split: str, steps: int, limit: int | None = None
+        self,
+        datastore: Datastore,
+        runs: Sequence[int | str],
+        split: str,
+        steps: int,
+        limit: int | None = None,
+        *,
+        spread: bool = False,
     ) -> None:
         if steps < 1:
             raise UserError(f"a roll-out needs at least 1 step, found {steps}")
@@ -58,7 +74,7 @@ class WindowDataset(Dataset[Batch]):
         self.counts: list[int] = []  # windows of each run
         for run in map(str, runs):
             frames = datastore.num_frames(run, split)
-            starts = window_starts(frames, steps, past, future)[:limit]
+            starts = chosen_starts(window_starts(frames, steps, past, future), limit, spread=spread)
             if not starts:
                 longest = frames - 2 - future - max(past - 2, 0)
                 advice = f"take at most {longest} steps or enlarge the split" if longest > 0 else "enlarge the split"

@@ -173,7 +173,7 @@ class Accumulator:
         counts = None if ranks is None else self.sums.stacked(self.numbers[ranks.entries[0]]).sum(dim=0)
         windows = int(self.sums.stacked(FORECASTS).sum(dim=0).max())
         tables = None if counts is None else counts.numpy().astype(np.int64)
-        return Scores(tuple(self.rows()), windows, self.setting.members, tables)
+        return Scores(tuple(self.rows()), windows, self.setting.members, ranks=tables)
 
     def _rows(self, metric: Metric, values: Tensor) -> list[ScoreRow]:
         """Lines of one metric."""

@@ -1,5 +1,6 @@
 """Scores of a model on a split of the data, streamed: no forecast is kept longer than one lead."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -11,11 +12,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from spacecast.core.errors import UserError, nearest
+from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore
 from spacecast.core.ranges import NonNegativeInt, PositiveInt, whole
 from spacecast.core.regions import Bounds
 from spacecast.core.spec import DataSpec
+from spacecast.core.text import several
 from spacecast.core.types import Batch
 from spacecast.data.fit import FittedDatastore
 from spacecast.data.windows import WindowDataset
@@ -25,11 +27,14 @@ from spacecast.evaluation.regions import DEFAULT_REGIONS, Regions
 from spacecast.evaluation.sample import THRESHOLDS
 from spacecast.evaluation.score_dataset import score_dataset
 from spacecast.evaluation.scores import Scores
+from spacecast.evaluation.selection import select
 from spacecast.evaluation.surfaces import SURFACES
 from spacecast.forecast.forecaster import Forecaster
 from spacecast.forecast.processes import ALONE, Processes
 from spacecast.forecast.writer import ForecastWriter
 from spacecast.formulas.ensemble import Estimator
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -37,10 +42,11 @@ def evaluate(
     datastore: Datastore,
     *,
     spec: DataSpec | None = None,
-    split: str = "test",
+    split: str | None = "test",
     runs: str | Sequence[str | int] | None = None,
-    steps: NonNegativeInt = 10,
+    steps: NonNegativeInt | None = 10,
     windows: PositiveInt | None = None,
+    spread: bool = False,
     batch_size: PositiveInt = 4,
     members: PositiveInt = 1,
     member_chunk: int = 6,
@@ -65,8 +71,9 @@ def evaluate(
     Args:
         model, datastore: a `StepModel`; the data, whose boundary drives the forecast and is left out of the scores.
         spec: what the model was trained on, for its statistics; None: that of the data store.
-        split, runs: which frames: `train`, `val`, `test` or `all` of the runs that `select_runs` finds.
-        steps, windows: leads to forecast; how many initial times of each run, in order, None: all.
+        split, runs: which frames: `train`, `val`, `test` or `all` of which runs; see `selection.select`.
+        steps, windows: leads to forecast, None: up to 100; how many initial times of each run, None: all.
+        spread: whether these are spread evenly over the run, instead of the first ones.
         batch_size, members, member_chunk: windows at a time; ensemble members, and how many of a window at a time.
         estimator, thresholds: of the CRPS; of the events of Brier scores (`Setting`).
         regions, surfaces, plasma_regions: parts of the plane, see `Regions`.
@@ -80,9 +87,11 @@ def evaluate(
         UserError: when split, run, lead or region do not fit the data, or the model belongs to other data.
 
     """
-    steps, seed, batch_size, members, member_chunk = _plain(steps, seed, batch_size, members, member_chunk)
     source = FittedDatastore(datastore, spec or datastore.spec, convert_units=convert_units)
-    data = WindowDataset(source, select_runs(source, runs), split, steps, limit=windows)
+    chosen = select(source, runs, split, steps, windows)
+    steps, seed, batch_size, members, member_chunk = _plain(chosen.steps, seed, batch_size, members, member_chunk)
+    data = WindowDataset(source, chosen.runs, chosen.split, steps, limit=windows, spread=spread)
+    log.info("scoring %s: %s of %s", chosen, several(len(data), "forecast"), several(steps, "step"))
     places = Regions(source.spec, regions, surfaces, plasma_regions)
     accumulator = Accumulator(source.spec, steps, members, places, estimator, seed, thresholds, climatology(source))
     place = torch.device(device or next((weight.device for weight in model.parameters()), "cpu"))
@@ -91,11 +100,12 @@ def evaluate(
     with _examples(out_dir, data, steps, members, written if processes.first else []) as writer:
         _score_all(forecaster, data, _deal(len(data), batch_size, written, processes), accumulator, writer, progress)
     parts = processes.gather(accumulator.sums.parts())
-    return None if parts is None else _result(accumulator, parts, data, {"split": split, "seed": seed}, bootstrap_draws)
+    facts = {"split": chosen.split, "held_out": int(chosen.held_out), "seed": seed}
+    return None if parts is None else _result(accumulator, parts, data, facts, bootstrap_draws, str(chosen))
 
 
 def _result(
-    accumulator: Accumulator, parts: Sequence[Any], data: WindowDataset, facts: dict[str, Any], draws: int
+    accumulator: Accumulator, parts: Sequence[Any], data: WindowDataset, facts: dict[str, Any], draws: int, scored: str
 ) -> Scores:
     """The scores of the sums of all processes."""
     accumulator.sums.merge(parts)
@@ -104,7 +114,7 @@ def _result(
     times = {data.place(number): data.initial_time(number) for number in range(len(data))}
     facts = {**facts, "data_hash": store.spec.data_hash}
     dataset = score_dataset(accumulator, names, times, draws=draws, attributes=facts)
-    return replace(accumulator.scores(), dataset=dataset)
+    return replace(accumulator.scores(), dataset=dataset, scored=scored)
 
 
 def _deal(windows: int, batch_size: int, examples: Sequence[int], processes: Processes) -> list[list[int]]:
@@ -163,28 +173,6 @@ def _score(
         for row, example in examples.items():
             forecast = forecaster.standardizer.state_to_physical(members[row]).cpu().numpy()
             cast(ForecastWriter, writer).write(example, lead, forecast, truth[row].cpu().numpy())
-
-
-def select_runs(datastore: Datastore, runs: str | Sequence[str | int] | None) -> tuple[str, ...]:
-    """Names of the runs that are meant: names, or `train`, `holdout` or `all` of them; None: the training runs."""
-    groups = {
-        "train": tuple(datastore.train_runs),
-        "holdout": tuple(datastore.holdout_runs),
-        "all": (*datastore.train_runs, *datastore.holdout_runs),
-    }
-    if runs is None or (isinstance(runs, str) and runs in groups):
-        chosen = groups[runs or "train"]
-        if not chosen:
-            raise UserError(f"evaluation.runs={runs}: the data store has no such run; name some with datastore.holdout")
-        return chosen
-    names = tuple(str(run) for run in ([runs] if isinstance(runs, str) else runs))
-    if not names:
-        raise UserError("evaluation.runs: the list is empty; name runs, or train, holdout or all, or null")
-    for name in names:
-        if name not in groups["all"]:
-            known = nearest(name, [*groups["all"], *groups])
-            raise UserError(f"evaluation.runs: the data store has no run {name!r}; {known}")
-    return names
 
 
 def _plain(steps: int, seed: int, *sizes: int) -> list[int]:

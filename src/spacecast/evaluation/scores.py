@@ -26,6 +26,7 @@ class Scores:
         rows: the numbers; region `all` is the whole domain outside the boundary.
         windows: number of forecasts that were scored, 0 if unknown.
         members: ensemble members.
+        scored: which runs and frames, in words.
         ranks: how often the truth took each rank among the members, shape (lead, variable, member + 1), or None.
         dataset: the same scores and all others, with intervals, by run and by initial time; see `score_dataset`.
 
@@ -34,6 +35,7 @@ class Scores:
     rows: tuple[ScoreRow, ...]
     windows: int = 0
     members: int = 1
+    scored: str = ""
     ranks: np.ndarray | None = field(default=None, compare=False)
     dataset: xr.Dataset | None = field(default=None, compare=False)
 

@@ -1,6 +1,7 @@
 """Generates the data set of the simulated magnetosphere: several runs that differ in the density of the solar wind."""
 
 import logging
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -9,18 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from spacecast.core.errors import UserError
+from spacecast.core.names import UNSEEN
 from spacecast.core.ranges import NonNegativeInt
 from spacecast.process.progress import ProgressCallback
 from spacecast.process.workers import run_tasks
 from spacecast.simulation.magnetosphere import VARIABLES
 from spacecast.simulation.parameters import Parameters, get_parameters
 from spacecast.simulation.storage import simulate_run, stored_hash, write_static
-from spacecast.storage.folder import only_writer
+from spacecast.storage.folder import only_writer, writable
 
 logger = logging.getLogger(__name__)
 
+UNSEEN_RUN = f"run_{UNSEEN}"
 DENSITIES = (0.5, 1.0, 1.5, 2.0)
 """Solar wind densities of the four runs [1/cm3]."""
+TEST_SHARE = 0.75
+"""Frames of the test run over those of the others: enough to forecast 100 steps, a fifth of the work of the four."""
 
 
 def generate(
@@ -28,12 +33,13 @@ def generate(
     preset: str | Parameters = "small",
     densities: Sequence[float] = DENSITIES,
     seed: NonNegativeInt = 10,
+    test_seed: NonNegativeInt | None = None,
     processes: int | None = None,
     progress: ProgressCallback | None = None,
     overwrite: bool = False,
     **overrides: Any,
 ) -> list[Path]:
-    """Simulate runs and write `run_1.zarr` ... `run_N.zarr` and `static.zarr` into a folder.
+    """Simulate runs and write `run_1.zarr` ... `run_N.zarr` and `static.zarr` into a folder, and a run to test on.
 
     Stores that are there with the same parameters are kept. Each store appears complete or not at all, whatever
     happens to the process; a second process that generates into the same folder waits for the first.
@@ -43,6 +49,8 @@ def generate(
         preset: name of a preset or all parameters of a run.
         densities: solar wind density of each run [1/cm3].
         seed: run N has the fluctuations of seed + N - 1.
+        test_seed: of the fluctuations of a further run, `run_unseen.zarr`, of the middle one of the densities and
+            `TEST_SHARE` times as many frames, which no training takes (`core.names.UNSEEN`); None: no such run.
         processes: runs at a time; default: as many as cores.
         progress: called in this thread as progress(run name, work done, total work).
         overwrite: replace simulated runs of other parameters; foreign data are never touched.
@@ -58,16 +66,23 @@ def generate(
     root = Path(root)
     if processes is not None and processes < 1:
         raise UserError(f"simulation processes = {processes}: give at least 1")
-    base, runs = plan_runs(preset, densities, seed, **overrides)
-    paths = [root / f"{name}.zarr" for name in runs]
-    if _missing(root, base, runs, overwrite):
+    base, runs = plan_runs(preset, densities, seed, test_seed, **overrides)
+    missing = _missing(root, base, runs, overwrite)
+    if list(missing) == [UNSEEN_RUN] and not writable(root):
+        logger.warning("%s cannot be written to, so there is no run of another wind to score", root)
+        return [root / f"{name}.zarr" for name in runs if name != UNSEEN_RUN]
+    if missing:
         with _made(root), only_writer(root):
             _write(root, base, _missing(root, base, runs, overwrite), processes or _cores(), progress)
-    return paths
+    return [root / f"{name}.zarr" for name in runs]
 
 
 def plan_runs(
-    preset: str | Parameters = "small", densities: Sequence[float] = DENSITIES, seed: int = 10, **overrides: Any
+    preset: str | Parameters = "small",
+    densities: Sequence[float] = DENSITIES,
+    seed: int = 10,
+    test_seed: int | None = None,
+    **overrides: Any,
 ) -> tuple[Parameters, dict[str, Parameters]]:
     """What all runs share, and the parameters of each by name; arguments and errors as in `generate`."""
     if "density" in overrides:
@@ -79,6 +94,12 @@ def plan_runs(
         f"run_{number}": base.override(density=density, seed=seed + number - 1)
         for number, density in enumerate(densities, start=1)
     }
+    if test_seed is not None:
+        if taken := [name for name, run in runs.items() if run.seed == test_seed]:
+            raise UserError(f"simulation.test_seed={test_seed} is the wind of {taken[0]}: give another one, or null")
+        middle = sorted(densities)[(len(densities) - 1) // 2]
+        frames = math.ceil(TEST_SHARE * base.frames)
+        runs[UNSEEN_RUN] = base.override(density=middle, seed=test_seed, frames=frames)
     return base, runs
 
 

@@ -17,12 +17,12 @@ def planned_data(
     root: str | Path,  # noqa: ARG001 - the signature of `generate`
     processes: int | None = None,  # noqa: ARG001
     **plan: Any,
-) -> tuple[DataSpec, tuple[str, ...], int]:
+) -> tuple[DataSpec, dict[str, int]]:
     """What `generate` will make when it is called with the same arguments, which it refuses for the same reasons.
 
     Returns:
-        Facts of the data (every mean is 0, every standard deviation 1, no node is driven), names of the runs, and
-        frames of each.
+        Facts of the data (every mean is 0, every standard deviation 1, no node is driven), and frames of each run by
+        its name.
 
     """
     base, runs = plan_runs(**plan)
@@ -39,7 +39,7 @@ def planned_data(
         boundary=np.zeros(grid.num_nodes, dtype=bool),
         step_seconds=base.cadence,
     )
-    return spec, tuple(name.removeprefix("run_") for name in runs), base.frames
+    return spec, {name.removeprefix("run_"): run.frames for name, run in runs.items()}
 
 
 def _unscaled(units: Mapping[str, str]) -> FeatureSpec:
