@@ -22,6 +22,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parent))
 
 from spacecast.core.errors import UserError
+from spacecast.core.names import UNSEEN
 from spacecast.plots.canvas import BASELINE, new_figure, save
 from spacecast.process.exit_codes import run_to_end
 from spacecast.process.files import write_json, write_text
@@ -77,7 +78,7 @@ def read_fold(run_dir: Path) -> Fold:
     scores = read_scores(run_dir)
     ratio = 1 - scores["skill_by_run"].sel(region="all", variable="mean")
     found = {str(name): ratio.sel(run=name).values for name in ratio["run"].values}
-    trained = {name: values for name, values in found.items() if name not in held_out}
+    trained = {name: values for name, values in found.items() if name not in (*held_out, UNSEEN)}
     if not held_out or not trained or not set(held_out) <= found.keys():
         needed = "give datastore.holdout, and evaluation.runs=all"
         raise UserError(f"{run_dir} has no scores of both held-out and training runs; {needed}")

@@ -60,7 +60,10 @@ FAST = {  # refused before anything of the data is touched
     "wrong pair, before data": (["model=graphcast", "graph=hierarchical"], "use graph=simple or graph=multiscale"),
     "run that is not simulated": (["datastore.runs=[1,7]"], "run 7 will not be simulated"),
     "nothing to train on": (["datastore.holdout=[1,2,3,4]"], "no prepared run to train on"),
-    "lead longer than a split to come": (["evaluation.steps=100"], "evaluation.steps=100: split 'test' of run 1"),
+    "lead longer than a split to come": (["evaluation.steps=119"], "evaluation.steps=119: split 'all' of run unseen"),
+    "lead longer than a split that is asked for": (
+        ["evaluation.steps=100", "evaluation.split=test"], "evaluation.steps=100: split 'test' of run 1",
+    ),
     "roll-out longer than a split to come": (["schedule.rollout_steps=200"], "schedule.rollout_steps=200: split"),
     "split of data to come": (["evaluation.split=tset"], "did you mean 'test'?"),
     "bound of a boundary to come": (["datastore.boundary={x_mni: 3}"], "did you mean 'x_min'?"),

@@ -28,7 +28,7 @@ def test_sections_paths_and_values():
     assert (config.paths.run_dir, config.resume, config.init_from) == (Path("/run"), Path("/r"), None)
     assert (config.trainer.max_epochs, config.trainer.checkpoint_minutes, config.seed) == (7, 15, 3)
     assert (config.datastore.root, config.datastore.runs) == (Path(given["datastore"]["root"]), [1, 2])
-    assert (config.evaluation.split, config.evaluation.steps, config.evaluation.members) == ("test", 10, 1)
+    assert (config.evaluation.split, config.evaluation.steps, config.evaluation.members) == (None, None, 1)
     assert config.model.content == given["model"]
     assert config.model.target == "spacecast.models.encode_process_decode.EncodeProcessDecode"
     assert config.launcher is None

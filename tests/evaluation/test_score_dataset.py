@@ -54,7 +54,8 @@ def test_the_table_stands_in_the_data_set(store, fakes, tmp_path) -> None:
     with xr.open_dataset(tmp_path / "scores.nc") as found:
         for row in scores:
             place = {"lead_time": row.lead_s, "region": row.region, "variable": row.variable}
-            np.testing.assert_equal(float(found[row.metric].sel(place)), row.value)
+            own = {axis: value for axis, value in place.items() if axis in found[row.metric].dims}
+            np.testing.assert_equal(float(found[row.metric].sel(own)), row.value)
         assert found.rmse.attrs["best"] == 0
         assert list(found.variable_units.values[:4]) == ["nT", "nT", "nT", "mV/m"]
         assert (found.attrs["members"], found.attrs["forecasts"]) == (4, 5)

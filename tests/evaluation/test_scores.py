@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from spacecast.core.errors import UserError
+from spacecast.core.types import shown_leads
 from spacecast.evaluation.scores import ScoreRow, Scores
 
 
@@ -71,18 +72,37 @@ def test_a_table_of_something_else_is_refused(tmp_path) -> None:
 def test_terminal_table_says_what_matters(scores) -> None:
     text = scores.table()
     for part in (
-        "7 forecasts",
-        "ensemble mean",
-        "lead 1 (5 s)",
-        "lead 3 (15 s)",
-        "1/cm3",
-        "persist",
+        "RMSE of the ensemble mean / RMSE of persistence, 7 forecasts",
+        "5 s     10 s     15 s",
         "CRPS / MAE",
         "|div B| of the truth [nT/R_E]",
     ):
         assert part in text
     assert max(len(line) for line in text.splitlines()) <= 130
-    assert "lead 2 (10 s)" in scores.table(leads=[2])
-    assert "lead 3" not in scores.table(leads=[2])
+    assert "10 s" in scores.table(leads=[2])
+    assert "15 s" not in scores.table(leads=[2, 9])
     line = next(line for line in text.splitlines() if line.startswith("rho"))
-    assert line.split()[3:6] == ["0.5", "1", "0.500"]
+    assert line.split() == ["rho", "0.5", "0.5", "0.5"]
+
+
+def test_the_table_has_the_other_references_where_they_are_known(scores) -> None:
+    assert "climatology" not in scores.table()
+    rows = [
+        ScoreRow(metric, name, units, lead, "all", factor * lead * scale)
+        for lead in (5.0, 10.0, 15.0)
+        for name, units, scale in (("Bx", "nT", 1.0), ("rho", "1/cm3", 0.1))
+        for metric, factor in (("climatology_rmse", 3), ("extrapolation_rmse", 4))
+    ]
+    text = Scores((*scores.rows, *rows), windows=1, scored="run unseen (held out), all frames").table()
+    assert "RMSE / RMSE of persistence, 1 forecast of run unseen (held out), all frames" in text
+    assert "climatology, mean                       1.5      1.5      1.5" in text
+    assert "linear extrapolation, mean                2        2        2" in text
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(0, []), (1, [1]), (3, [1, 2, 3]), (10, [1, 2, 5, 10]), (11, [1, 2, 5, 10]), (13, [1, 2, 5, 10, 13]),
+     (100, [1, 2, 5, 10, 20, 50, 100])],
+)  # fmt: skip
+def test_leads_of_a_table_grow_by_steps(count: int, expected: list[int]) -> None:
+    assert shown_leads(count) == expected

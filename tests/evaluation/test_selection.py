@@ -81,6 +81,6 @@ def test_scores_say_what_was_scored(store, fakes) -> None:
     scores = evaluate(fakes.Persist(), store, split=None, runs="auto", steps=None, windows=3, spread=True)
     assert (scores.scored, scores.windows) == ("run 2 (held out), all frames", 3)
     assert len(scores.lead_seconds) == 5
-    assert (scores.dataset.attrs["split"], scores.dataset.attrs["held_out"]) == ("all", 1)
+    assert (scores.dataset.attrs["split"], scores.dataset.attrs["scored"]) == ("all", scores.scored)
     times = scores.dataset["init_time"].values
     np.testing.assert_array_equal(times, store.times("2", "all")[1:4])

@@ -147,4 +147,4 @@ def test_zero_is_not_below_zero_whatever_rounding_makes_of_it(store, fakes) -> N
 
 
 def test_one_forecast_is_one_forecast(store, fakes) -> None:
-    assert "1 forecast\n" in evaluate(fakes.Persist(), store, steps=2, windows=1).table()
+    assert "1 forecast of run 1" in evaluate(fakes.Persist(), store, steps=2, windows=1).table()

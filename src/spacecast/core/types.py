@@ -97,6 +97,13 @@ class Stage:
     own_states: OwnStates | None = None
 
 
+def shown_leads(count: int) -> list[int]:
+    """Leads of tables that have no room for all of so many, 1 being the first: 1, 2, 5, 10, 20, 50 and so on."""
+    steps = (digit * 10**power for power in range(len(str(count))) for digit in (1, 2, 5))
+    leads = [lead for lead in steps if lead <= count]
+    return leads if not leads or 5 * count < 6 * leads[-1] else [*leads, count]
+
+
 class ScoreRow(NamedTuple):
     """One score: a line of `scores.csv`. `lead_s` is the lead time in seconds, `units` is "1" for ratios."""
 

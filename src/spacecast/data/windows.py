@@ -48,6 +48,10 @@ class WindowDataset(Dataset[Batch]):
     and of the window's first frame in that run (`contract.split_range`). Where the number of a window comes with more
     numbers, as in a training on own states (`own_states.with_own_states`), these follow in `window`.
 
+    Attributes:
+        counts: windows of each run.
+        numbers: of the runs by name, as in `window`.
+
     Raises:
         UserError: when the split of a run is too short for one window.
 
@@ -69,7 +73,8 @@ class WindowDataset(Dataset[Batch]):
             raise UserError(f"the number of windows must be at least 1 or null, found {limit}")
         self.datastore, self.split, self.steps = datastore, split, steps
         past, future = forcing_reach(datastore)
-        self._numbers = {run: number for number, run in enumerate((*datastore.train_runs, *datastore.holdout_runs))}
+        everything = (*datastore.train_runs, *datastore.holdout_runs)
+        self.numbers = {run: number for number, run in enumerate(everything) if run in set(map(str, runs))}
         self._index: list[tuple[str, int]] = []
         self.counts: list[int] = []  # windows of each run
         for run in map(str, runs):
@@ -99,7 +104,7 @@ class WindowDataset(Dataset[Batch]):
     def place(self, item: int) -> tuple[int, int]:
         """Number of the run of a window, and of the window's first frame in that run."""
         run, start = self._index[item]
-        return self._numbers[run], split_range(self.datastore, run, self.split)[0] + start
+        return self.numbers[run], split_range(self.datastore, run, self.split)[0] + start
 
     def run(self, item: int) -> str:
         """Name of the run of a window."""

@@ -43,7 +43,7 @@ class Accumulator:
         regions: those that are scored apart, or their bounds, see `region_masks`.
         estimator: of the ensemble CRPS, see `formulas.ensemble.crps_ensemble`.
         seed: of the draws that break ties of ranks.
-        thresholds, climatology: see `Setting`.
+        thresholds, climatology, climatologies: see `Setting`.
 
     """
 
@@ -57,9 +57,11 @@ class Accumulator:
         seed: int = 0,
         thresholds: Sequence[float] = THRESHOLDS,
         climatology: np.ndarray | None = None,
+        climatologies: Mapping[int, np.ndarray] | None = None,
     ) -> None:
         self.spec, self.regions = spec, regions if isinstance(regions, Regions) else Regions(spec, regions)
-        self.setting = Setting(spec, members, estimator, seed, thresholds, climatology, self.regions)
+        settings = (members, estimator, seed, thresholds, climatology, self.regions, climatologies)
+        self.setting = Setting(spec, *settings)
         self.metrics = [metric for metric in metrics.METRICS if metric.columns(self.setting)]
         self.diagnostics = [each for each in diagnostics.DIAGNOSTICS if each.axes_of(self.setting) is not None]
         self.nodes = {INTERIOR: torch.as_tensor(spec.interior_nodes), STENCIL: torch.as_tensor(spec.grid.stencil[0])}

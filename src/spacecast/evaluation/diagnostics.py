@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from spacecast.evaluation import physics, probabilities
+from spacecast.evaluation import extent, physics, probabilities
 from spacecast.evaluation.metrics import Entries, average
 from spacecast.evaluation.sample import Sample, Setting
 from spacecast.formulas import probability
@@ -127,6 +127,7 @@ def _tail(setting: Setting) -> Axes | None:
     return {} if setting.plasma.flux else None
 
 
+_of_fields = partial(Diagnostic, units="1", axes=_variables, rows=True)
 _standoff = partial(Diagnostic, axes=_boundaries, entries=(physics.standoffs,), rows=True)
 _flux = partial(Diagnostic, units="nT R_E", axes=_tail, entries=(physics.reconnected_flux,), rows=True)
 _spectrum = partial(Diagnostic, units="of the variable, squared, times R_E", axes=_spectral, large=True)
@@ -184,6 +185,18 @@ DIAGNOSTICS = [
         "energy_score_of_all", "energy score over nodes and variables, standardised", "1",
         lambda setting: {"region": setting.region_names}, _energy_entries,
         lambda _, scores, present: scores[..., -1] / present, best=0.0, ensemble=True,
+    ),
+    _of_fields(
+        "roughness", "rms of the Laplacian over that of the truth", entries=(extent.curvatures,),
+        score=extent.rms_ratio, best=1.0,
+    ),
+    _of_fields(
+        "extent", "farthest value from the middle of the truth's range, in halves of it", entries=(extent.extents,),
+        score=physics.column(0),
+    ),
+    _of_fields(
+        "beyond_range", "share of values beyond twice the truth's range", entries=(extent.extents,),
+        score=physics.column(1), best=0.0,
     ),
     _spectrum("spectrum", "power spectrum", entries=(physics.spectrum,)),
     _spectrum("spectrum_truth", "power spectrum of the truth", entries=(physics.spectrum_of_truth,)),

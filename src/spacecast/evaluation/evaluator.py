@@ -1,4 +1,7 @@
-"""Scores of a model on a split of the data, streamed: no forecast is kept longer than one lead."""
+"""Scores of a model on a part of the data, streamed: no forecast is kept longer than one lead.
+
+RMSE is the root of the mean over all windows and nodes, boundary left out; `metrics.METRICS` say what is scored.
+"""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +30,7 @@ from spacecast.evaluation.regions import DEFAULT_REGIONS, Regions
 from spacecast.evaluation.sample import THRESHOLDS
 from spacecast.evaluation.score_dataset import score_dataset
 from spacecast.evaluation.scores import Scores
-from spacecast.evaluation.selection import select
+from spacecast.evaluation.selection import Selection, select
 from spacecast.evaluation.surfaces import SURFACES
 from spacecast.forecast.forecaster import Forecaster
 from spacecast.forecast.processes import ALONE, Processes
@@ -64,19 +67,15 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     processes: Processes = ALONE,
 ) -> Scores | None:
-    """Forecast from every initial time of a split and score against truth and persistence, in physical units.
-
-    RMSE is the root of the mean over all windows and nodes, boundary left out; `metrics.METRICS` say what is scored.
+    """Forecast from some initial times, and score against truth, persistence and other references, in physical units.
 
     Args:
         model, datastore: a `StepModel`; the data, whose boundary drives the forecast and is left out of the scores.
         spec: what the model was trained on, for its statistics; None: that of the data store.
         split, runs: which frames: `train`, `val`, `test` or `all` of which runs; see `selection.select`.
-        steps, windows: leads to forecast, None: up to 100; how many initial times of each run, None: all.
-        spread: whether these are spread evenly over the run, instead of the first ones.
+        steps, windows, spread: leads, None: up to 100; initial times of each run, None: all; even ones or the first.
         batch_size, members, member_chunk: windows at a time; ensemble members, and how many of a window at a time.
-        estimator, thresholds: of the CRPS; of the events of Brier scores (`Setting`).
-        regions, surfaces, plasma_regions: parts of the plane, see `Regions`.
+        estimator, thresholds, regions, surfaces, plasma_regions: of CRPS and Brier scores; see `Setting`, `Regions`.
         seed, convert_units: of the draws; whether data in other units are turned into the model's (`FittedDatastore`).
         examples, out_dir: how many forecasts, spread over runs and times, to write to `out_dir`/examples.zarr.
         bootstrap_draws: drawings of initial times for the intervals in `scores.nc`; 0: no intervals.
@@ -91,21 +90,32 @@ def evaluate(
     chosen = select(source, runs, split, steps, windows)
     steps, seed, batch_size, members, member_chunk = _plain(chosen.steps, seed, batch_size, members, member_chunk)
     data = WindowDataset(source, chosen.runs, chosen.split, steps, limit=windows, spread=spread)
-    log.info("scoring %s: %s of %s", chosen, several(len(data), "forecast"), several(steps, "step"))
     places = Regions(source.spec, regions, surfaces, plasma_regions)
-    accumulator = Accumulator(source.spec, steps, members, places, estimator, seed, thresholds, climatology(source))
+    usual, facts = _references(source, chosen, data)
+    accumulator = Accumulator(source.spec, steps, members, places, estimator, seed, thresholds, *usual)
     place = torch.device(device or next((weight.device for weight in model.parameters()), "cpu"))
     forecaster = Forecaster(model.to(place).eval(), source.spec, place, members, member_chunk, seed)
     written = spread_starts(data.counts, examples)
     with _examples(out_dir, data, steps, members, written if processes.first else []) as writer:
         _score_all(forecaster, data, _deal(len(data), batch_size, written, processes), accumulator, writer, progress)
     parts = processes.gather(accumulator.sums.parts())
-    facts = {"split": chosen.split, "held_out": int(chosen.held_out), "seed": seed}
-    return None if parts is None else _result(accumulator, parts, data, facts, bootstrap_draws, str(chosen))
+    return None if parts is None else _result(accumulator, parts, data, {**facts, "seed": seed}, bootstrap_draws)
+
+
+def _references(
+    source: FittedDatastore, chosen: Selection, data: WindowDataset
+) -> tuple[tuple[np.ndarray | None, dict[int, np.ndarray]], dict[str, Any]]:
+    """The climatology, and by the number of each run what stands for it; facts for `scores.nc`."""
+    log.info("scoring %s: %s of %s", chosen, several(len(data), "forecast"), several(data.steps, "step"))
+    usual = climatology(source, chosen.runs, chosen.split)
+    facts = {"scored": str(chosen), "split": chosen.split, "climatology": str(usual or "none")}
+    if usual is None:
+        return (None, {}), facts
+    return (usual.mean, {number: usual.of(run) for run, number in data.numbers.items()}), facts
 
 
 def _result(
-    accumulator: Accumulator, parts: Sequence[Any], data: WindowDataset, facts: dict[str, Any], draws: int, scored: str
+    accumulator: Accumulator, parts: Sequence[Any], data: WindowDataset, facts: dict[str, Any], draws: int
 ) -> Scores:
     """The scores of the sums of all processes."""
     accumulator.sums.merge(parts)
@@ -114,7 +124,7 @@ def _result(
     times = {data.place(number): data.initial_time(number) for number in range(len(data))}
     facts = {**facts, "data_hash": store.spec.data_hash}
     dataset = score_dataset(accumulator, names, times, draws=draws, attributes=facts)
-    return replace(accumulator.scores(), dataset=dataset, scored=scored)
+    return replace(accumulator.scores(), dataset=dataset, scored=facts["scored"])
 
 
 def _deal(windows: int, batch_size: int, examples: Sequence[int], processes: Processes) -> list[list[int]]:

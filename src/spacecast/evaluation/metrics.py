@@ -98,13 +98,18 @@ class Metric:
     of: Literal["variables", "non_negative", "B", "P", "E"] = "variables"
     members: Literal["mean", "each", "none"] = "mean"
     ensemble: bool = False
-    needs: Literal["", "climatology", "thresholds"] = ""
+    needs: Literal["", "climatology", "climatologies", "thresholds"] = ""
     left_out: Callable[..., Tensor] | None = None
     picture: bool = True
 
     def columns(self, setting: Setting) -> list[tuple[str, str]]:
         """Name and units of what is scored; empty where these data or a single member have no such score."""
-        known = {"": True, "climatology": setting.climatology is not None, "thresholds": bool(setting.thresholds)}
+        known = {
+            "": True,
+            "climatology": setting.climatology is not None,
+            "climatologies": bool(setting.climatologies),
+            "thresholds": bool(setting.thresholds),
+        }
         if not known[self.needs] or (self.ensemble and setting.members == 1):
             return []
         state = setting.spec.state
@@ -208,6 +213,10 @@ METRICS = [
     _shared(
         "extrapolation_rmse", "RMSE of linear extrapolation", 0.0, (physics.extrapolation_squared_error,), _root,
         members="none",
+    ),
+    _shared(
+        "climatology_rmse", "RMSE of the climatology", 0.0, (Sample.climatology_squared_error,), _root, members="none",
+        needs="climatologies",
     ),
     _shared(
         "gas_law_residual", "rms of P - n k T over that of P", 0.0, (physics.gas_law,), physics.relative,

@@ -12,7 +12,9 @@ from spacecast.core.errors import UserError
 from spacecast.core.text import several, shown
 from spacecast.formulas.averages import spread_skill_ratio
 
-ROOTS = ("rmse", "persistence_rmse", "member_rmse", "spread")  # roots of means of squares
+ROOTS = (  # of means of squares
+    "rmse", "persistence_rmse", "member_rmse", "spread", "climatology_rmse", "extrapolation_rmse"
+)  # fmt: skip
 # neither means over nodes nor made of any: here means of the scores of single forecasts
 SINGLE = ("correlation", "anomaly_correlation", "gas_law_residual", "ohms_law_residual")
 SCORES = ("rmse", "skill", "mae", "persistence_rmse", "persistence_mae")  # that every evaluation has

@@ -1,6 +1,6 @@
 """What metrics see: forecasts of some windows at one lead beside the truth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import cast
 
@@ -32,6 +32,7 @@ class Setting:
         seed: of the draws that break ties of ranks.
         thresholds: whose exceedance is an event, in standard deviations of each variable from its mean.
         climatology: mean state of each node in physical units, shape (node, state); None: not known.
+        climatologies: the same of each run that is scored, by its number, as a forecast to be held against.
         regions: that are scored apart; None: the whole domain alone.
 
     """
@@ -45,6 +46,7 @@ class Setting:
         thresholds: Sequence[float] = THRESHOLDS,
         climatology: np.ndarray | None = None,
         regions: Regions | None = None,
+        climatologies: Mapping[int, np.ndarray] | None = None,
     ) -> None:
         self.spec, self.members, self.estimator, self.seed = spec, members, estimator, seed
         if not np.isfinite(thresholds).all():
@@ -52,8 +54,9 @@ class Setting:
         self.thresholds, self.regions = tuple(thresholds), regions
         self.region_names = ["all"] if regions is None else regions.names
         self.nodes = torch.as_tensor(spec.interior_nodes)
-        anomaly = None if climatology is None else (climatology - spec.state.mean) / spec.state.std
-        self.climatology = None if anomaly is None else torch.as_tensor(anomaly)[self.nodes]
+        self.climatology = None if climatology is None else self._standardised(climatology)
+        each = (climatologies or {}).items()
+        self.climatologies = {run: self._standardised(values).float() for run, values in each}
         self.offset = torch.as_tensor(spec.state.mean / spec.state.std)  # mean in standard deviations
         components = spec.grid.components("B")
         self.magnetic = spec.state.indices(components) if set(components) <= set(spec.state.names) else []
@@ -61,6 +64,12 @@ class Setting:
         zero = -self.offset[self.non_negative]
         self.zero = zero - ROUNDING * zero.abs()  # standardised, below rounding
         self.plasma = Plasma(spec)
+        stencil = spec.grid.stencil
+        self.curved = torch.as_tensor(stencil[:, spec.interior[stencil].all(axis=0)])  # where the Laplacian is scored
+
+    def _standardised(self, values: np.ndarray) -> Tensor:
+        """Physical values on the nodes outside the boundary: (node, state) to (interior, state)."""
+        return torch.as_tensor((values - self.spec.state.mean) / self.spec.state.std)[self.nodes]
 
 
 class Sample:
@@ -79,6 +88,7 @@ class Sample:
         self.setting, self.everywhere, self.lead, self.batch = setting, everywhere, lead, batch
         self.physical = batch.target[:, lead]
         nodes = setting.nodes.to(everywhere.device)
+        self.all_truth = scaled.target[:, lead].unsqueeze(1)
         fields = (everywhere, scaled.target[:, lead], scaled.initial[:, 1], scaled.initial[:, 0])
         self.members, self.truth, self.start, self.previous = (field.index_select(-2, nodes) for field in fields)
 
@@ -138,6 +148,12 @@ class Sample:
     def persistence_squared_error(self) -> Tensor:
         """Of persistence."""
         return self.persistence_error.square()
+
+    def climatology_squared_error(self) -> Tensor:
+        """Of the climatology that stands for the run of each window."""
+        runs = self.batch.window[:, 0].tolist()
+        fields = torch.stack([self.setting.climatologies[run] for run in runs])
+        return (fields.to(self.truth.device) - self.truth).square()
 
     def truth_square(self) -> Tensor:
         """The truth, squared, in double precision."""

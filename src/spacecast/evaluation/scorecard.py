@@ -12,12 +12,13 @@ import xarray as xr
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.text import several
+from spacecast.core.types import shown_leads
 from spacecast.evaluation.metrics import METRICS, Metric
 from spacecast.evaluation.paired_scores import PairedScores, check_alike, overlap, paired
 from spacecast.evaluation.significance import LEAST_BLOCKS, LEVEL, adjusted, paired_test
 from spacecast.process.files import atomic_write
 
-MOST_LEADS = 5
+MOST_LEADS = 5  # of a few; of more than ten those of a table are compared
 BETTER, WORSE, NEITHER, UNTESTED = "better", "worse", "no", ""
 REPEATS = ("almost_fair_crps", "brier_skill_score")  # rank forecasts as others do, and would count them twice
 MARKS = {BETTER: "+", WORSE: "-", NEITHER: " ", UNTESTED: " "}
@@ -127,6 +128,7 @@ class Scorecard:
 
 
 HEADLINE = "RMSE / persistence"
+_REFERENCES = {"climatology": "climatology_rmse", "linear extrapolation": "extrapolation_rmse"}
 _MEANS = {  # by label: the metric above, and the one of persistence below
     HEADLINE: ("rmse", "persistence_rmse"),
     "CRPS / persistence": ("crps", "persistence_mae"),
@@ -136,7 +138,7 @@ _MEANS = {  # by label: the metric above, and the one of persistence below
 def compare(scores: Mapping[str, xr.Dataset], baseline: str | None = None) -> Scorecard:
     """Hold models against one of them.
 
-    Scores are compared at up to `MOST_LEADS` leads by every metric that tells a better forecast from a worse one, of
+    Scores are compared at some leads (`MOST_LEADS`) by every metric that tells a better forecast from a worse one, of
     the whole domain, over the initial times that all models have. To be better is to be nearer to the value of a
     perfect forecast, so that a spread-skill ratio of 0.9 is better than one of 1.3.
 
@@ -158,6 +160,8 @@ def compare(scores: Mapping[str, xr.Dataset], baseline: str | None = None) -> Sc
     reference = models[first]
     number = len(reference.lead_seconds)
     leads = sorted({round(lead) for lead in np.linspace(0, number - 1, min(number, MOST_LEADS))})
+    if number > 2 * MOST_LEADS:
+        leads = [lead - 1 for lead in shown_leads(number)]
     cells: list[Cell] = []
     for name, model in models.items():
         places = [(metric, variable) for metric in METRICS for variable in _variables(metric, model, reference)]
@@ -240,6 +244,9 @@ def _means(models: Mapping[str, PairedScores], leads: Sequence[int]) -> dict[str
         if not all(model.has(above) and model.has(below) for model in models.values()):
             continue
         means[label] = {"persistence": [1.0] * len(leads)}
+        for name, other in _REFERENCES.items():
+            if label == HEADLINE and all(model.has(other) for model in models.values()):
+                means[label][name] = [_mean_ratio(first, other, below, lead, names) for lead in leads]
         for name, model in models.items():
             means[label][name] = [_mean_ratio(model, above, below, lead, names) for lead in leads]
     ratio = "spread_skill_ratio"

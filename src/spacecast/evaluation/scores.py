@@ -4,6 +4,7 @@ import csv
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -13,9 +14,11 @@ import xarray as xr
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.text import several
-from spacecast.core.types import ScoreRow
+from spacecast.core.types import ScoreRow, shown_leads
 from spacecast.formulas.averages import variable_mean
 from spacecast.process.files import atomic_write
+
+WIDTH = 34  # of the labels of a table
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,14 @@ class Scores:
         """Lead times in ascending order [s]."""
         return sorted({row.lead_s for row in self.rows})
 
+    @cached_property
+    def _curves(self) -> dict[tuple[str, str, str], list[tuple[float, float]]]:
+        """Lead times and values by metric, variable and region."""
+        curves: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+        for row in self.rows:
+            curves.setdefault((row.metric, row.variable, row.region), []).append((row.lead_s, row.value))
+        return {key: sorted(curve) for key, curve in curves.items()}
+
     def series(self, metric: str, variable: str, region: str = "all") -> tuple[np.ndarray, np.ndarray]:
         """One curve: lead times [s] and values, each of shape (lead,).
 
@@ -69,8 +80,7 @@ class Scores:
             UserError: when there is no such curve; it names the nearest metric, variable or region.
 
         """
-        wanted = (metric, variable, region)
-        found = sorted((row.lead_s, row.value) for row in self.rows if (row.metric, row.variable, row.region) == wanted)
+        found = self._curves.get((metric, variable, region), [])
         if not found:
             self._explain(metric, variable, region)
         return np.array([lead for lead, _ in found]), np.array([value for _, value in found])
@@ -111,47 +121,53 @@ class Scores:
         return np.asarray(1 - self.series("skill", "mean")[1])
 
     def table(self, leads: Sequence[int] | None = None) -> str:
-        """A table for the terminal: RMSE beside persistence and skill, div B beside the truth's.
+        """A table for the terminal: RMSE over that of persistence by variable, beside that of the other references.
 
         Args:
-            leads: lead numbers, 1 is the first; None: the first, the middle one and the last.
+            leads: lead numbers, 1 is the first; None: those of `shown_leads`.
 
         """
         seconds = self.lead_seconds
-        if leads is None:
-            leads = sorted({1, (len(seconds) + 1) // 2, len(seconds)})
-        picked = [lead for lead in leads if 1 <= lead <= len(seconds)]
+        picked = [lead for lead in leads or shown_leads(len(seconds)) if 1 <= lead <= len(seconds)]
         kind = "RMSE of the ensemble mean" if self.members > 1 else "RMSE"
-        head = f"{kind} beside persistence"
-        lines = [head + (f", {several(self.windows, 'forecast')}" if self.windows else "")]
-        lines.append(" " * 16 + "".join(f" |{f'lead {lead} ({seconds[lead - 1]:g} s)':^28}" for lead in picked))
-        lines.append(f"{'variable':<9}{'units':<7}" + " |     RMSE   persist    skill" * len(picked))
-        for name in self.variables:
-            curves = [self.series(metric, name)[1] for metric in ("rmse", "persistence_rmse", "skill")]
-            cells = (" |{:9.4g} {:9.4g} {:8.3f}".format(*(curve[lead - 1] for curve in curves)) for lead in picked)
-            lines.append(f"{name:<9}{self.units[name]:<7}{''.join(cells)}")
-        skill = self.series("skill", "mean")[1]
-        lines.append(f"{'mean':<16}" + "".join(f" |{'':20}{skill[lead - 1]:8.3f}" for lead in picked))
-        lines += ["", *self._by_lead()]
-        return "\n".join(lines)
+        facts = [f"{kind} / RMSE of persistence", *([several(self.windows, "forecast")] if self.windows else [])]
+        lines = [", ".join(facts) + (f" of {self.scored}" if self.scored else "")]
+        if self.dataset is not None and self.metrics.count("climatology_rmse"):
+            lines.append(f"climatology: mean of {self.dataset.attrs['climatology']}, over its frames for training")
+        lines += ["", _line("lead", [f"{lead}" for lead in picked])]
+        lines.append(_line("", [f"{seconds[lead - 1]:g} s" for lead in picked]))
+        ratios = {name: 1 - self.series("skill", name)[1] for name in self.variables}
+        for curves in ({**ratios, "mean": self.ratio(), **self.references()}, self._others()):
+            lines += [_line(label, [f"{curve[lead - 1]:.3g}" for lead in picked]) for label, curve in curves.items()]
+            lines.append("")
+        return "\n".join(lines).rstrip()
 
-    def _by_lead(self) -> list[str]:
-        """Lines with one number per lead, for at most ten leads."""
-        number = len(self.lead_seconds)
-        picked = sorted({round(lead) for lead in np.linspace(1, number, min(number, 10))})
-        curves = {"RMSE / persistence, mean": self.ratio()}
+    def references(self) -> dict[str, np.ndarray]:
+        """Means over the variables of the RMSE of other references than persistence over that of persistence."""
+        labels = {"climatology_rmse": "climatology, mean", "extrapolation_rmse": "linear extrapolation, mean"}
+        there = [metric for metric in labels if metric in self.metrics]
+        return {labels[metric]: self._mean_ratio(metric, "persistence_rmse") for metric in there}
+
+    def _others(self) -> dict[str, np.ndarray]:
+        """What else there is with one number per lead."""
+        curves: dict[str, np.ndarray] = {}
         if self.members > 1:
             curves["CRPS / MAE, mean"] = self._mean_ratio("crps", "mae")
             curves["spread / skill, mean"] = self.series("spread_skill_ratio", "mean")[1]
+        if "roughness" in self.metrics:
+            curves["roughness / that of truth, mean"] = self._mean("roughness")
         for metric, label in (("div_b", "|div B| of the forecast"), ("div_b_truth", "|div B| of the truth")):
             units = [row.units for row in self.rows if row.metric == metric]
             if units:
                 curves[f"{label} [{units[0]}]"] = self.series(metric, "B")[1]
-        curves |= self._negative()
-        lines = [f"{'lead':<34}" + "".join(f"{lead:>9}" for lead in picked)]
-        for label, curve in curves.items():
-            lines.append(f"{label:<34}" + "".join(f"{curve[lead - 1]:9.3g}" for lead in picked))
-        return lines
+        if "beyond_range" in self.metrics and (beyond := self._mean("beyond_range")).any():
+            curves["share beyond twice the range"] = beyond
+        return curves | self._negative()
+
+    def _mean(self, metric: str) -> np.ndarray:
+        """Mean over the variables that have such a score, shape (lead,)."""
+        values = np.stack([self.series(metric, name)[1] for name in self.variables])
+        return np.asarray(values[np.isfinite(values).any(axis=1)].mean(axis=0))
 
     def _negative(self) -> dict[str, np.ndarray]:
         """Shares of cells below zero by label, of variables that are below zero anywhere."""
@@ -183,3 +199,8 @@ class Scores:
             if name not in names:
                 raise UserError(f"no scores of {what} {name!r}; {nearest(name, names)}")
         raise UserError(f"no scores of {metric}, {variable}, {region}")
+
+
+def _line(label: str, cells: Sequence[str]) -> str:
+    """A line of a table."""
+    return f"{label:<{WIDTH}}" + "".join(f"{cell:>9}" for cell in cells)

@@ -1,6 +1,6 @@
 """Scores against lead time, and ranks: pictures of a scored run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ def draw_rmse(run: ScoredRun, path: Path) -> list[Path]:
     scores = run.scores
     lines = {
         "persistence": ("persistence_rmse", BASELINE, "--"),
+        "climatology": ("climatology_rmse", BASELINE, ":"),
+        "linear extrapolation": ("extrapolation_rmse", BASELINE, "-."),
         "member": ("member_rmse", FORECAST, ":"),
         "forecast": ("rmse", FORECAST, "-"),
         "spread": ("spread", SPREAD, "-"),
@@ -30,14 +32,17 @@ def draw_rmse(run: ScoredRun, path: Path) -> list[Path]:
             text = "ensemble mean" if text == "forecast" and "spread" in lines else text
             pane.plot(leads, values, style, color=colour, marker="." if len(leads) < 20 else "", label=text)
         pane.set_title(label(name, scores.units[name]))
-        pane.set_ylim(bottom=0)
+        bounded = [scores.series(metric, name)[1] for metric, _, _ in lines.values() if metric != "extrapolation_rmse"]
+        top = np.max(np.where(np.isfinite(bounded), bounded, 0))  # a straight line soon leaves the picture
+        pane.set_ylim(0, 1.1 * top if top > 0 else None)
 
     return _draw_panes(scores.variables, draw, path, "lead time [s]", find("rmse").label)
 
 
 def draw_skill(run: ScoredRun, path: Path) -> list[Path]:
-    """Draw RMSE over that of persistence: 1 is no better than persistence, 0 is perfect."""
-    return _draw_lines(run, path, "skill", "RMSE / persistence", convert=lambda skill: 1 - skill)
+    """Draw RMSE over that of persistence, beside other references: 1 is no better than persistence, 0 is perfect."""
+    others = run.scores.references()
+    return _draw_lines(run, path, "skill", "RMSE / persistence", convert=lambda skill: 1 - skill, others=others)
 
 
 def draw_spread_skill(run: ScoredRun, path: Path) -> list[Path]:
@@ -120,7 +125,13 @@ def _draw_panes(
 
 
 def _draw_lines(
-    run: ScoredRun, path: Path, metric: str, y_label: str, *, convert: Callable[[np.ndarray], np.ndarray] = np.asarray
+    run: ScoredRun,
+    path: Path,
+    metric: str,
+    y_label: str,
+    *,
+    convert: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    others: Mapping[str, np.ndarray] | None = None,
 ) -> list[Path]:
     """One dimensionless metric of all variables in one pane, the mean over variables on top."""
     import matplotlib as mpl
@@ -136,6 +147,9 @@ def _draw_lines(
         axes.plot(leads, convert(values), color=TRUTH, linewidth=2.4, label="mean")
         axes.axhline(1, color=BASELINE, linestyle="--", linewidth=1)
         axes.set_ylim(bottom=0)
+        axes.autoscale(enable=False, axis="y")
+        for (text, curve), style in zip((others or {}).items(), (":", "-."), strict=False):
+            axes.plot(leads, curve, style, color=TRUTH, linewidth=1, label=text)
         axes.set_xlabel("lead time [s]")
         axes.set_ylabel(y_label)
         axes.spines[["top", "right"]].set_visible(False)

@@ -13,6 +13,8 @@ from spacecast.plots.plane import draw_field, new_planes
 if TYPE_CHECKING:
     from xarray import Dataset
 
+LEAD = 10  # of example forecasts, beside the last one
+
 
 def draw_fields(
     spec: DataSpec,
@@ -93,7 +95,7 @@ def draw_comparison(
 
 
 def draw_examples(run: ScoredRun, path: Path) -> list[Path]:
-    """Draw truth, forecast and error of every example at the last lead, and for ensembles truth, mean and spread.
+    """Draw truth, forecast and error of every example at `LEAD` and the last lead; of ensembles also mean and spread.
 
     Args:
         run: scored, with examples.
@@ -109,8 +111,9 @@ def draw_examples(run: ScoredRun, path: Path) -> list[Path]:
         return []
     paths = []
     with xr.open_zarr(run.examples, chunks=None) as data:
-        lead = data.sizes["lead_time"]
-        for number in range(data.sizes["example"]):
+        last = data.sizes["lead_time"]
+        places = [(number, lead) for number in range(data.sizes["example"]) for lead in sorted({min(LEAD, last), last})]
+        for number, lead in places:
             frame = data.isel(example=number, lead_time=lead - 1)
             forecast, truth = _nodes(frame, run.spec, ""), _nodes(frame, run.spec, "_truth")
             members = forecast if "member" in data.sizes else forecast[None]

@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from spacecast.core.types import ScoreRow
+from spacecast.core.types import ScoreRow, shown_leads
 
 GROUPS = ("datastore", "data", "graph", "model", "loss", "schedule", "optimizer", "trainer", "evaluation")
 NAMED = ("graph", "model", "loss", "schedule", "optimizer")  # groups whose class says something
 LEFT_OUT = ("evaluation/regions",)
 MAX_VALUE = 250
+EVERY = 10  # leads up to which each is a point of a curve, beyond which only some are
 
 
 class Point(NamedTuple):
@@ -67,7 +68,8 @@ def score_points(rows: Iterable[ScoreRow], split: str = "test") -> list[Point]:
     `test_rmse_by_lead/<variable>` draws a curve over lead time for each variable and overlays all runs. RMSE over the
     RMSE of persistence has no unit, so that its mean over variables, 1 - the mean skill, is there for tables that rank
     runs: `test/rmse_ratio` (mean over leads), `test/rmse_ratio_first_lead` and `test/rmse_ratio_last_lead`. Only the
-    whole domain is taken; the other regions are in `scores.csv`, which is kept as an artifact.
+    whole domain is taken; the other regions are in `scores.csv`, which is kept as an artifact, and beyond `EVERY` leads
+    all but those of tables.
     """
     table = {(row.metric, row.variable, float(row.lead_s)): float(row.value) for row in rows if row.region == "all"}
     leads = sorted({lead for _, _, lead in table if lead > 0})
@@ -75,7 +77,7 @@ def score_points(rows: Iterable[ScoreRow], split: str = "test") -> list[Point]:
     points = [
         Point(clean(f"{split}_{metric}_by_lead/{variable}"), value, number[lead])
         for (metric, variable, lead), value in table.items()
-        if lead in number
+        if lead in number and (number[lead] <= EVERY or number[lead] in shown_leads(len(leads)))
     ]
     return points + _ratios(table, number, split)
 
