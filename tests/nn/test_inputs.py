@@ -120,3 +120,12 @@ def test_another_plane_than_that_of_x_and_z(tiny_spec):
 def test_the_temperature_may_be_missing(tiny_spec, new):
     without, spec = GridInputs(changed(tiny_spec, T=new), "tendencies"), GridInputs(tiny_spec, "tendencies")
     assert without.channels == spec.channels - 1
+
+
+def test_nothing_waits_for_the_numbers_on_a_device(tiny_spec):
+    """Tensors without numbers raise an error where one is looked at."""
+    columns = GridInputs(tiny_spec, "tendencies", previous_leads=2).to("meta")
+    previous, state = states(tiny_spec).to("meta")
+    found = columns(previous, state, state[..., :0]).flatten(0, 1)
+    one, alone = (nn.Linear(columns.channels, 5, device="meta") for _ in range(2))
+    assert output_of(one, alone, found, previous_given(previous, state)).shape == (3 * tiny_spec.num_nodes, 5)

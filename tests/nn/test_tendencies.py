@@ -118,3 +118,10 @@ def test_the_squash_is_finite_for_whatever_is_finite():
     squashed.sum().backward()
     assert squashed.isfinite().all()
     assert values.grad.isfinite().all()
+
+
+def test_data_of_which_no_frame_has_been_seen_are_no_obstacle(spec):
+    """Data that are planned have means of 0 and standard deviations of 1."""
+    plain = FeatureSpec(spec.state.names, spec.state.units, np.zeros(12), np.ones(12))
+    planned = replace(spec, state=plain, diff_std=np.ones(12, dtype=np.float32))
+    assert Tendencies(planned)(torch.randn(1, spec.num_nodes, 12)).isfinite().all()

@@ -102,9 +102,11 @@ def ideal_rates(state: Fields, along_x: Fields, along_z: Fields) -> Rates:
         along_x, along_z: its slopes there, per R_E.
 
     """
-    (vx, _, vz), (bx, by, bz) = state.velocity, state.magnetic
+    (vx, _, vz), (bx, by, bz) = state.velocity.unbind(), state.magnetic.unbind()
     dvx, dvz, dbx, dbz = along_x.velocity, along_z.velocity, along_x.magnetic, along_z.magnetic
-    inflow, current = dvx[0] + dvz[2], dbz[0] - dbx[2]
+    inflow = dvx.unbind()[0] + dvz.unbind()[2]
+    (_, dby_dx, dbz_dx), (dbx_dz, dby_dz, _) = dbx.unbind(), dbz.unbind()
+    current = dbx_dz - dbz_dx
 
     def advected(one: Tensor, other: Tensor) -> Tensor:
         """-v . grad of something by its slopes along x and z."""
@@ -114,18 +116,16 @@ def ideal_rates(state: Fields, along_x: Fields, along_z: Fields) -> Rates:
     sound = FORCE * inverse * torch.exp(state.log_pressure)
     tension = TENSION * inverse
     force = (
-        tension * (current * bz - by * dbx[1]) - sound * along_x.log_pressure,
-        tension * (bx * dbx[1] + bz * dbz[1]),
-        -tension * (current * bx + by * dbz[1]) - sound * along_z.log_pressure,
+        tension * (current * bz - by * dby_dx) - sound * along_x.log_pressure,
+        tension * (bx * dby_dx + bz * dby_dz),
+        -tension * (current * bx + by * dby_dz) - sound * along_z.log_pressure,
     )
-    flow = advected(dvx, dvz) * PER_LENGTH
-    carried = advected(dbx, dbz)
     stretched = bx * dvx + bz * dvz
     return Rates(
         log_density=PER_LENGTH * (advected(along_x.log_density, along_z.log_density) - inflow),
         log_pressure=PER_LENGTH * (advected(along_x.log_pressure, along_z.log_pressure) - ADIABATIC_INDEX * inflow),
-        velocity=flow + torch.stack(force),
-        magnetic=PER_LENGTH * (carried + stretched - state.magnetic * inflow),
+        velocity=PER_LENGTH * advected(dvx, dvz) + torch.stack(force),
+        magnetic=PER_LENGTH * (advected(dbx, dbz) + stretched - state.magnetic * inflow),
         potential=PER_LENGTH * (vz * bx - vx * bz),
         compression=PER_LENGTH * inflow,
         current=current,

@@ -77,7 +77,7 @@ class Tendencies(nn.Module):
 
     def forward(self, state: Tensor) -> Tensor:
         """Standardised states (batch, node, state) to (batch, node, channel)."""
-        columns = state.movedim(-1, 0)
+        columns = state.unbind(-1)
         values = torch.stack([columns[number] for number in self.numbers]) * self.scale + self.offset
         positive, vectors = values.tensor_split([self.positive])
         logarithms = positive.maximum(self.floors).log()
@@ -110,7 +110,8 @@ class Squash(torch.autograd.Function):
 
 def _named(values: Tensor) -> Fields:
     """Rows (8, ...) in the order of `NEEDED` by name."""
-    return Fields(values[0], values[1], values[2:5], values[5:8])
+    density, pressure, velocity, magnetic = values.split([1, 1, 3, 3])
+    return Fields(density[0], pressure[0], velocity, magnetic)
 
 
 def conversion(spec: DataSpec) -> dict[str, float]:
