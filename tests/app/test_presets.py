@@ -25,8 +25,8 @@ STEPS = {
     "Graph-FM": ["model=graph_fm", "graph=simple", "loss=wmse", "schedule=graph_fm", "trainer=auto", "logger=csv"],
     "GraphCast": ["model=graphcast", "graph=multiscale", "loss=wmae", "schedule=constant", "trainer=gpu"],
     "Keisler": ["model=keisler", "graph=simple", "loss=mse", "trainer=ddp", "logger=mlflow", "experiment=none"],
-    "local operators": ["model=graph_unet", "model.blocks=1"],
-    "convolutions": ["model=grid_unet", "model.blocks=1"],
+    "local operators": ["model=graph_unet", "model.blocks=1", "schedule=own_states"],
+    "convolutions": ["model=grid_unet", "model.blocks=1", "loss=huber"],
     "levels": ["model=graph_fm", "graph=hierarchical", "loss=mae", "trainer=debug", "logger=none"],
     "likelihood": ["model=graph_fm", "model.predict_std=true", "graph=reference", *REFERENCE, "loss=nll"],
     "CRPS": ["model=graph_fm", "model.predict_std=true", "graph=reference_multiscale", *REFERENCE, "loss=crps_gauss"],
@@ -35,6 +35,7 @@ STEPS = {
     "stored graph": ["graph=stored", "graph.path=FILES", "datastore=magnetosphere"],
     "raw runs": [*VLASIATOR, "optimizer=adamw", "data=windows", "evaluation=deterministic", "launcher=local"],
     "one raw run": ["datastore=vlasiator_small", "datastore.root=RAW", "datastore.runs=[1]"],
+    "ensemble": ["experiment=ensemble", "schedule=ensemble_rollout", "model.blocks=1"],
     "smoke": ["experiment=smoke", "datastore.root=DATA/magnetosphere"],
     "no weights": ["model=persistence"],
 }

@@ -12,7 +12,7 @@ from spacecast.app.assemble import Parts, device_of
 from spacecast.app.datacheck import epochs_of, trainer_of
 from spacecast.config.build import build
 from spacecast.config.schema import Train
-from spacecast.core.protocols import LatentStepModel
+from spacecast.core.protocols import draws
 from spacecast.core.text import several
 from spacecast.data.datamodule import EpochSampler
 from spacecast.training.rehearsal import Clock, Cost, first_batch, rehearsal_keywords, rehearse, representative_stages
@@ -60,7 +60,7 @@ def _measured(config: Train, parts: Parts, epochs: int) -> Cost:
     cost = Cost()
     for stage in representative_stages(parts.schedule, epochs):
         batch = first_batch(parts.data.dataset("train", stage.rollout_steps), parts.data.batch_size)
-        clock, some_unused = Clock(PATIENCE), isinstance(parts.model, LatentStepModel)
+        clock, some_unused = Clock(PATIENCE), draws(parts.model)
         with TemporaryDirectory() as folder:
             trainer = make_trainer(build(keywords), Path(folder), None, [clock], some_unused=some_unused)
             rehearse(trainer, parts.module, stage, [batch] * REPEATS, [validation])

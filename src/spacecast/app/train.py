@@ -111,7 +111,7 @@ def fit_and_score(inputs: Inputs[Train], parts: "Parts", start: Start) -> "Score
 
 def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> bool:
     """Train from where the run starts; True in the process that writes."""
-    from spacecast.core.protocols import LatentStepModel
+    from spacecast.core.protocols import draws
     from spacecast.process.files import remove_leftovers
     from spacecast.training.averaging import WeightAveraging
     from spacecast.training.checkpoint_io import SelfDescription
@@ -137,7 +137,7 @@ def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> boo
         [described, watch, averaging, writer, *progress_callbacks()],
         batch_size=parts.data.batch_size,
         global_batch=section.global_batch,
-        some_unused=isinstance(parts.model, LatentStepModel),
+        some_unused=draws(parts.model),
         opened=inputs.opened,
     )
     parts.data.global_batch = section.global_batch

@@ -36,7 +36,7 @@ def scale_and_shift(values: Tensor, condition: Tensor | None) -> Tensor:
         return values
     scale, shift = condition.chunk(2, dim=-1)
     rows = values.view(len(condition), -1, values.shape[-1])
-    return (rows + rows * scale + shift).view_as(values)
+    return torch.addcmul(shift, rows, 1 + scale).view_as(values)
 
 
 class Lattice(nn.Module):
@@ -114,9 +114,12 @@ class NoiseConditioning(nn.Module):
 
         Args:
             like: a tensor (batch, ...) of the type and on the device of the noise.
-            draw: see `core.types.Draw`; the global numbers are drawn first.
+            draw: see `core.types.Draw`; the global numbers are drawn first. `torch.zeros_like`: there is no noise, and
+                no condition of any layer either, which is the same and costs nothing.
 
         """
+        if draw is torch.zeros_like:
+            return iter(())
         numbers = like.new_zeros(len(like), 1, self.everywhere)
         if self.everywhere:
             numbers = draw(numbers)
