@@ -78,6 +78,13 @@ FAST = {  # refused before anything of the data is touched
     "no run to score": (["evaluation.runs=[]"], "evaluation.runs: the list is empty"),
     "region called all": (["evaluation.regions={all: {x_max: 0}}"], "regions.all: 'all' is the whole domain"),
     "members without chance": (["evaluation=ensemble"], "evaluation.members=6: EncodeProcessDecode has no latent"),
+    "more windows at a time than places": (
+        ["schedule=own_states", "data.batch_size=17"], "data.batch_size=17 is more than schedule.pool_size=16"
+    ),
+    "own states of the bound": (
+        ["model=graph_efm", "loss=elbo", "schedule=own_states"], "elbo.ElboObjective takes no keep, and so no states of"
+    ),
+    "average of nothing": (["trainer.ema=1.5"], "trainer.ema: expected from 0 to 1"),
     "experiment with a plus": (["+experiment=smoke"], "leave the plus out: experiment=smoke"),
     "experiment with two": (["++experiment=smoke"], "leave the plus out: experiment=smoke"),
     "member with a plus": (["+model=graph_efm"], "leave the plus out: model=graph_efm"),

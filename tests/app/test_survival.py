@@ -212,6 +212,24 @@ def test_two_devices_train_like_one_and_go_on_after_a_signal_to_one_of_them(run_
 
 
 @pytest.mark.slow
+def test_each_of_two_devices_has_states_of_its_own_and_goes_on_with_them(run_and_interrupt, small):
+    """Hit within the second epoch, the first with own states; the second process reads ahead as well."""
+    words = [*words_of(small, "own_states", "pools"), "trainer.devices=2", "trainer.max_epochs=3"]
+    words += ["data.limit_val_windows=2"]
+    whole = run_and_interrupt(words, direct=True)
+    assert whole["codes"] == [0, 0], whole["log"]
+    interrupted = [*words, "paths.run_dir=pools_interrupted"]
+    result = run_and_interrupt(interrupted, [(["batch 2"], "SIGTERM")], direct=True)
+    assert result["codes"] == [75, 0], result["log"]
+    assert run_and_interrupt(interrupted, direct=True)["codes"] == [0, 0]
+    folder = whole["folder"]
+    assert_same_end(folder, "pools", "pools_interrupted")
+    one, other = load_checkpoint(folder / "pools" / "checkpoints" / "last.ckpt")["own_states"]
+    assert one["states"].shape == other["states"].shape
+    assert not torch.equal(one["states"], other["states"])
+
+
+@pytest.mark.slow
 def test_two_devices_bear_parameters_without_a_gradient(run_and_interrupt, small):
     """Without KL and CRPS the prior has none."""
     words = [*words_of(small, "graph_efm", "efm"), "trainer.devices=2", "trainer.max_epochs=2", "data.limit_windows=4"]

@@ -61,6 +61,24 @@ def test_terms_are_almost_fair_crps_and_unbiased_error_of_the_mean_in_increments
     torch.testing.assert_close(total, 1.5 * terms["crps"] + 0.25 * terms["mean"])
 
 
+def test_forecasts_from_own_states_count_less_and_the_first_member_is_kept(tiny_spec, batch):
+    """The error of the mean 1 / (1 + 10 e^2), the CRPS the root of it, with the error e of the state in increments."""
+    scale, inside = torch.as_tensor(tiny_spec.increment_statistics[1]), tiny_spec.interior
+    error, kept = torch.rand(2, 1, 12, generator=torch.Generator().manual_seed(1)), []
+    state = batch.initial[:, 1] + error * scale
+    own = batch._replace(initial=torch.stack([batch.initial[:, 0], state, batch.initial[:, 1]], dim=1))
+    model = Walk(scale)
+    terms = EnsembleObjective(tiny_spec)(model, own, Stage(), keep=lambda *states: kept.append(states)).terms
+    members = (state + scale * model.drawn[0].unflatten(0, (2, 2)))[..., inside, :]
+    truth, weight = batch.target[:, 0, inside], 1 / (1 + 10 * error.square())
+    crps = weight.sqrt() * crps_ensemble(members, truth, estimator="almost_fair") / scale
+    mean = weight * mean_squared_error_of_mean(members, truth) / scale.square()
+    torch.testing.assert_close(terms["crps"], crps.mean(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(terms["mean"], mean.mean(), rtol=1e-4, atol=1e-5)
+    assert torch.equal(kept[0][0], state)
+    torch.testing.assert_close(kept[0][1][:, inside], members[0])
+
+
 def test_squared_error_of_the_mean_is_without_bias(tiny_spec):
     """Members N(0, 1) and the truth 0.5, in increments: 0.25 on average, however few members there are."""
     scale = torch.as_tensor(tiny_spec.increment_statistics[1])

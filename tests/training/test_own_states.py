@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from spacecast.core.types import Batch
-from spacecast.training.own_states import OwnStatePool
+from spacecast.core.types import Batch, OwnStates
+from spacecast.training.own_states import OwnStatePool, OwnStatesSchedule
 
 NODES, VARIABLES, PLACES = 5, 3, 4
 
@@ -79,3 +79,12 @@ def test_what_was_saved_is_gone_on_from():
     batch = make_batch((1, 2, 3, 1, 1), (0, 2, 1, 1, 0))
     assert step(other, batch) == step(one, batch) == [[102, 103.5, 103], [3.5, 3.5, 3]]
     assert all(torch.equal(one.state_dict()[name], value) for name, value in other.state_dict().items())
+
+
+def test_own_states_come_in_with_a_whole_epoch_while_the_rate_falls_as_a_cosine():
+    schedule = OwnStatesSchedule(10, pool_from=0.36, pool_size=8, max_age=20, final_lr_factor=0.02, warmup=0.1)
+    assert [epoch for epoch in range(10) if schedule.at(epoch).own_states] == list(range(4, 10))
+    assert schedule.at(3.99).own_states is None
+    assert schedule.at(7.3).own_states == OwnStates(since=4, size=8, max_age=20, fresh=0.4, previous=0.5)
+    assert [schedule.at(epoch).lr_factor for epoch in (5, 10)] == pytest.approx([0.51, 0.02])
+    assert schedule.at(0.5).lr_factor < 0.51 < schedule.at(1).lr_factor
