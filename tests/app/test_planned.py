@@ -30,6 +30,10 @@ def test_the_plan_is_what_is_then_there(small, tiny_data, tmp_path):
     for category in ("state", "static", "forcing"):
         ours, theirs = getattr(planned, category), getattr(found, category)
         assert (ours.names, ours.units) == (theirs.names, theirs.units)
+    for limit in ("lower", "upper"):
+        assert getattr(planned, limit).shape == getattr(found, limit).shape
+    stored = planned_datastore(config(f"paths.data_dir={tmp_path}", "datastore.statistics=stored"))
+    assert stored.spec.lower is stored.spec.upper is None
     assert not any(tmp_path.iterdir())
 
 

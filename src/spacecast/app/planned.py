@@ -50,6 +50,8 @@ def planned_datastore(config: Train) -> PlannedDatastore | None:
             raise UserError(f"datastore: run {name} will not be simulated; {nearest(name, frames)}")
     splits = {name: {**_lengths(number), "all": number} for name, number in frames.items()}
     spec = replace(spec, boundary=boundary_nodes(spec.grid, section.boundary))
+    if section.keywords.get("statistics") == "stored":  # these hold no range
+        spec = replace(spec, lower=None, upper=None)
     return PlannedDatastore(spec, train, holdout, splits)
 
 

@@ -21,13 +21,13 @@ def planned_data(
     """What `generate` will make when it is called with the same arguments, which it refuses for the same reasons.
 
     Returns:
-        Facts of the data (every mean is 0, every standard deviation 1, no node is driven), and frames of each run by
-        its name.
+        Facts of the data (every mean is 0, every standard deviation 1, all values lie between -1 and 1, no node is
+        driven), and frames of each run by its name.
 
     """
     base, runs = plan_runs(**plan)
     grid, static = Grid(dict(zip("xz", cell_centres(base), strict=True)), space_mask(base)), static_features(base)
-    count = len(VARIABLES)
+    count, ones = len(VARIABLES), np.ones((grid.num_nodes, len(VARIABLES)), dtype=np.float32)
     spec = DataSpec(
         grid=grid,
         state=_unscaled({name: units for name, (units, _) in VARIABLES.items()}),
@@ -38,6 +38,8 @@ def planned_data(
         static_values=np.stack([grid.to_nodes(values) for values, _, _ in static.values()], axis=-1),
         boundary=np.zeros(grid.num_nodes, dtype=bool),
         step_seconds=base.cadence,
+        lower=-ones,
+        upper=ones,
     )
     return spec, {name.removeprefix("run_"): run.frames for name, run in runs.items()}
 
