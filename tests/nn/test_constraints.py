@@ -354,6 +354,32 @@ def test_driven_cells_hold_the_truth_and_cells_beside_them_change_least(spec):
     assert torch.equal(new[:, ~driven][..., same], state[:, ~driven][..., same])
 
 
+def disc(x, z, radius, x0=0.0, z0=0.0):
+    return np.hypot(x[:, None] - x0, z[None, :] - z0) < radius
+
+
+HOLES = {
+    "none": lambda x, z: disc(x, z, 0),
+    "large": lambda x, z: disc(x, z, 8),
+    "at an edge": lambda x, z: disc(x, z, 5, x0=-16.5),
+    "two": lambda x, z: disc(x, z, 4, x0=-9) | disc(x, z, 4, x0=6, z0=3),
+    "all but a frame": lambda x, z: (np.abs(x[:, None]) < 16) & (np.abs(z) < 10),
+}
+
+
+@pytest.mark.parametrize("hole", HOLES)
+def test_the_plane_may_have_holes_of_any_kind(tiny_spec, hole):
+    grid = tiny_spec.grid
+    valid = ~HOLES[hole](grid.coordinates["x"], grid.coordinates["z"])
+    grid = Grid(grid.coordinates, valid)
+    zeros = np.zeros((grid.num_nodes, len(tiny_spec.static)), dtype=np.float32)
+    data = replace(tiny_spec, grid=grid, static_values=zeros, boundary=grid.positions[:, 0] > 11)
+    spec = plasma(data)
+    last = rolled_out(spec, make_update(spec, **LAWS, guard=0.5), 20)
+    assert torch.isfinite(last).all()
+    assert not divergence(spec, last).numel() or divergence(spec, last).abs().max() < 1e-5
+
+
 REGIONS = {
     "a strip": lambda x, z, r: x > 14,
     "a wide strip": lambda x, z, r: x > 5,

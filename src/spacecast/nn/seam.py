@@ -44,7 +44,8 @@ class Seam(nn.Module):
         mixed = touches_driven & (np.abs(differences[:, ~of_driven]).sum(axis=1) > 0)
         rows = mixed | (np.abs(differences[:, of_near]).sum(axis=1) > 0)
         part = differences[rows][:, of_near]
-        jumps = np.eye(int(rows.sum()))[:, mixed[rows]]
+        jumps = np.zeros((int(rows.sum()), int(mixed.sum())))
+        jumps[np.flatnonzero(mixed[rows]), np.arange(jumps.shape[1])] = 1
         ridge = RIDGE * sparse.eye_array(part.shape[0])
         solved = splu((part @ part.T + ridge).tocsc()).solve(jumps) if mixed.any() else jumps
         scale = np.repeat(np.asarray(std, dtype=np.float64), int(near.sum()))
