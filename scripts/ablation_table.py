@@ -35,11 +35,13 @@ class Line(NamedTuple):
     Args:
         ratio: RMSE over that of persistence, mean over the variables, shape (lead,).
         numbers: further ones by the head of their column, at the middle lead; NaN for what was not scored.
+        references: scores of other references than persistence by label, each of shape (lead,).
 
     """
 
     ratio: np.ndarray
     numbers: dict[str, float]
+    references: dict[str, np.ndarray]
 
 
 def read_line(run_dir: Path) -> Line:
@@ -48,17 +50,18 @@ def read_line(run_dir: Path) -> Line:
     ratio = scores.ratio()
     lead = min(MIDDLE, len(ratio)) - 1
 
-    def at(metric: str, variable: str) -> float:
-        known = {(row.metric, row.variable) for row in scores}
-        return float(scores.series(metric, variable)[1][lead]) if (metric, variable) in known else float("nan")
+    def at(metric: str, *variables: str) -> float:
+        known = {row.variable for row in scores if row.metric == metric}
+        values = [scores.series(metric, name)[1][lead] for name in variables if name in known]
+        return float(np.mean([value for value in values if np.isfinite(value)] or [np.nan]))
 
     numbers = {
         f"T, lead {lead + 1}": 1 - at("skill", "T"),
         f"abs div B, lead {lead + 1}": at("div_b", "B"),
-        f"roughness, lead {lead + 1}": at("roughness", "mean"),
+        f"roughness, lead {lead + 1}": at("roughness", *scores.variables),
         "training [s]": float(read_facts(run_dir).get("training_seconds", np.nan)),
     }
-    return Line(ratio, numbers)
+    return Line(ratio, numbers, scores.references())
 
 
 def member(run: Run) -> str:
@@ -89,6 +92,8 @@ def render(lines: dict[str, list[Line]]) -> str:
     for name, group in lines.items():
         ratios = [_cell([line.ratio[lead - 1] for line in group], 3) for lead in leads]
         rows.append([meaning(name), *ratios, *(_cell([line.numbers[head] for line in group]) for head in heads)])
+    for label, curve in next(iter(lines.values()))[0].references.items():  # the same for all
+        rows.append([label, *(f"{curve[lead - 1]:.3f}" for lead in leads), *([""] * len(heads))])
     return markdown(["", *(f"lead {lead}" for lead in leads), *heads], rows)
 
 

@@ -38,7 +38,8 @@ from spacecast.process.run_folder import read_facts
 from tables import replace_part
 
 LEADS = (1, 5, 10, 20, 50, 100)
-SCORED = ("evaluation.examples=0", "logger=none")
+UNSEEN = ("evaluation.split=null", "evaluation.runs=auto", "evaluation.spread=true")  # a run that no choice has seen
+APART = ("evaluation.examples=0", "logger=none")
 BEST, PART = "ours", "contest"
 
 
@@ -83,7 +84,7 @@ def planned(entry: Entry, folder: Path, seconds: float, words: Sequence[str]) ->
             raise UserError(f"{folder} is of another contest, {before}; choose another --folder")
         return Plan(found["epochs"], found["windows"], tuple(map(tuple, found["measured"])))
     config = configured(typed)
-    short = ["evaluation.steps=1", "evaluation.windows=1", "evaluation.runs=null", *SCORED]
+    short = ["evaluation.steps=1", "evaluation.windows=1", *UNSEEN, *APART]
 
     def measure(windows: int) -> float:
         took = train([*typed, *short, f"data.limit_windows={windows}"], folder / f"short_{windows}")
@@ -97,7 +98,8 @@ def planned(entry: Entry, folder: Path, seconds: float, words: Sequence[str]) ->
 
 def result(run_dir: Path, plan: Plan, seed: int, leads: Sequence[int]) -> dict[str, Any]:
     """What a finished training has come to."""
-    ratio = Scores.read_csv(run_dir / "scores.csv").ratio()
+    scores = Scores.read_csv(run_dir / "scores.csv")
+    ratio, references = scores.ratio(), scores.references()
     weights = model_weights(load_checkpoint(run_dir))
     return {
         "seed": seed,
@@ -105,6 +107,9 @@ def result(run_dir: Path, plan: Plan, seed: int, leads: Sequence[int]) -> dict[s
         "steps": plan.epochs * plan.windows,
         "parameters": sum(weight.numel() for weight in weights.values()),
         "ratio": {str(lead): float(ratio[lead - 1]) for lead in leads},
+        "references": {
+            label: {str(lead): float(curve[lead - 1]) for lead in leads} for label, curve in references.items()
+        },
     }
 
 
@@ -115,7 +120,7 @@ def contest(words: argparse.Namespace) -> None:
     plans = {}
     for name in words.entries:
         plans[name] = planned(ENTRIES[name], folder / name, words.seconds, words.overrides)
-    scored = [f"evaluation.steps={leads[-1]}", f"evaluation.windows={words.windows}", *SCORED]
+    scored = [f"evaluation.steps={leads[-1]}", f"evaluation.windows={words.windows}", *UNSEEN, *APART]
     for seed in words.seeds:
         for name, plan in plans.items():
             entry, run_dir = ENTRIES[name], folder / name / f"seed_{seed}"

@@ -58,7 +58,7 @@ def render(
 
     Args:
         results: of each entry that has finished trainings, one for each seed: `ratio`, the score by lead, `seconds`,
-            `steps`, `parameters`.
+            `steps`, `parameters`, and `references`, the scores of other references than persistence by label.
         labels: of all entries.
         leads: numbers of the leads.
         best: the entry that is held against the others.
@@ -71,6 +71,8 @@ def render(
         facts = [f"{runs[0]['parameters']:,}", f"{runs[0]['steps']:,}", f"{min(seconds):.0f} to {max(seconds):.0f}"]
         scores = [mean_interval([run["ratio"][str(lead)] for run in runs]).text(3) for lead in leads]
         rows.append([labels[name], str(len(runs)), *facts, *scores])
+    for label, curve in next(iter(results.values()))[0]["references"].items():  # the same for all
+        rows.append([label, "", "", "", "", *(f"{curve[str(lead)]:.3f}" for lead in leads)])
     for name, runs in results.items():
         if name == best or best not in results:
             continue

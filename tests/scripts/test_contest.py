@@ -113,7 +113,11 @@ class Stand:
             add_facts(run_dir, training_seconds=seconds)
             base = 0.2 if run_dir.parent.name == "ours" else 0.5
             steps = range(1, int(key["evaluation.steps"]) + 1)
-            rows = [ScoreRow("skill", "mean", "1", 10.0 * step, "all", 1 - base * step) for step in steps]
+            rows = []
+            for name in ("T", "mean"):
+                rows += [ScoreRow("skill", name, "1", 10.0 * step, "all", 1 - base * step) for step in steps]
+            for metric, value in (("rmse", base), ("persistence_rmse", 1.0), ("climatology_rmse", 0.6)):
+                rows += [ScoreRow(metric, "T", "MK", 10.0 * step, "all", value * step) for step in steps]
             Scores(tuple(rows)).write_csv(run_dir / "scores.csv")
         return 0.0
 
@@ -158,6 +162,7 @@ def test_entries_train_in_turn_and_the_table_has_intervals_and_quotients(contest
             assert (run["seconds"], run["steps"], run["parameters"]) == (pytest.approx(20.0, abs=0.5), 200, 12)
     text = (tmp_path / "c" / "contest.md").read_text()
     assert "| defaults of spacecast | 2 | 12 | 200 | 20 to 20 | 0.200 (0.200 to 0.200) | 0.400 " in text
+    assert "| climatology, mean |  |  |  |  | 0.600 | 0.600 |" in text
     assert "| defaults of spacecast / published recipe and sizes |  |  |  |  | 0.40 (0.40 to 0.40) |" in text
     assert text in page.read_text()
     assert text in capsys.readouterr().out
@@ -194,22 +199,22 @@ def test_a_training_that_fails_ends_the_contest_with_its_message(contest, tmp_pa
 
 
 @pytest.fixture(scope="module")
-def published(script):
-    """The checked configuration of an entry."""
+def composed():
+    """composed(words): a checked configuration."""
 
-    def composed(name: str) -> Train:
-        words = [*script("contest/entries.py").ENTRIES[name].words, "paths.run_dir=nowhere"]
-        plain = to_plain(job_part(compose("train", words, conf_dir())))
+    def once(*words: str) -> Train:
+        plain = to_plain(job_part(compose("train", [*words, "paths.run_dir=nowhere"], conf_dir())))
         check_config(plain, Train)
         return typed(plain, Train)
 
-    return composed
+    return once
 
 
-def test_the_published_recipe_is_that_of_the_presets(published):
+def test_the_published_recipe_is_that_of_the_presets(script, composed):
     """All but the sizes of the run: inputs, loss, optimiser, stages as shares of 250 epochs."""
     preset = to_plain(job_part(compose("train", ["experiment=paper/graph_fm_simple"], conf_dir())))
-    config = published("published")
+    entries = script("contest/entries.py").ENTRIES
+    config = composed(*entries["published"].words)
     assert config.model.content == preset["model"]
     assert config.optimizer.content == preset["optimizer"]
     assert {**config.loss.content, "recompute": True} == preset["loss"]
@@ -218,10 +223,17 @@ def test_the_published_recipe_is_that_of_the_presets(published):
     assert config.schedule.content["decay"] == "constant"
     assert (config.data.batch_size, config.trainer.content["gradient_clip_val"]) == (1, None)
     assert (config.datastore.content["statistics"], config.simulation is not None) == ("pooled", True)
-    small = published("published_small")
+    small = composed(*entries["published_small"].words)
     changed = {key for key, value in small.model.content.items() if value != preset["model"][key]}
     assert changed == {"hidden_dim", "decode_dim", "processor_layers"}
     assert small.loss.content == config.loss.content
+
+
+def test_all_are_scored_on_the_run_that_no_choice_has_seen(contest, script, composed):
+    """Also where the preset says otherwise."""
+    for entry in script("contest/entries.py").ENTRIES.values():
+        section = composed(*entry.words, *contest.UNSEEN).evaluation.content
+        assert [section[key] for key in ("split", "runs", "spread")] == [None, "auto", True]
 
 
 def test_ours_are_the_defaults(script):
