@@ -88,3 +88,10 @@ def test_own_states_come_in_with_a_whole_epoch_while_the_rate_falls_as_a_cosine(
     assert schedule.at(7.3).own_states == OwnStates(since=4, size=8, max_age=20, fresh=0.4, previous=0.5)
     assert [schedule.at(epoch).lr_factor for epoch in (5, 10)] == pytest.approx([0.51, 0.02])
     assert schedule.at(0.5).lr_factor < 0.51 < schedule.at(1).lr_factor
+
+
+def test_scores_of_ensembles_may_come_in_later_than_own_states():
+    schedule = OwnStatesSchedule(10, pool_from=0.4, crps_from=0.65)
+    assert [schedule.at(epoch / 2).crps for epoch in range(12, 15)] == [0, 1, 1]
+    assert schedule.at(5).own_states is not None
+    assert {OwnStatesSchedule(10).at(epoch).crps for epoch in range(10)} == {1}

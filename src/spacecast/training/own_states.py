@@ -30,6 +30,8 @@ class OwnStatesSchedule:
         fresh: share of the windows that begin with true states.
         previous_share: share of the states for which a model with `previous_leads` has the state before for the first 1
             to 3 leads.
+        crps_from: where ensembles come in (`loss=ensemble_crps`), as an epoch or as a share of the run; single forecasts
+            without noise before.
         rollout_steps: steps of the training roll-out.
         final_lr_factor: share of the learning rate that is left at the last epoch.
         warmup: the learning rate rises linearly for so many epochs, or such a share of the run.
@@ -44,19 +46,20 @@ class OwnStatesSchedule:
         max_age: PositiveInt = 60,
         fresh: Share = 0.4,
         previous_share: Share = 0.5,
+        crps_from: NonNegativeFloat = 0.0,
         rollout_steps: PositiveInt = 1,
         final_lr_factor: NonNegativeFloat = 0.01,
         warmup: NonNegativeFloat = 0.0,
     ) -> None:
         steps, final = rollout_steps, final_lr_factor
         self.base = ConstantSchedule(epochs, rollout_steps=steps, final_lr_factor=final, warmup=warmup)
-        [start] = switch_epochs([pool_from], epochs)
+        [start], [self.crps_start] = switch_epochs([pool_from], epochs), switch_epochs([crps_from], epochs)
         self.own_states = OwnStates(round(start), pool_size, max_age, fresh, previous_share)
 
     def at(self, epoch: float) -> Stage:
         """See `training.schedule.Schedule`."""
         own_states = self.own_states if epoch >= self.own_states.since else None
-        return replace(self.base.at(epoch), own_states=own_states)
+        return replace(self.base.at(epoch), own_states=own_states, crps=float(epoch >= self.crps_start))
 
 
 class OwnStatePool:
