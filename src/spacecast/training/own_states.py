@@ -30,8 +30,8 @@ class OwnStatesSchedule:
         fresh: share of the windows that begin with true states.
         previous_share: share of the states for which a model with `previous_leads` has the state before for the first 1
             to 3 leads.
-        crps_from: where ensembles come in (`loss=ensemble_crps`), as an epoch or as a share of the run; single forecasts
-            without noise before.
+        crps_from: where ensembles come in (`loss=ensemble_crps`), as an epoch or as a share of the run; before, single
+            forecasts without noise.
         rollout_steps: steps of the training roll-out.
         final_lr_factor: share of the learning rate that is left at the last epoch.
         warmup: the learning rate rises linearly for so many epochs, or such a share of the run.
