@@ -24,6 +24,7 @@ from spacecast.process.run_folder import add_facts, write_config
 MODELS = {
     "fm": ["model=graph_fm", "model.hidden_dim=8", "model.processor_layers=1"],
     "efm": ["model=graph_efm", "model.hidden_dim=8", "graph=multiscale", "model.latent_dim=4", "evaluation.members=2"],
+    "unet": ["model=graph_unet", "model.hidden_dim=8", "model.previous_leads=1", "model.magnetic=potential"],
 }
 SCORED = ["evaluation.windows=1", "logger=none", "trainer=cpu"]
 PLACES = re.compile(r"/(tmp|home|root|work|opt|var|usr)\b")
