@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import xarray as xr
 import yaml
 
 from spacecast.checkpoint.content import load_checkpoint
@@ -44,6 +45,24 @@ def test_persistence_has_nothing_to_train_and_is_scored(run, workplace, small, m
     for (metric, variable, lead), value in scores.items():
         if metric == "rmse":
             assert value == pytest.approx(scores["persistence_rmse", variable, lead], rel=1e-5)
+
+
+def test_after_a_training_the_wind_that_it_has_not_seen_is_scored(run, workplace, small, no_pictures):
+    """Its run is added to the data, neither trained on nor in their statistics, and all of its frames are scored."""
+    own = ("paths.data_dir", "evaluation.steps", "simulation.test_seed", "model.")
+    words = ["model=persistence", *(word for word in small if not word.startswith(own)), "paths.data_dir=data"]
+    before = run("spacecast-train", *words, "simulation.test_seed=null", "evaluation.steps=2", "paths.run_dir=before")
+    assert (before.code, "split test" in before.out) == (0, True), before
+    after = run("spacecast-train", *words, "simulation.test_seed=9", "evaluation.windows=4", "paths.run_dir=after")
+    assert (after.code, after.err) == (0, "")
+    assert "runs 1, unseen (held out)" in after.out
+    assert "RMSE / persistence, 4 forecasts of run unseen (held out), all frames" in after.out
+    assert "climatology: mean of run 1 for run unseen" in after.out
+    one, two = (xr.load_dataset(workplace / name / "scores.nc", decode_timedelta=False) for name in ("before", "after"))
+    assert one.attrs["data_hash"] == two.attrs["data_hash"]
+    assert (two.sizes["lead_time"], set(two["start_run"].values)) == (18, {"unseen"})
+    again = run("spacecast-train", *words, "simulation.test_seed=null", "evaluation.split=test", "paths.run_dir=again")
+    assert (again.code, "of run 1, split test" in again.out) == (0, True), again
 
 
 @pytest.fixture

@@ -227,6 +227,9 @@ def test_few_leads_are_chosen_of_many_the_first_and_the_last_among_them():
     card = compare(long)
     assert len(card.lead_seconds) == 5
     assert (card.lead_seconds[0], card.lead_seconds[-1]) == (10, 120)
+    assert compare({name: each.isel(lead_time=slice(9)) for name, each in long.items()}).lead_seconds == (
+        10, 30, 50, 70, 90,
+    )  # fmt: skip
 
 
 def test_forecasts_overlap_with_those_that_begin_before_their_end():
@@ -281,6 +284,19 @@ def test_the_table_shows_means_beside_persistence_and_counts():
     assert counts[0].split() == ["better-one", "21", "0", "9", "0"]
     assert counts[1].split()[2] == "21"
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_the_table_has_the_other_references_beside_persistence():
+    one = errors(1)
+    size = one["persistence_rmse_by_start"]
+    scores = one.assign(climatology_rmse_by_start=0.7 * size, extrapolation_rmse_by_start=3 * size)
+    lines = compare({"a": scores, "b": scores}).table().splitlines()
+    assert [line.split() for line in lines[3:6]] == [
+        ["persistence", "1.000", "1.000", "1.000"],
+        ["climatology", "0.700", "0.700", "0.700"],
+        ["linear", "extrapolation", "3.000", "3.000", "3.000"],
+    ]
+    assert "climatology" not in compare({"a": scores, "b": one}).table()
 
 
 def test_files_of_another_kind_are_refused(tmp_path):

@@ -72,7 +72,7 @@ def test_a_table_of_something_else_is_refused(tmp_path) -> None:
 def test_terminal_table_says_what_matters(scores) -> None:
     text = scores.table()
     for part in (
-        "RMSE of the ensemble mean / RMSE of persistence, 7 forecasts",
+        "RMSE of the ensemble mean / persistence, 7 forecasts",
         "5 s     10 s     15 s",
         "CRPS / MAE",
         "|div B| of the truth [nT/R_E]",
@@ -94,7 +94,7 @@ def test_the_table_has_the_other_references_where_they_are_known(scores) -> None
         for metric, factor in (("climatology_rmse", 3), ("extrapolation_rmse", 4))
     ]
     text = Scores((*scores.rows, *rows), windows=1, scored="run unseen (held out), all frames").table()
-    assert "RMSE / RMSE of persistence, 1 forecast of run unseen (held out), all frames" in text
+    assert "RMSE / persistence, 1 forecast of run unseen (held out), all frames" in text
     assert "climatology, mean                       1.5      1.5      1.5" in text
     assert "linear extrapolation, mean                2        2        2" in text
 

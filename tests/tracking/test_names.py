@@ -32,6 +32,14 @@ def test_names_hold_only_what_mlflow_takes():
     assert [clean(name) for name in names] == list(names.values())
 
 
+def test_of_many_leads_the_first_ones_and_those_of_tables_are_points_and_all_are_in_the_mean():
+    rows = [ScoreRow("skill", "mean", "1", lead * 10.0, "all", lead / 1000) for lead in range(1, 101)]
+    points = score_points(rows)
+    steps = [point.step for point in points if point.name == "test_skill_by_lead/mean"]
+    assert steps == [*range(1, 11), 20, 50, 100]
+    assert next(point.value for point in points if point.name == "test/rmse_ratio") == pytest.approx(1 - 0.0505)
+
+
 def test_scores_use_the_lead_number_as_step():
     rows = [ScoreRow("rmse", "Bx", "nT", lead * 10.0, "all", lead / 10) for lead in (1, 2, 3)]
     assert [(point.name, point.step, point.value) for point in score_points(rows)] == [

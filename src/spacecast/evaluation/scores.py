@@ -130,7 +130,7 @@ class Scores:
         seconds = self.lead_seconds
         picked = [lead for lead in leads or shown_leads(len(seconds)) if 1 <= lead <= len(seconds)]
         kind = "RMSE of the ensemble mean" if self.members > 1 else "RMSE"
-        facts = [f"{kind} / RMSE of persistence", *([several(self.windows, "forecast")] if self.windows else [])]
+        facts = [f"{kind} / persistence", *([several(self.windows, "forecast")] if self.windows else [])]
         lines = [", ".join(facts) + (f" of {self.scored}" if self.scored else "")]
         if self.dataset is not None and self.metrics.count("climatology_rmse"):
             lines.append(f"climatology: mean of {self.dataset.attrs['climatology']}, over its frames for training")
