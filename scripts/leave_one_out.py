@@ -122,7 +122,7 @@ def _cell(one: float, other: float) -> str:
 
 def draw(lines: Sequence[Line], seconds: np.ndarray, path: Path) -> Path:
     """Both quotients against lead time, a line for each held-out run; 1 is no loss."""
-    with new_figure(6.4, 2.8) as figure:
+    with new_figure(7.4, 2.8) as figure:
         panes = figure.subplots(1, 2, sharey=True)
         titles = ("over the training runs", "over models trained on it")
         for pane, title, reference in zip(panes, titles, (2, 3), strict=True):
@@ -133,7 +133,7 @@ def draw(lines: Sequence[Line], seconds: np.ndarray, path: Path) -> Path:
             pane.set_title(f"held-out run {title}")
             pane.set_xlabel("lead time [s]")
         panes[0].set_ylabel("quotient of RMSE / persistence")
-        panes[0].legend(frameon=False)
+        figure.legend(*panes[0].get_legend_handles_labels(), frameon=False, loc="outside right upper")
         return save(figure, path)
 
 
