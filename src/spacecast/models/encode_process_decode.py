@@ -169,7 +169,8 @@ class EncodeProcessDecode(nn.Module):
         grid, _ = self.decoder(mesh, grid, prepared.decoder, index, next(conditions, None))
         if self.grid_blocks is not None:
             grid = self.grid_blocks.after(grid, embedded, batch, conditions)
-        output = output_of(self.output, self.output_alone, grid, previous_given(previous, state))
+        given = previous_given(previous, state) if self.previous_leads else None
+        output = output_of(self.output, self.output_alone, grid, given)
         return self.update.step(output, previous, state)
 
     def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:

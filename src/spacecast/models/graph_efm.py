@@ -205,7 +205,7 @@ class GraphEFM(nn.Module):
         self, latent: Tensor, grid: Tensor, previous: Tensor, state: Tensor, prepared: PreparedGraphEFM
     ) -> StepOutput:
         """Next state from the embedded grid."""
-        given = previous_given(previous, state)
+        given = previous_given(previous, state) if self.previous_leads else None
         output = self.decoder(latent, grid, prepared.decoder, self.edges, given, self.grid_blocks)
         return self.update.step(output, previous, state)
 

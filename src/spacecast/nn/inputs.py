@@ -114,7 +114,7 @@ def by_previous(given: Tensor, one: Tensor, alone: Tensor) -> Tensor:
     return torch.where(given.view(-1, *[1] * (one.ndim - 1)), one, alone)
 
 
-def output_of(one: nn.Module, alone: nn.Module | None, hidden: Tensor, given: Tensor) -> Tensor:
+def output_of(one: nn.Module, alone: nn.Module | None, hidden: Tensor, given: Tensor | None) -> Tensor:
     """What a model puts out by one network, or by another one for the items of a batch without a previous state.
 
     Both are computed, so that nothing waits for a device and every weight has a gradient in every process.
@@ -123,14 +123,14 @@ def output_of(one: nn.Module, alone: nn.Module | None, hidden: Tensor, given: Te
         one: network for steps with a previous state.
         alone: for those without; None: `one` does for all.
         hidden: vectors of nodes, shape (batch * node, hidden).
-        given: of `previous_given`, shape (batch,).
+        given: of `previous_given`, shape (batch,); None: there is one for all.
 
     Returns:
         Shape (batch * node, output).
 
     """
     output: Tensor = one(hidden)
-    if alone is None:
+    if alone is None or given is None:
         return output
     pair = (each.unflatten(0, (len(given), -1)) for each in (output, alone(hidden)))
     return by_previous(given, *pair).flatten(0, 1)

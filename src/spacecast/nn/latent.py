@@ -231,13 +231,13 @@ class LatentDecoder(nn.Module):
         grid: Tensor,
         prepared: PreparedLatent,
         edges: GraphEdges,
-        given: Tensor,
+        given: Tensor | None,
         blocks: GridBlocks | None = None,
     ) -> Tensor:
         """Latent (batch, mesh, latent) and grid (batch * node, dim) to (batch * node, output).
 
-        `given` (batch,) says whether there is a previous state, see `nn.inputs.previous_given`; `blocks` come after the
-        mesh.
+        `given` (batch,) tells which have a previous state, see `nn.inputs.previous_given`; None: all. `blocks` come
+        after the mesh.
         """
         batch, embedded = len(latent), grid
         receivers = [*prepared.nodes[:-1], self.latent_embedder(latent.flatten(0, 1))]
