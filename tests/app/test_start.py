@@ -83,6 +83,25 @@ def test_only_harmless_settings_may_change(plain):
     check_training_folder(inputs({**plain, "model": {}, "paths": {"run_dir": f"{plain['paths']['run_dir']}_new"}}))
 
 
+def test_keys_that_did_not_exist_when_a_run_began_had_their_defaults(plain, tmp_path):
+    """A former default is no reason to go on in silence, nor are the keys of another constructor."""
+    schedule = {"_target_": "spacecast.training.schedule.GraphFMSchedule", "epochs": 5}
+    trainer = {"_target_": "pytorch_lightning.Trainer", "max_epochs": 5, "max_steps": -1}
+    before = {**plain, "schedule": schedule, "trainer": trainer}
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(before))
+    new = {"warmup": 0.0, "final_lr_factor": 0.01}
+    check_training_folder(inputs({**before, "schedule": {**schedule, **new}, "trainer": {**trainer, "ema": None}}))
+    with pytest.raises(UserError, match=r"schedule.warmup=0.0, here it is 0.1:"):
+        check_training_folder(inputs({**before, "schedule": {**schedule, "warmup": 0.1}}))
+    with pytest.raises(UserError, match=r"trainer.ema=None, here it is 0.9:"):
+        check_training_folder(inputs({**before, "trainer": {**trainer, "ema": 0.9}}))
+    with pytest.raises(UserError, match=r"schedule.decay=None, here it is cosine:"):
+        check_training_folder(inputs({**before, "schedule": {**schedule, "decay": "cosine"}}))
+    other = {"_target_": "spacecast.training.schedule.ConstantSchedule", "epochs": 5, "warmup": 0.0}
+    with pytest.raises(UserError, match=r"schedule._target_=.*GraphFMSchedule, here .*ConstantSchedule and 1 more"):
+        check_training_folder(inputs({**before, "schedule": other}))
+
+
 @pytest.mark.parametrize("trace", ["tracking.jsonl", "elsewhere.jsonl", "run.json"])
 def test_a_run_that_died_before_its_first_checkpoint_goes_on_with_the_same_settings_only(plain, tmp_path, trace):
     shutil.rmtree(tmp_path / "run" / "checkpoints")

@@ -1,13 +1,14 @@
 """What a run folder tells: whether a command may use it, whether its run is finished, and where that is tracked."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from spacecast.config.command import Inputs, Plain
-from spacecast.config.schema import EvaluationSection, Train
+from spacecast.config.schema import EvaluationSection, Section, Train
 from spacecast.config.targets import with_current_names
 from spacecast.core.errors import UserError
 from spacecast.core.names import within
@@ -43,7 +44,8 @@ def check_training_folder(inputs: Inputs[Train]) -> None:
     begun = any((run_dir / "checkpoints" / name).is_file() for name in ("last.ckpt", "previous.ckpt"))
     if not (begun or is_tracked(config)) or not (run_dir / CONFIG_FILE).is_file():
         return
-    difference = first_difference(recorded_config(run_dir), inputs.plain, HARMLESS)
+    before = with_keys_of_today(recorded_config(run_dir), config)
+    difference = first_difference(before, inputs.plain, HARMLESS)
     if difference:
         start = (
             f", with {as_typed(f'init_from={run_dir}')} to start from its weights or "
@@ -91,6 +93,25 @@ def recorded_config(run_dir: Path) -> Plain:
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def with_keys_of_today(before: Plain, config: Train) -> Plain:
+    """A recorded configuration with the keys that it lacks and a section has now: each had its default.
+
+    Sections that are built by something else now are left as they are, and keys whose default was another one before.
+    """
+    from spacecast.checkpoint.formats import former_defaults
+
+    completed = dict(before)
+    for name, section in before.items():
+        now = getattr(config, name, None)
+        if isinstance(now, Section) and isinstance(section, Mapping) and section.get("_target_") == now.target:
+            own = {field.name: field.default for field in fields(now) if field.name in now.own}
+            known = {**now.defaults, **own}
+            new = now.content.keys() & known.keys() - section.keys() - former_defaults(now.target, 0).keys()
+            added = {key: list(value) if isinstance(value := known[key], tuple) else value for key in new}
+            completed[name] = {**section, **added}
+    return completed
 
 
 def first_difference(before: Plain, now: Plain, harmless: Sequence[str]) -> str:

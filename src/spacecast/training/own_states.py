@@ -122,7 +122,8 @@ class OwnStatePool:
         """Everything that a checkpoint must hold; empty before the first batch."""
         if self._states is None:
             return {}
-        return {"states": self._states[:-1].cpu(), "windows": self._windows[:-1].cpu()}
+        found = {"states": self._states[:-1], "windows": self._windows[:-1]}
+        return {name: each.to("cpu", copy=True) for name, each in found.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with what was saved."""
