@@ -77,7 +77,7 @@ FAST = {  # refused before anything of the data is touched
     "negative cache": (["datastore.cache_gb=-1"], "datastore.cache_gb: expected at least 0"),
     "no run to score": (["evaluation.runs=[]"], "evaluation.runs: the list is empty"),
     "region called all": (["evaluation.regions={all: {x_max: 0}}"], "regions.all: 'all' is the whole domain"),
-    "members without chance": (["evaluation=ensemble"], "evaluation.members=6: EncodeProcessDecode has no latent"),
+    "members without chance": (["evaluation=ensemble"], "evaluation.members=6: EncodeProcessDecode draws nothing"),
     "more windows at a time than places": (
         ["schedule=own_states", "data.batch_size=17"], "data.batch_size=17 is more than schedule.pool_size=16"
     ),
