@@ -12,6 +12,7 @@ import xarray as xr
 import yaml
 
 from spacecast.app.assemble import build_model, open_data, open_graph
+from spacecast.app.auto import settled
 from spacecast.app.train import COMMAND as TRAIN
 from spacecast.checkpoint.content import describe, load_checkpoint, model_weights
 from spacecast.checkpoint.exported import CARD, CONFIG, SUMS
@@ -37,8 +38,9 @@ def make_run(folder: Path, data_dir: Path, words: list[str], **more: object) -> 
         "data.val_steps=2", "evaluation.steps=2", "evaluation.examples=0", *words,
     ]  # fmt: skip
     plain = completed(TRAIN, compose("train", words, conf_dir()), {}) | {"simulation": None}
-    config = typed(plain, TRAIN.schema)
-    datastore = open_data(config)
+    datastore = open_data(typed(plain, TRAIN.schema))
+    inputs = settled(Inputs.of(plain, TRAIN.schema), datastore)
+    config, plain = inputs.config, inputs.plain
     graph = open_graph(config.graph, datastore.spec.grid, config.paths.data_dir)
     model = build_model(config.model, config.seed, datastore.spec, graph)
     weights = {f"model.{name}": value for name, value in model.state_dict().items()}

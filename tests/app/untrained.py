@@ -6,9 +6,11 @@ from pathlib import Path
 import torch
 
 from spacecast.app.assemble import build_model, open_graph, open_prepared
+from spacecast.app.auto import settled
 from spacecast.app.train import COMMAND
 from spacecast.checkpoint.content import describe
 from spacecast.checkpoint.files import write_whole
+from spacecast.config.command import Inputs
 from spacecast.config.complete import checked
 from spacecast.config.compose import compose, conf_dir
 from spacecast.config.schema import Train, typed
@@ -23,8 +25,9 @@ def write_untrained(run_dir: Path, words: Sequence[str]) -> None:
 
     """
     plain = checked(COMMAND, compose("train", [*words, f"paths.run_dir={run_dir}"], conf_dir()), {})
-    config = typed(plain, Train)
-    spec = open_prepared(config.datastore).spec
+    datastore = open_prepared(typed(plain, Train).datastore)
+    inputs, spec = settled(Inputs.of(plain, Train), datastore), datastore.spec
+    config, plain = inputs.config, inputs.plain
     graph = open_graph(config.graph, spec.grid, config.paths.data_dir)
     model = build_model(config.model, config.seed, spec, graph)
     with torch.no_grad():

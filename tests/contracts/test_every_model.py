@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from spacecast.app.auto import decided
 from spacecast.core.protocols import StepModel
 from spacecast.core.types import Batch, Stage
 
@@ -19,7 +20,7 @@ def config(model_member, composed):
 def model(config, tiny_spec, tiny_graph) -> nn.Module:
     torch.manual_seed(0)
     small = {name: value for name, value in SMALL.items() if name in config.model.content}
-    return config.model.build(**small)(spec=tiny_spec, graph=tiny_graph)
+    return decided(config.model, tiny_spec, None).build(**small)(spec=tiny_spec, graph=tiny_graph)
 
 
 def windows(spec, batch=2, leads=4) -> Batch:

@@ -12,8 +12,9 @@ SMALL = {"hidden_dim": 8, "decode_dim": 4, "latent_dim": 3, "processor_layers": 
 
 
 def build(name, spec, graph, **overrides):
-    """The model of one file of conf/model, small unless told otherwise."""
-    keywords = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    """The model of one file of conf/model, small unless told otherwise; for `auto`, the constructor's default."""
+    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    keywords = {key: value for key, value in content.items() if value != "auto" or key == "execution"}
     keywords.pop("defaults", None)  # loss and scores that the model brings along
     module, _, target = keywords.pop("_target_").rpartition(".")
     assert keywords.pop("_partial_") is True

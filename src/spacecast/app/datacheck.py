@@ -1,6 +1,7 @@
 """Holds the configuration of a training against the data, before they are made and once they are open."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from spacecast.app.assemble import Parts, assemble, device_of
+from spacecast.app.auto import decided
 from spacecast.app.planned import planned_datastore
 from spacecast.config.binding import takes
 from spacecast.config.schema import Train
@@ -88,6 +90,7 @@ def check_planned(config: Train) -> None:
     if data is None:
         return
     with information_muted(), TemporaryDirectory() as folder:
+        config = replace(config, model=decided(config.model, data.spec, None))
         check_evaluation(config, data)
         check_training(config, assemble(config, data, Path(folder)))
 

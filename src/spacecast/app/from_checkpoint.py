@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spacecast.app.auto import with_choices
 from spacecast.app.registered import local_checkpoint
 from spacecast.app.run_records import first_difference
 from spacecast.config.command import Command, Inputs, Opened, Plain
@@ -41,7 +42,9 @@ def completed(composed: Plain, words: Sequence[str], opened: Opened, used: Seque
     file = find_checkpoint(local_checkpoint(composed["checkpoint"], "checkpoint", composed)).absolute()
     opened[file] = load_checkpoint(file)
     source, keys = f"checkpoint {file}", typed_keys(words)
-    result = merged(composed, stored_config(opened[file], source), words, source) | {"checkpoint": str(file)}
+    stored = stored_config(opened[file], source)
+    result = merged(composed, stored, words, source) | {"checkpoint": str(file)}
+    result["model"] = with_choices(result.get("model"), stored.get("model"))
     trust.check({name: result.get(name) for name in used}, source)
     if "simulation" not in keys:
         check_simulation(result, keys, source)

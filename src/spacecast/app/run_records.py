@@ -41,7 +41,7 @@ def check_training_folder(inputs: Inputs[Train]) -> None:
     if config.resume and config.init_from:
         raise UserError("resume takes over everything, init_from only the weights: give one of them")
     run_dir = config.paths.run_dir
-    begun = any((run_dir / "checkpoints" / name).is_file() for name in ("last.ckpt", "previous.ckpt"))
+    begun = has_checkpoint(run_dir)
     if not (begun or is_tracked(config)) or not (run_dir / CONFIG_FILE).is_file():
         return
     before = with_keys_of_today(recorded_config(run_dir), config)
@@ -136,9 +136,25 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def is_tracked(config: Train) -> bool:
     """Whether a run in this folder has told a journal or a store its settings, also when it got no further."""
-    run_dir, journal = config.paths.run_dir, config.logger.journal
+    return _has_told(config.paths.run_dir, config.logger.journal)
+
+
+def _has_told(run_dir: Path, journal: Path | None) -> bool:
+    """See `is_tracked`."""
     journals = [run_dir / JOURNAL_FILE, *([] if journal is None else [journal])]
     return any(path.is_file() for path in journals) or "mlflow_run_id" in read_facts(run_dir)
+
+
+def has_begun(plain: Plain) -> bool:
+    """Whether a composed training goes on in its run folder: it has a checkpoint, or is tracked."""
+    run_dir, logger = Path(plain["paths"]["run_dir"]), plain.get("logger")
+    journal = logger.get("journal") if isinstance(logger, Mapping) else None
+    return has_checkpoint(run_dir) or _has_told(run_dir, Path(journal) if isinstance(journal, str) else None)
+
+
+def has_checkpoint(run_dir: Path) -> bool:
+    """Whether a training in this folder has something to go on from."""
+    return any((run_dir / "checkpoints" / name).is_file() for name in ("last.ckpt", "previous.ckpt"))
 
 
 def is_finished(config: Train) -> bool:

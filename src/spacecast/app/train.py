@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spacecast.app.auto import as_recorded, as_started, settled
 from spacecast.app.cli import run_command
 from spacecast.app.registered import complete_name, complete_start, register_best, register_finished
 from spacecast.app.run_records import (
@@ -60,9 +61,12 @@ def train(inputs: Inputs[Train]) -> "Scores | None":
         return None
     start = find_start(config, inputs.opened)
     check_former_defaults(config, start, inputs.opened)
-    check_without_data(config)
-    check_planned(config)
-    datastore = open_data(config)
+    inputs = as_started(inputs, start)
+    check_without_data(inputs.config)
+    check_planned(inputs.config)
+    datastore = open_data(inputs.config)
+    inputs = settled(inputs, datastore)
+    config = inputs.config
     check_evaluation(config, datastore)
     parts = assemble(config, datastore, config.paths.data_dir)
     check_training(config, parts)
@@ -183,8 +187,11 @@ def marked(logger: object) -> Iterator[None]:
 
 
 def complete(plain: Plain, words: Sequence[str], _: Opened) -> Plain:
-    """Leave AdamW's keys out where another optimiser is typed as `optimizer._target_`; find registered checkpoints."""
-    plain, section = complete_name(complete_start(plain)), plain.get("optimizer")
+    """Leave AdamW's keys out where another optimiser is typed as `optimizer._target_`; find registered checkpoints.
+
+    A run that goes on keeps what `auto` has come to.
+    """
+    plain, section = as_recorded(complete_name(complete_start(plain))), plain.get("optimizer")
     return {**plain, "optimizer": without_foreign(section, "optimizer", words)} if isinstance(section, dict) else plain
 
 

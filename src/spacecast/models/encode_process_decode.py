@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
-from spacecast.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
+from spacecast.core.ranges import NonNegativeInt, PositiveInt
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Draw, StepOutput
 from spacecast.nn.conditioning import NoiseSizes, make_noise
-from spacecast.nn.constraints import ElectricKind, MagneticKind, StateLaw
+from spacecast.nn.constraints import ElectricKind, Guard, MagneticKind, StateLaw
 from spacecast.nn.edges import GraphEdges
 from spacecast.nn.grid_blocks import make_grid_blocks
 from spacecast.nn.grid_embedder import GridEmbedder
@@ -97,7 +97,7 @@ class EncodeProcessDecode(nn.Module):
         electric: ElectricKind = "free",
         state_law: StateLaw = "free",
         smooth: Smoothing = "none",
-        guard: NonNegativeFloat | None = None,
+        guard: Guard | None = None,
         noise: NoiseSizes | None = None,
     ) -> None:
         super().__init__()

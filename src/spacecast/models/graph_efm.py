@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.graph import MeshGraph
-from spacecast.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
+from spacecast.core.ranges import NonNegativeInt, PositiveInt
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Draw, StepOutput
 from spacecast.models.encode_process_decode import GraphKind, check_graph
-from spacecast.nn.constraints import ElectricKind, MagneticKind, StateLaw
+from spacecast.nn.constraints import ElectricKind, Guard, MagneticKind, StateLaw
 from spacecast.nn.edges import GraphEdges
 from spacecast.nn.grid_blocks import make_grid_blocks
 from spacecast.nn.grid_embedder import GridEmbedder
@@ -105,7 +105,7 @@ class GraphEFM(nn.Module):
         electric: ElectricKind = "free",
         state_law: StateLaw = "free",
         smooth: Smoothing = "none",
-        guard: NonNegativeFloat | None = None,
+        guard: Guard | None = None,
     ) -> None:
         super().__init__()
         check_graph(graph, spec, accepts)

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from spacecast.core.graph import MeshGraph
-from spacecast.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
+from spacecast.core.ranges import NonNegativeInt, PositiveInt
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Draw, StepOutput
 from spacecast.models.encode_process_decode import check_graph
 from spacecast.nn.cell_network import CellNetwork
 from spacecast.nn.cells import Execution, level_positions, make_levels
 from spacecast.nn.conditioning import NoiseSizes, make_noise
-from spacecast.nn.constraints import ElectricKind, MagneticKind, StateLaw
+from spacecast.nn.constraints import ElectricKind, Guard, MagneticKind, StateLaw
 from spacecast.nn.inputs import GridInputs, InputKind
 from spacecast.nn.smoothing import Smoothing
 from spacecast.nn.update import Lower, make_update
@@ -65,7 +65,7 @@ class GraphUNet(nn.Module):
         electric: ElectricKind = "free",
         state_law: StateLaw = "free",
         smooth: Smoothing = "none",
-        guard: NonNegativeFloat | None = None,
+        guard: Guard | None = None,
         noise: NoiseSizes | None = None,
     ) -> None:
         super().__init__()

@@ -8,15 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from spacecast.core.errors import UserError, nearest
+from spacecast.core.ranges import NonNegativeFloat
 from spacecast.core.spec import DataSpec
-from spacecast.nn.inputs import by_previous, previous_given
+from spacecast.nn.inputs import by_previous, previous_given, undecided
 from spacecast.nn.laws import GasLaw, IdealField
 from spacecast.nn.potential import MagneticPotential
 from spacecast.nn.seam import Seam
 from spacecast.nn.smoothing import FourthDifference, Smoothing
 
-MagneticKind = Literal["free", "potential"]
-ElectricKind = Literal["free", "ideal"]
+MagneticKind = Literal["free", "potential", "auto"]
+ElectricKind = Literal["free", "ideal", "auto"]
+Guard = NonNegativeFloat | Literal["auto"]
+"""Here and above, `auto` is a word of configurations, see `app.auto`; whatever computes refuses it."""
 StateLaw = Literal["free", "project"]
 SPARE = 0.05  # of a standard deviation, that a value may leave a range of no width
 
@@ -57,12 +60,14 @@ class Constraints(nn.Module):
         electric: ElectricKind = "free",
         state_law: StateLaw = "free",
         smooth: Smoothing = "none",
-        guard: float | None = None,
+        guard: Guard | None = None,
         lower: Mapping[str, float] | None = None,
         upper: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         check_choices(magnetic=magnetic, electric=electric, state_law=state_law, smooth=smooth)
+        if isinstance(guard, str):
+            raise undecided("guard", Guard)
         self.potential = MagneticPotential(spec) if magnetic == "potential" else None
         self.electric = IdealField(spec) if electric == "ideal" else None
         self.gas = GasLaw(spec, lower, upper) if state_law == "project" else None
@@ -206,6 +211,8 @@ def check_choices(
         ("state_law", state_law, StateLaw),
         ("smooth", smooth, Smoothing),
     ):
+        if value == "auto" and value in get_args(kind):
+            raise undecided(key, kind)
         if value not in get_args(kind):
             raise UserError(f"model.{key}={value} is unknown; {nearest(str(value), get_args(kind))}")
 

@@ -1,6 +1,6 @@
 """What a model is given of the plasma on each node, apart from static features."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,8 @@ from spacecast.core.errors import UserError, nearest
 from spacecast.core.spec import DataSpec
 from spacecast.nn.tendencies import Tendencies
 
-InputKind = Literal["states", "increments", "stencil", "tendencies"]
+InputKind = Literal["states", "increments", "stencil", "tendencies", "auto"]
+"""`auto` is a word of configurations, see `app.auto`; whatever computes refuses it."""
 
 
 class GridInputs(nn.Module):
@@ -48,6 +49,8 @@ class GridInputs(nn.Module):
         neighbours: bool = True,
     ) -> None:
         super().__init__()
+        if inputs == "auto":
+            raise undecided("inputs", InputKind)
         if inputs not in get_args(InputKind):
             raise UserError(f"unknown inputs {inputs!r}; {nearest(inputs, get_args(InputKind))}")
         self.inputs, self.previous_leads = inputs, check_previous_leads(previous_leads)
@@ -77,6 +80,20 @@ class GridInputs(nn.Module):
             given = previous_given(previous, state).to(state.dtype)
             columns.append(given[:, None, None].expand(-1, state.shape[1], 1))
         return torch.cat(columns, dim=-1)
+
+
+def undecided(key: str, kind: Any) -> UserError:
+    """The error of `auto` that was handed to a model, which does not see the data.
+
+    Args:
+        key: of the model.
+        kind: what it may be, a `Literal`, or numbers.
+    """
+    words = [word for word in get_args(kind) if isinstance(word, str) and word != "auto"] or ["a number", "null"]
+    return UserError(
+        f"model.{key}=auto is decided by commands, from the data, before they build a model: "
+        f"give {', '.join(words[:-1])} or {words[-1]}, or what spacecast.app.auto.decided makes of the section"
+    )
 
 
 def check_previous_leads(leads: int | None) -> int | None:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from spacecast.core.errors import UserError
 from spacecast.core.spec import NON_NEGATIVE, DataSpec, FeatureSpec
 from spacecast.core.types import StepOutput
-from spacecast.nn.constraints import Constraints, ElectricKind, MagneticKind, StateLaw, by_variable
+from spacecast.nn.constraints import Constraints, ElectricKind, Guard, MagneticKind, StateLaw, by_variable
 from spacecast.nn.smoothing import Smoothing
 
 Lower = Mapping[str, float] | Literal["nonnegative"]
@@ -239,7 +239,7 @@ def make_update(
     electric: ElectricKind = "free",
     state_law: StateLaw = "free",
     smooth: Smoothing = "none",
-    guard: float | None = None,
+    guard: Guard | None = None,
 ) -> StateUpdate:
     """From facts of the data and the keys that all models have.
 

@@ -1,0 +1,230 @@
+"""The word `auto` in the section `model`: what the data allow, found once, before the model is built.
+
+Run folder, checkpoints, tracked parameters and exported models then hold what was found, so that nothing which uses
+them looks at the data again.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from spacecast.app.run_records import has_begun, recorded_config
+from spacecast.app.start import Start
+from spacecast.config.binding import defaults_of
+from spacecast.config.command import Inputs, Plain
+from spacecast.config.schema import Section, Train
+from spacecast.config.targets import locate
+from spacecast.core.errors import UserError
+from spacecast.core.protocols import Datastore
+from spacecast.core.spec import DataSpec
+from spacecast.core.units import expected_units, factor
+from spacecast.process.run_folder import CONFIG_FILE, write_config
+from spacecast.process.signals import first_process
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+SMALL = 1e-3  # what round-off leaves of div B in units of |B| / dx, and of E + v x B in units of E, is far below
+SHARE = 0.1  # of its range in the training runs, by which a guard lets a value leave it
+MOST = 3  # runs, and frames of each, that are looked at
+
+
+class Choice(NamedTuple):
+    """What a key is, and why it is not what a model that obeys the laws of the data would have."""
+
+    value: Any
+    reason: str = ""
+
+
+def decided(section: Section, spec: DataSpec, frames: Sequence[np.ndarray] | None) -> Section:
+    """A section `model` without `auto`; one line of the log says what took its place.
+
+    magnetic: `potential` where div B of all frames is small. electric: `ideal` where E + v x B is. inputs: `tendencies`
+    where the data have what these need, else the default of the model, `stencil` or `increments`. guard: a tenth of the
+    range, where the data know it.
+
+    Args:
+        section: of the configuration.
+        spec: facts of the data.
+        frames: a few of them, shape (node, state), in physical units; None: of a simulation that is yet to be made and
+            obeys both laws.
+
+    """
+    keys = [key for key in RULES if section.content.get(key) == AUTO]
+    if not keys:
+        return section
+    model = {**defaults_of(locate(section.target, "model")), **section.content}
+    seen = None if frames is None else [in_published_units(frame, spec) for frame in frames]
+    found = {key: RULES[key](model, spec, seen) for key in keys}
+    told = [
+        f"{key}={'null' if choice.value is None else choice.value}{f' ({choice.reason})' if choice.reason else ''}"
+        for key, choice in found.items()
+    ]
+    log.info("as the data allow: %s", ", ".join(told))
+    return Section(content={**section.content, **{key: choice.value for key, choice in found.items()}})
+
+
+def _magnetic(model: Plain, spec: DataSpec, frames: Sequence[np.ndarray] | None) -> Choice:
+    """Of `model.magnetic`."""
+    from spacecast.data.physics import divergence_ratio
+    from spacecast.nn.potential import plane_field
+
+    def check() -> None:
+        check_free(model, spec.state.names, plane_field(spec))
+
+    if reason := refusal(check):
+        return Choice("free", reason)
+    ratios = None if frames is None else [divergence_ratio(frame, spec.state.names, spec.grid) for frame in frames]
+    return _by_figure("potential", ratios, "div B is {} of |B| / dx")
+
+
+def _electric(model: Plain, spec: DataSpec, frames: Sequence[np.ndarray] | None) -> Choice:
+    """Of `model.electric`."""
+    from spacecast.data.physics import electric_ratio
+    from spacecast.nn.laws import IdealField
+
+    def check() -> None:
+        check_free(model, spec.state.names, IdealField(spec).columns)
+
+    if reason := refusal(check):
+        return Choice("free", reason)
+    found = None if frames is None else [electric_ratio(frame, spec.state.names) for frame in frames]
+    return _by_figure("ideal", None if found is None else [each and each[1] for each in found], "E + v x B is {} of E")
+
+
+def _by_figure(law: str, ratios: Sequence[float | None] | None, what: str) -> Choice:
+    """The law where the worst of some frames obeys it."""
+    if ratios is None:
+        return Choice(law)
+    known = [ratio for ratio in ratios if ratio is not None]
+    if not known:
+        return Choice("free", "no training frame to look at")
+    worst = float(np.max(known))  # not a number where one is
+    return Choice(law) if worst < SMALL else Choice("free", f"{what.format(f'{worst:.2g}')} (rms)")
+
+
+def _inputs(model: Plain, spec: DataSpec, _: object) -> Choice:
+    """Of `model.inputs`."""
+    from spacecast.nn.tendencies import conversion
+
+    reason = refusal(lambda: conversion(spec))
+    if not reason:
+        return Choice("tendencies")
+    default = defaults_of(locate(model["_target_"], "model")).get("inputs")
+    return Choice(default if default in ("states", "increments") else "stencil", reason)
+
+
+def _guard(model: Plain, spec: DataSpec, _: object) -> Choice:
+    """Of `model.guard`."""
+    from spacecast.nn.constraints import training_range
+
+    def check() -> None:
+        check_free(model, (), ())
+        training_range(spec, SHARE)
+
+    reason = refusal(check)
+    return Choice(None, reason) if reason else Choice(SHARE)
+
+
+RULES: dict[str, Callable[[Plain, DataSpec, Sequence[np.ndarray] | None], Choice]] = {
+    "inputs": _inputs,
+    "magnetic": _magnetic,
+    "electric": _electric,
+    "guard": _guard,
+}
+
+
+def refusal(check: Callable[[], object]) -> str:
+    """Why something cannot be, without the advice after the last semicolon; empty where it can."""
+    try:
+        check()
+    except UserError as error:
+        return str(error).rpartition(";")[0] or str(error)
+    return ""
+
+
+def check_free(model: Plain, names: Sequence[str], columns: Iterable[int]) -> None:
+    """A variable that follows from others has no limit of its own, and no noise is added to what obeys a law.
+
+    Raises:
+        UserError: it has, or noise is added.
+
+    """
+    lower = model.get("lower")
+    limits = {**(lower if isinstance(lower, Mapping) else {}), **(model.get("upper") or {})}
+    if limited := [names[column] for column in columns if names[column] in limits]:
+        raise UserError(f"{limited[0]} has a limit")
+    if noise := model.get("observation_noise"):
+        raise UserError(f"model.observation_noise={noise:g} would break it")
+
+
+def in_published_units(frame: np.ndarray, spec: DataSpec) -> np.ndarray:
+    """A frame (node, state), each variable whose unit can be converted in that of the published data."""
+    pairs = zip(spec.state.names, spec.state.units, strict=True)
+    wanted = [(units, expected_units(name) or units) for name, units in pairs]
+    return frame.astype(np.float64) * [factor(*pair) or 1.0 for pair in wanted]
+
+
+def training_frames(datastore: Datastore) -> list[np.ndarray]:
+    """The first, the middle and the last frame of a few training runs, shape (node, state) each."""
+    runs, frames = datastore.train_runs, list[np.ndarray]()
+    for place in np.unique(np.linspace(0, len(runs) - 1, MOST).astype(int)):
+        count = datastore.num_frames(runs[place], "train")
+        numbers = np.unique(np.linspace(0, count - 1, MOST).astype(int)) if count else ()
+        frames += [datastore.read_state(runs[place], "train", int(start), int(start) + 1)[0] for start in numbers]
+    return frames
+
+
+def with_choices(model: Any, before: Any) -> Any:
+    """A section `model` in plain types, `auto` in it replaced by what was found for a checkpoint or a run.
+
+    Args:
+        model: the section.
+        before: that of the checkpoint or of the run; a key that it lacks had the default of the constructor. None, or
+            anything else that is no section: `auto` stays.
+
+    """
+    auto = [key for key in RULES if isinstance(model, Mapping) and model.get(key) == AUTO]
+    if not auto or not isinstance(before, Mapping):
+        return model
+    defaults = defaults_of(locate(model["_target_"], "model"))
+    known = {key: before.get(key, defaults.get(key, AUTO)) for key in auto}
+    return {**model, **known}
+
+
+def as_recorded(plain: Plain) -> Plain:
+    """A composed training that goes on in its run folder with what was found when it began."""
+    if not has_begun(plain):
+        return plain
+    before = recorded_config(Path(plain["paths"]["run_dir"])).get("model")
+    return {**plain, "model": with_choices(plain.get("model"), before)}
+
+
+def as_started(inputs: Inputs[Train], start: Start) -> Inputs[Train]:
+    """The inputs of a training that goes on from a checkpoint or from its weights, with what was found for that."""
+    file = start.checkpoint or start.weights
+    if file is None:
+        return inputs
+    before = (inputs.opened[file]["spacecast"].get("config") or {}).get("model")
+    return _with_model(inputs, with_choices(inputs.plain["model"], before))
+
+
+def settled(inputs: Inputs[Train], datastore: Datastore) -> Inputs[Train]:
+    """The inputs of a training without `auto`, recorded in its run folder."""
+    section = inputs.config.model
+    if AUTO in (section.content.get(key) for key in RULES):
+        section = decided(section, datastore.spec, training_frames(datastore))
+    return _with_model(inputs, section.content)
+
+
+def _with_model(inputs: Inputs[Train], model: Mapping[str, Any]) -> Inputs[Train]:
+    """Inputs with another section `model`, which the run folder records."""
+    if model == inputs.plain["model"]:
+        return inputs
+    plain, run_dir = {**inputs.plain, "model": dict(model)}, inputs.config.paths.run_dir
+    if first_process() and not inputs.config.dry_run and (run_dir / CONFIG_FILE).is_file():
+        write_config(plain, run_dir)
+    return Inputs.of(plain, Train, inputs.opened)
