@@ -17,6 +17,7 @@ from spacecast.app.train import COMMAND as TRAIN
 from spacecast.checkpoint.content import describe, load_checkpoint, model_weights
 from spacecast.checkpoint.exported import CARD, CONFIG, SUMS
 from spacecast.checkpoint.files import write_whole
+from spacecast.config.command import Inputs
 from spacecast.config.complete import completed
 from spacecast.config.compose import compose, conf_dir
 from spacecast.config.schema import typed
