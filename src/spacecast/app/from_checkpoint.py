@@ -11,6 +11,7 @@ from spacecast.app.run_records import first_difference
 from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.schema import Evaluate, Forecast
 from spacecast.config.stored import merged, stored_config
+from spacecast.config.targets import current_name
 from spacecast.config.trust import Trust, check_simulation
 from spacecast.core.errors import UserError
 from spacecast.core.names import typed_keys
@@ -44,7 +45,9 @@ def completed(composed: Plain, words: Sequence[str], opened: Opened, used: Seque
     source, keys = f"checkpoint {file}", typed_keys(words)
     stored = stored_config(opened[file], source)
     result = merged(composed, stored, words, source) | {"checkpoint": str(file)}
-    result["model"] = with_choices(result.get("model"), stored.get("model"))
+    model, before = (dict(each.get("model") or {}) for each in (result, stored))
+    if model.get("_target_") == current_name(str(before.get("_target_"))):
+        result["model"] = with_choices(model, before)
     trust.check({name: result.get(name) for name in used}, source)
     if "simulation" not in keys:
         check_simulation(result, keys, source)
