@@ -323,6 +323,18 @@ def test_a_guard_keeps_values_near_their_range_whatever_is_put_out(spec, options
         torch.testing.assert_close(pressure, NKT * density * temperature, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("options", [{}, LAWS], ids=str)
+def test_a_true_state_beyond_the_range_is_not_cut_by_a_guard(spec, options):
+    """Its values may stay where they are or come back, but go no further."""
+    update, column = make_update(spec, **options, guard=0.1), spec.state.index("vx")
+    state = torch.zeros(1, spec.num_nodes, len(spec.state))
+    state[..., column] = 3 * update.constraints.high[column]
+    for push in (-0.5, 0.0, 0.5):
+        new = update.step(torch.full((1, spec.num_nodes, update.outputs), push), state, state).state[..., column]
+        change = push * update.diff_std[column] + update.diff_mean[column]
+        torch.testing.assert_close(new, state[..., column] + change.clamp(max=0.0))
+
+
 def test_a_guard_of_the_potential_undoes_an_excess(spec):
     """A field that one node has left its range by comes back as far as a curl can bring it."""
     head, base = MagneticPotential(spec), torch.zeros(2, 2, spec.num_nodes)

@@ -14,9 +14,10 @@ from spacecast.core.spec import FeatureSpec
 from spacecast.core.types import Batch
 from spacecast.forecast.standardize import Standardizer
 from spacecast.models.encode_process_decode import EncodeProcessDecode
+from spacecast.models.graph_unet import GraphUNet
 from spacecast.objectives.forecast import ForecastObjective
 from spacecast.training.module import ForecastModule
-from spacecast.training.precision import check_precision
+from spacecast.training.precision import HALVES, check_precision
 from spacecast.training.schedule import ConstantSchedule
 from spacecast.training.trainer import make_trainer
 
@@ -31,10 +32,10 @@ def windows(spec, count: int) -> list[Batch]:
     return [Batch(each[:2], each[2:], forcing, torch.tensor([0, number])) for number, each in enumerate(states)]
 
 
-def trained(spec, graph, folder, *, optimizer=None, clip=1e-3, steps=2, **trainer) -> ForecastModule:
+def trained(spec, graph, folder, *, model=None, optimizer=None, clip=1e-3, steps=2, **trainer) -> ForecastModule:
     """A module after some steps."""
     torch.manual_seed(0)
-    model = EncodeProcessDecode(spec, graph, **NETWORK)
+    model = model or EncodeProcessDecode(spec, graph, **NETWORK)
     optimizer = optimizer or partial(torch.optim.SGD, lr=1.0, fused=True)
     module = ForecastModule(model, ForecastObjective(spec), ConstantSchedule(1), optimizer, spec, validation_steps=1)
     loader = DataLoader(windows(spec, steps), batch_size=1)
@@ -89,6 +90,30 @@ def test_half_precision_spares_data_that_it_could_not_hold(tiny_spec, tiny_graph
         assert one.dtype == torch.float16
         assert other.isfinite().all()
         torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-2)
+
+
+LAWS = {"inputs": "tendencies", "magnetic": "potential", "electric": "ideal", "state_law": "project", "lower": None}
+
+
+@pytest.mark.parametrize("precision", HALVES)
+@pytest.mark.parametrize("kind", [EncodeProcessDecode, GraphUNet])
+def test_laws_of_physics_are_computed_in_single_precision(kind, precision, tiny_spec, tiny_graph, tmp_path):
+    """In physical units, fields near Earth have squares that half precision cannot hold."""
+    torch.manual_seed(0)
+    model = kind(tiny_spec, tiny_graph, hidden_dim=8, **LAWS)
+    kept = {name: value for name, value in model.named_buffers() if name.startswith("update.constraints.")}
+    module = trained(tiny_spec, tiny_graph, tmp_path, precision=precision, model=model)
+    assert {weight.dtype for weight in model.parameters()} == {HALVES[precision]}
+    for name, value in kept.items():
+        assert torch.equal(model.get_buffer(name), value)
+    assert all(weight.isfinite().all() for weight in model.parameters())
+    batch = module.standardized(Batch(*(part[None] for part in windows(tiny_spec, 1)[0])))
+    near_earth = torch.full_like(batch.initial[:, 1], 60.0)
+    with torch.no_grad():
+        state = model.step(near_earth, near_earth, batch.forcing[:, 0], model.prepare()).state
+        driven = torch.as_tensor(tiny_spec.boundary)
+        state = model.drive(state, batch.target[:, 0], driven)
+    assert (state.dtype, bool(state.isfinite().all())) == (HALVES[precision], True)
 
 
 OPTIMIZERS = [

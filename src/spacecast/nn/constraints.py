@@ -38,7 +38,8 @@ class Constraints(nn.Module):
         state_law: `project`: P = n k T by the smallest change (`nn.laws`).
         smooth: whether to take a sixteenth of the fourth difference off the network's output: `none`, `always`, or
             `without_previous`, where the state before the last is that same state, which stands for none.
-        guard: share of its range in the training runs by which a value may leave it on each node; None: no such limit.
+        guard: share of its range in the training runs by which a value may leave it on each node. One that has left
+            it by more, as true states may, goes no further; None: no such limit.
         lower, upper: limits by variable name, physical units, which hold for the projection too.
 
     Attributes:
@@ -48,6 +49,8 @@ class Constraints(nn.Module):
     Raises:
         UserError: the data lack what a constraint needs, or an option is unknown or at odds with a limit.
     """
+
+    in_single_precision = True  # in a model of half precision, too
 
     low: Tensor
     high: Tensor
@@ -109,25 +112,26 @@ class Constraints(nn.Module):
         potential = columns[-1] if self.potential is not None else None
         return dict(zip(self.free, columns, strict=self.potential is None)), potential
 
-    def forward(self, variables: list[Tensor], potential: Tensor | None) -> Tensor:
+    def forward(self, variables: list[Tensor], potential: Tensor | None, before: list[Tensor]) -> Tensor:
         """The new state (batch, node, state) with all that holds.
 
         Args:
             variables: standardised, (batch, node) each; of B in the plane the first guess that the curl is added to.
             potential: its increment, from `read`.
+            before: the present state, (batch, node) each.
         """
         spared = []
         if self.potential is not None and potential is not None:
             spared = self.potential.columns
             _put(variables, spared, self._magnetic(self.potential, potential, [variables[c] for c in spared]))
         if self.guarded:
+            limits = [_reaching(*each) for each in zip(before, self.low, self.high, strict=True)]
             variables = [
-                value if column in spared else value.clamp(low, high)
-                for column, (value, low, high) in enumerate(zip(variables, self.low, self.high, strict=True))
+                value if column in spared else value.clamp(*limits[column]) for column, value in enumerate(variables)
             ]
         if self.gas is not None:
-            limits = (self.low[self.gas.columns], self.high[self.gas.columns]) if self.guarded else (None, None)
-            _put(variables, self.gas.columns, self.gas(variables, *limits))
+            own = [limits[column] for column in self.gas.columns] if self.guarded else []
+            _put(variables, self.gas.columns, self.gas(variables, own))
         if self.electric is not None:
             _put(variables, self.electric.columns, self.electric(variables))
         return torch.stack(variables).movedim(0, -1).contiguous()
@@ -176,6 +180,11 @@ class Constraints(nn.Module):
 def by_variable(values: Tensor) -> tuple[Tensor, ...]:
     """(batch, node, variable) to (batch, node) for each variable, in one piece of memory each."""
     return values.movedim(-1, 0).contiguous().unbind()
+
+
+def _reaching(present: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Limits (node,) made wide enough for the present value (batch, node): it need not come back, but not go on."""
+    return torch.minimum(low, present), torch.maximum(high, present)
 
 
 def training_range(spec: DataSpec, share: float) -> tuple[Tensor, Tensor]:

@@ -128,16 +128,14 @@ class GasLaw(nn.Module):
         pressure, density, temperature = (size * self.gas.factors).tolist()
         self.strength = NKT * density * temperature / pressure
 
-    def forward(
-        self, variables: Sequence[Tensor], low: Tensor | None = None, high: Tensor | None = None
-    ) -> list[Tensor]:
+    def forward(self, variables: Sequence[Tensor], limits: Sequence[tuple[Tensor, Tensor]] = ()) -> list[Tensor]:
         """P, rho and T, standardised, from all standardised state variables.
 
         Args:
             variables: each of shape (batch, node).
-            low, high: limits of standardised P, rho and T, (3, node).
+            limits: least and largest value of standardised P, rho and T, (batch, node) or (node,) each; none: floors.
         """
-        lows, highs = self._limits(low, high)
+        lows, highs = self._limits(limits)
         values = [value / size for value, size in zip(self.gas.read(variables), self.size, strict=True)]
         values = [value.clamp(least, most) for value, least, most in zip(values, lows, highs, strict=True)]
         for _ in range(NEWTON_STEPS):
@@ -155,13 +153,13 @@ class GasLaw(nn.Module):
         values = [self.strength * density * temperature, density, temperature]
         return self.gas.standardize([value * size for value, size in zip(values, self.size, strict=True)])
 
-    def _limits(self, low: Tensor | None, high: Tensor | None) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def _limits(self, limits: Sequence[tuple[Tensor, Tensor]]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Limits of P, rho and T in units of their increments: one number, or one for each node."""
-        if low is None or high is None:
+        if not limits:
             return self.least.unbind(), self.most.unbind()
-        gas = self.gas
-        low, high = (
-            (each * gas.scale[:, None] + gas.offset[:, None]) / self.size[:, None] for each in (low, high)
-        )
-        low = torch.maximum(low, self.least[:, None])
-        return low.unbind(), torch.maximum(torch.minimum(high, self.most[:, None]), low).unbind()
+        lows, highs = [], []
+        facts = zip(limits, self.gas.scale, self.gas.offset, self.size, self.least, self.most, strict=True)
+        for (low, high), scale, offset, size, least, most in facts:
+            lows.append(torch.maximum((low * scale + offset) / size, least))
+            highs.append(torch.maximum(torch.minimum((high * scale + offset) / size, most), lows[-1]))
+        return lows, highs

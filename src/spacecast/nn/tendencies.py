@@ -43,6 +43,8 @@ class Tendencies(nn.Module):
         UserError: the data have not what is needed.
     """
 
+    in_single_precision = True  # in a model of half precision, too
+
     scale: Tensor
     offset: Tensor
     floors: Tensor
@@ -78,14 +80,16 @@ class Tendencies(nn.Module):
     def forward(self, state: Tensor) -> Tensor:
         """Standardised states (batch, node, state) to (batch, node, channel)."""
         columns = state.unbind(-1)
-        values = torch.stack([columns[number] for number in self.numbers]) * self.scale + self.offset
+        # a half-precise state becomes single here, for its squares in physical units would overflow
+        values = torch.stack([columns[number] for number in self.numbers]).to(self.scale.dtype)
+        values = values * self.scale + self.offset
         positive, vectors = values.tensor_split([self.positive])
         logarithms = positive.maximum(self.floors).log()
         fields = torch.cat([logarithms[:2], vectors])
         rates = ideal_rates(*(_named(each) for each in (fields, *slopes(fields, self.neighbours, self.weights))))
         parts = [each if each.ndim == state.ndim else each[None] for each in rates]
         squashed = Squash.apply(torch.cat(parts) * self.per_unit)
-        return torch.cat([squashed, logarithms - self.log_means]).movedim(0, -1)
+        return torch.cat([squashed, logarithms - self.log_means]).movedim(0, -1).to(state.dtype)
 
 
 class Squash(torch.autograd.Function):

@@ -28,6 +28,11 @@ def inverse_sigmoid(values: Tensor) -> Tensor:
     return torch.logit(values, eps=1e-6)
 
 
+def at_least_single(values: Tensor) -> Tensor:
+    """The same, but for half precision, which becomes single."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 class OutputClamp(nn.Module):
     """Keeps variables within physical limits: the increment is added in an unbounded space f^-1(x).
 
@@ -204,7 +209,12 @@ class StateUpdate(nn.Module):
         return self.clamp(state, increment) if self.clamp is not None else state + increment
 
     def _constrained(self, constraints: Constraints, output: Tensor, previous: Tensor, state: Tensor) -> Tensor:
-        """The same where more holds; each variable in a piece of memory of its own, which is faster for formulas."""
+        """The same where more holds; each variable in a piece of memory of its own, which is faster for formulas.
+
+        In half precision, formulas of velocities and magnetic fields would overflow: they are in single precision.
+        """
+        given = state.dtype
+        previous, state = at_least_single(previous), at_least_single(state)
         old, (outputs, potential) = by_variable(state), constraints.read(output, previous, state)
         base = by_variable(state + self.trend * (state - previous)) if self.trend else old
         new = list(base)
@@ -213,7 +223,7 @@ class StateUpdate(nn.Module):
             if self.trend:
                 change = change + (base[column] - old[column])
             new[column] = old[column] + change if self.clamp is None else self.clamp.one(column, old[column], change)
-        return constraints(new, potential)
+        return constraints(new, potential, old).to(given)
 
     def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:
         """Put the truth on driven nodes; beside them B keeps its divergence and E obeys its law, where they do so.
@@ -224,7 +234,7 @@ class StateUpdate(nn.Module):
         """
         if self.constraints is None:
             return torch.where(driven[:, None], truth, state)
-        return self.constraints.drive(state, truth, driven)
+        return self.constraints.drive(at_least_single(state), at_least_single(truth), driven).to(state.dtype)
 
 
 def make_update(

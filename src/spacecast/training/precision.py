@@ -17,7 +17,8 @@ class HalfModel(Precision):
     """Weights and activations of the model in half precision, everything else in single precision.
 
     Lightning's own plugin casts the data as well: physical values beyond 65504 or below 1e-8 do not survive that. Here
-    they are standardised first, and the loss is summed in single precision.
+    they are standardised first, and the loss is summed in single precision. The formulas of physics in the model
+    (those with `in_single_precision`) take and give half-precise states, and compute in single precision.
 
     Args:
         precision: `bf16-true` or `16-true`.
@@ -28,8 +29,14 @@ class HalfModel(Precision):
         self.precision = precision
 
     def convert_module(self, module: nn.Module) -> nn.Module:
-        """Cast the step model of a `ForecastModule`."""
-        module.model.to(HALVES[self.precision])
+        """Cast the step model of a `ForecastModule`, but for formulas, whose numbers are in physical units."""
+        model = module.get_submodule("model")
+        formulas = [part for part in model.modules() if getattr(part, "in_single_precision", False)]
+        exact = {part for formula in formulas for part in formula.modules()}
+        kept = [(part, name, value) for part in exact for name, value in part.named_buffers(recurse=False)]
+        model.to(HALVES[self.precision])
+        for part, name, value in kept:
+            setattr(part, name, value)
         return module
 
 
