@@ -462,7 +462,7 @@ def test_the_small_data_set_is_used_as_it_comes(run, workplace, hub, small_set):
     assert "newer" not in result.out
     words = [
         *words[1:], "graph=stored", f"graph.path={folder}/graph/simple", "trainer=cpu", "logger=none",
-        "model.hidden_dim=8", "model.processor_layers=1", "data.batch_size=4", "data.val_steps=1",
+        "model=graph_fm", "model.hidden_dim=8", "model.processor_layers=1", "data.batch_size=4", "data.val_steps=1",
         "evaluation.steps=1", "evaluation.examples=0", "evaluation.regions={}", "schedule.rollout_steps=1",
     ]  # fmt: skip
     result = run("spacecast-train", *words, "dry_run=true", "paths.run_dir=dry")

@@ -18,8 +18,8 @@ from spacecast.data.contract import check_datastore, members
 from spacecast.data.inspection import inspect
 
 TINY = [
-    "trainer=cpu", "logger=none", "model.hidden_dim=8", "model.processor_layers=1", "data.batch_size=4",
-    "data.val_steps=2", "data.limit_windows=8", "schedule.rollout_steps=2", "evaluation.steps=2",
+    "trainer=cpu", "logger=none", "model=graph_fm", "model.hidden_dim=8", "model.processor_layers=1",
+    "data.batch_size=4", "data.val_steps=2", "data.limit_windows=8", "schedule.rollout_steps=2", "evaluation.steps=2",
     "trainer.max_epochs=1", "evaluation.examples=1", "paths.run_dir=run",
 ]  # fmt: skip
 
@@ -66,6 +66,7 @@ def test_training_evaluation_graph_and_inspection_of_ones_own_data_with_ones_own
     own = ["--config-dir", str(own)]
     result = run("spacecast-train", *own, "datastore=waves", "loss=absolute", "data.workers=1", *TINY)
     assert result.code == 0, result.err
+    assert "scoring run late (held out), split test" in result.out  # it offers no split `all`
     scores = (workplace / "run" / "scores.csv").read_text()
     assert "rmse,vx,km/s,10,all," in scores
     words = ["evaluation.runs=holdout", "evaluation.split=val", "logger=none", "paths.run_dir=again"]
@@ -150,6 +151,19 @@ def test_a_datastore_without_a_member_ends_a_command_in_one_line(own, run, workp
     result = run("spacecast-train", "--config-dir", "own", "datastore=waves", *TINY)
     assert result.code == 2
     assert "datastore: waves.Waves has no read_forcing" in result.line
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evaluation.split=all"], "evaluation.split=all: the data store has no such split"),
+        (["evaluation.steps=50"], "evaluation.steps=50: split 'test' of run late"),
+    ],
+)
+def test_what_ones_own_data_do_not_offer_ends_a_command_in_one_line(own, run, words, message):
+    result = run("spacecast-train", "--config-dir", str(own), "datastore=waves", *TINY, *words)
+    assert result.code == 2
+    assert message in result.line
 
 
 def test_data_that_are_only_scored_need_no_training_split(waves, monkeypatch):

@@ -50,7 +50,8 @@ class Store:
         return number * self.frames, (number + 1) * self.frames
 
     def num_frames(self, run: str, split: str) -> int:
-        return self.frames
+        first, last = self._range(split)  # there is no split `all`
+        return last - first
 
     def read_state(self, run: str, split: str, start: int, stop: int) -> np.ndarray:
         first, last = self._range(split)

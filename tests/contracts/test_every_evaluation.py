@@ -16,7 +16,8 @@ def test_it_binds_to_what_it_names_with_values_of_plain_types(evaluation_member,
     inspect.signature(call.func).bind(None, None, **call.keywords)
     assert call.func is evaluate
     assert type(call.keywords["regions"]) is dict
-    assert call.keywords["steps"] == 10
+    assert (call.keywords["steps"], call.keywords["runs"], call.keywords["split"]) == (None, "auto", None)
+    assert call.keywords["windows"] == (6 if evaluation_member == "ensemble" else 12)
     assert (call.keywords.get("members", 1) > 1) == (evaluation_member == "ensemble")
 
 

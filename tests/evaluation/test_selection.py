@@ -37,6 +37,18 @@ def test_else_the_test_split_of_the_training_runs(holdout, split) -> None:
     assert str(found) == "runs 1, 2, split test"
 
 
+@pytest.mark.parametrize("refusal", [UserError, KeyError, ValueError])
+def test_a_store_without_whole_runs_is_scored_on_the_test_split(refusal) -> None:
+    def num_frames(run: str, split: str) -> int:
+        if split == "all":
+            raise refusal(split)
+        return LENGTHS[split]
+
+    for holdout, runs in ((("unseen",), ("unseen",)), ((), ("1", "2"))):
+        store = SimpleNamespace(train_runs=("1", "2"), holdout_runs=holdout, num_frames=num_frames)
+        assert select(store, "auto", None, None, 12) == (runs, "test", 11, bool(holdout))
+
+
 def test_what_is_typed_is_what_is_scored() -> None:
     assert select(source(), None, "val", 3, None) == (("1", "2"), "val", 3, False)
     assert select(source(), "holdout", "test", 500, None) == (("unseen",), "test", 500, True)

@@ -15,6 +15,7 @@ from spacecast.config.binding import takes
 from spacecast.config.schema import Train
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore
+from spacecast.data.contract import offers
 from spacecast.data.windows import WindowDataset
 from spacecast.evaluation.regions import plasma_regions, region_masks
 from spacecast.evaluation.selection import select
@@ -154,9 +155,12 @@ def check_evaluation(config: Train, datastore: Datastore) -> None:
     except UserError as error:
         ours = str(error).startswith("evaluation.")
         raise UserError(f"{'' if ours else f'evaluation.split={chosen.split}: '}{error}") from error
+    except (LookupError, ValueError) as error:  # of a datastore of a user's own
+        raise UserError(f"evaluation.split={split}: the data store has no such split") from error
     steps = select(datastore, chosen.runs, chosen.split, chosen.steps, chosen.windows).steps
     if fault := _no_window(datastore, runs, split, steps):
-        longer = split != "all" and steps >= 1 and not _no_window(datastore, runs, "all", steps)
+        whole = split != "all" and steps >= 1 and all(offers(datastore, run, "all") for run in runs)
+        longer = whole and not _no_window(datastore, runs, "all", steps)
         way = "; evaluation.split=all takes the whole run" if longer else ""
         raise UserError(f"evaluation.steps={steps}: {fault}{way}")
     region_masks(datastore.spec, chosen.regions, chosen.surfaces)

@@ -20,8 +20,8 @@ class Datastore(Protocol):
 
     These members are all that training, evaluation and inspection need; `data/contract.py` holds a datastore against
     them when it is opened, and says which few it may have besides, and what stands for those that it has not. A split
-    `all`, a whole run, may be one of them. A constructor that takes `progress` is given a function to call with (what,
-    done, total).
+    `all`, a whole run, may be one of them; of a split that there is not, `num_frames` raises a KeyError or ValueError.
+    A constructor that takes `progress` is given a function to call with (what, done, total).
     """
 
     spec: DataSpec

@@ -30,6 +30,14 @@ def split_range(datastore: Datastore, run: str, split: str) -> tuple[int, int]:
     return start, stop
 
 
+def offers(datastore: Datastore, run: str, split: str) -> bool:
+    """Whether a run has such a split; `all` is one that a datastore may be without, and refuse as it refuses a typo."""
+    try:
+        return datastore.num_frames(run, split) > 0
+    except (UserError, LookupError, ValueError):
+        return False
+
+
 def members() -> list[str]:
     """What a datastore must have."""
     methods = [name for name, value in vars(Datastore).items() if callable(value) and not name.startswith("_")]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.protocols import Datastore
-from spacecast.data.contract import forcing_reach
+from spacecast.data.contract import forcing_reach, offers
 
 AUTO = "auto"
 MOST_STEPS = 100
@@ -39,7 +39,8 @@ def select(
         datastore: the data.
         runs: as in `select_runs`; `auto`: those held out where there are some and no split is asked for, else those
             trained on.
-        split: of the runs; None: all frames of runs that are held out, and `test` of those that are trained on.
+        split: of the runs; None: all frames of runs that are held out, and `test` of those that are trained on, or of
+            a datastore that has no split `all`.
         steps: leads; None: as many as leave `windows` initial times in each run, up to `MOST_STEPS`.
         windows: initial times that are wanted; None: all.
 
@@ -53,7 +54,8 @@ def select(
     held = {name in datastore.holdout_runs for name in names}
     if split is None and len(held) > 1:
         raise UserError("evaluation.split=null: some of the runs are trained on, some held out; give test or all")
-    part = split or ("all" if True in held else "test")
+    whole = True in held and all(offers(datastore, name, "all") for name in names)
+    part = split or ("all" if whole else "test")
     count = fitting_steps(datastore, names, part, windows) if steps is None else steps
     return Selection(names, part, count, held == {True})
 

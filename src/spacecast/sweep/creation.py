@@ -70,7 +70,8 @@ def run_many(
             _record(sweep, plains, folders[0])
             begun: str | bool = _start_new(sweep, command, trusted, remove=new and launched)
         elif Sweep.read(folder).runs != sweep.runs:
-            raise UserError(f"paths.run_dir={folder} holds another sweep; choose another folder")
+            way = f"choose another folder, or go on with that one: spacecast-sweep resume {folder}"
+            raise UserError(f"paths.run_dir={folder} holds another sweep; {way}")
         else:
             composed = dict(enumerate(plains))
             begun = under_way or start_missing(Sweep.read(folder), command, {}, trusted, composed, folders[0])
