@@ -258,7 +258,8 @@ def test_help_shows_groups_keys_and_own_members(run, workplace):
     (workplace / "own" / "graph" / "mine.yaml").write_text("_target_: builtins.dict\n")
     result = run("spacecast-train", "--help", "--config-dir", "own")
     assert (result.code, result.err) == (0, "")
-    for text in ("graph_fm*", "hierarchical", "mine", "trainer.max_epochs=", "experiment=smoke", "--multirun", "smoke"):
+    texts = ("graph_unet*", "hierarchical", "mine", "trainer.max_epochs=", "experiment=smoke", "--multirun", "smoke")
+    for text in texts:
         assert text in result.out
     for name in ("spacecast-evaluate", "spacecast-forecast", "spacecast-graph", "spacecast-data"):
         assert run(name, "-h").out.startswith(f"{name}: ")

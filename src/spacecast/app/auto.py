@@ -7,22 +7,23 @@ them looks at the data again.
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from spacecast.app.run_records import has_begun, recorded_config
+from spacecast.app.run_records import recorded_config
 from spacecast.app.start import Start
 from spacecast.config.binding import defaults_of
 from spacecast.config.command import Inputs, Plain
 from spacecast.config.schema import Section, Train
 from spacecast.config.targets import locate
 from spacecast.core.errors import UserError
-from spacecast.core.protocols import Datastore
-from spacecast.core.spec import DataSpec
-from spacecast.core.units import expected_units, factor
 from spacecast.process.run_folder import CONFIG_FILE, write_config
 from spacecast.process.signals import first_process
+
+if TYPE_CHECKING:
+    from spacecast.core.protocols import Datastore
+    from spacecast.core.spec import DataSpec
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Choice(NamedTuple):
     reason: str = ""
 
 
-def decided(section: Section, spec: DataSpec, frames: Sequence[np.ndarray] | None) -> Section:
+def decided(section: Section, spec: "DataSpec", frames: Sequence[np.ndarray] | None) -> Section:
     """A section `model` without `auto`; one line of the log says what took its place.
 
     magnetic: `potential` where div B of all frames is small. electric: `ideal` where E + v x B is. inputs: `tendencies`
@@ -67,7 +68,7 @@ def decided(section: Section, spec: DataSpec, frames: Sequence[np.ndarray] | Non
     return Section(content={**section.content, **{key: choice.value for key, choice in found.items()}})
 
 
-def _magnetic(model: Plain, spec: DataSpec, frames: Sequence[np.ndarray] | None) -> Choice:
+def _magnetic(model: Plain, spec: "DataSpec", frames: Sequence[np.ndarray] | None) -> Choice:
     """Of `model.magnetic`."""
     from spacecast.data.physics import divergence_ratio
     from spacecast.nn.potential import plane_field
@@ -81,7 +82,7 @@ def _magnetic(model: Plain, spec: DataSpec, frames: Sequence[np.ndarray] | None)
     return _by_figure("potential", ratios, "div B is {} of |B| / dx")
 
 
-def _electric(model: Plain, spec: DataSpec, frames: Sequence[np.ndarray] | None) -> Choice:
+def _electric(model: Plain, spec: "DataSpec", frames: Sequence[np.ndarray] | None) -> Choice:
     """Of `model.electric`."""
     from spacecast.data.physics import electric_ratio
     from spacecast.nn.laws import IdealField
@@ -106,7 +107,7 @@ def _by_figure(law: str, ratios: Sequence[float | None] | None, what: str) -> Ch
     return Choice(law) if worst < SMALL else Choice("free", f"{what.format(f'{worst:.2g}')} (rms)")
 
 
-def _inputs(model: Plain, spec: DataSpec, _: object) -> Choice:
+def _inputs(model: Plain, spec: "DataSpec", _: object) -> Choice:
     """Of `model.inputs`."""
     from spacecast.nn.tendencies import conversion
 
@@ -117,7 +118,7 @@ def _inputs(model: Plain, spec: DataSpec, _: object) -> Choice:
     return Choice(default if default in ("states", "increments") else "stencil", reason)
 
 
-def _guard(model: Plain, spec: DataSpec, _: object) -> Choice:
+def _guard(model: Plain, spec: "DataSpec", _: object) -> Choice:
     """Of `model.guard`."""
     from spacecast.nn.constraints import training_range
 
@@ -129,7 +130,7 @@ def _guard(model: Plain, spec: DataSpec, _: object) -> Choice:
     return Choice(None, reason) if reason else Choice(SHARE)
 
 
-RULES: dict[str, Callable[[Plain, DataSpec, Sequence[np.ndarray] | None], Choice]] = {
+RULES: "dict[str, Callable[[Plain, DataSpec, Sequence[np.ndarray] | None], Choice]]" = {
     "inputs": _inputs,
     "magnetic": _magnetic,
     "electric": _electric,
@@ -161,14 +162,16 @@ def check_free(model: Plain, names: Sequence[str], columns: Iterable[int]) -> No
         raise UserError(f"model.observation_noise={noise:g} would break it")
 
 
-def in_published_units(frame: np.ndarray, spec: DataSpec) -> np.ndarray:
+def in_published_units(frame: np.ndarray, spec: "DataSpec") -> np.ndarray:
     """A frame (node, state), each variable whose unit can be converted in that of the published data."""
+    from spacecast.core.units import expected_units, factor
+
     pairs = zip(spec.state.names, spec.state.units, strict=True)
     wanted = [(units, expected_units(name) or units) for name, units in pairs]
     return frame.astype(np.float64) * [factor(*pair) or 1.0 for pair in wanted]
 
 
-def training_frames(datastore: Datastore) -> list[np.ndarray]:
+def training_frames(datastore: "Datastore") -> list[np.ndarray]:
     """The first, the middle and the last frame of a few training runs, shape (node, state) each."""
     runs, frames = datastore.train_runs, list[np.ndarray]()
     for place in np.unique(np.linspace(0, len(runs) - 1, MOST).astype(int)):
@@ -197,8 +200,6 @@ def with_choices(model: Any, before: Any) -> Any:
 
 def as_recorded(plain: Plain) -> Plain:
     """A composed training that goes on in its run folder with what was found when it began."""
-    if not has_begun(plain):
-        return plain
     before = recorded_config(Path(plain["paths"]["run_dir"])).get("model")
     return {**plain, "model": with_choices(plain.get("model"), before)}
 
@@ -212,7 +213,7 @@ def as_started(inputs: Inputs[Train], start: Start) -> Inputs[Train]:
     return _with_model(inputs, with_choices(inputs.plain["model"], before))
 
 
-def settled(inputs: Inputs[Train], datastore: Datastore) -> Inputs[Train]:
+def settled(inputs: Inputs[Train], datastore: "Datastore") -> Inputs[Train]:
     """The inputs of a training without `auto`, recorded in its run folder."""
     section = inputs.config.model
     if AUTO in (section.content.get(key) for key in RULES):

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spacecast.app.auto import as_recorded, as_started, settled
 from spacecast.app.cli import run_command
 from spacecast.app.registered import complete_name, complete_start, register_best, register_finished
 from spacecast.app.run_records import (
     check_training_folder,
+    has_begun,
     is_finished,
     is_scored,
     remember_scores,
@@ -47,6 +47,7 @@ def train(inputs: Inputs[Train]) -> "Scores | None":
 
     """
     from spacecast.app.assemble import assemble, open_data
+    from spacecast.app.auto import as_started, settled
     from spacecast.app.datacheck import check_evaluation, check_planned, check_training, check_without_data
     from spacecast.app.dryrun import dry_run
     from spacecast.process.logs import mute_libraries
@@ -191,7 +192,11 @@ def complete(plain: Plain, words: Sequence[str], _: Opened) -> Plain:
 
     A run that goes on keeps what `auto` has come to.
     """
-    plain, section = as_recorded(complete_name(complete_start(plain))), plain.get("optimizer")
+    section, plain = plain.get("optimizer"), complete_name(complete_start(plain))
+    if has_begun(plain):
+        from spacecast.app.auto import as_recorded
+
+        plain = as_recorded(plain)
     return {**plain, "optimizer": without_foreign(section, "optimizer", words)} if isinstance(section, dict) else plain
 
 
