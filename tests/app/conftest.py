@@ -110,6 +110,7 @@ def small_words(tiny_data: Path) -> list[str]:
         *(f"+simulation.{name}={value}" for name, value in TINY.items()),
         "trainer=cpu",
         "logger=none",
+        "model=graph_fm",
         "model.hidden_dim=8",
         "model.processor_layers=1",
         "data.batch_size=4",
@@ -129,5 +130,5 @@ def untrained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
     folder = tmp_path_factory.mktemp("untrained")
     for name, words in {"fm": ["model=graph_fm"], "efm": ["model=graph_efm", "evaluation.members=3"]}.items():
-        write_untrained(folder / name, [*words, *small_words(tiny_data)])
+        write_untrained(folder / name, [*small_words(tiny_data), *words])
     return folder

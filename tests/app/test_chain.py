@@ -34,7 +34,7 @@ def test_a_dry_run_predicts_and_leaves_nothing(run, workplace, small):
 
 def test_persistence_has_nothing_to_train_and_is_scored(run, workplace, small, monkeypatch):
     monkeypatch.setattr("spacecast.plots.pictures.draw_pictures", lambda *_: [])
-    words = ["model=persistence", *(word for word in small if not word.startswith("model."))]
+    words = ["model=persistence", *(word for word in small if not word.startswith(("model.", "model=")))]
     dry = run("spacecast-train", *words, "dry_run=true", "trainer.max_epochs=1")
     assert (dry.code, "in 1 epoch\n" in dry.out) == (0, True)
     (line,) = (line for line in dry.out.splitlines() if line.startswith("seconds per step"))
@@ -49,7 +49,7 @@ def test_persistence_has_nothing_to_train_and_is_scored(run, workplace, small, m
 
 def test_after_a_training_the_wind_that_it_has_not_seen_is_scored(run, workplace, small, no_pictures):
     """Its run is added to the data, neither trained on nor in their statistics, and all of its frames are scored."""
-    own = ("paths.data_dir", "evaluation.steps", "simulation.test_seed", "model.")
+    own = ("paths.data_dir", "evaluation.steps", "simulation.test_seed", "model.", "model=")
     words = ["model=persistence", *(word for word in small if not word.startswith(own)), "paths.data_dir=data"]
     before = run("spacecast-train", *words, "simulation.test_seed=null", "evaluation.steps=2", "paths.run_dir=before")
     assert (before.code, "split test" in before.out) == (0, True), before

@@ -12,6 +12,7 @@ from spacecast.config.compose import conf_dir, group_members
 from spacecast.data.datastore import RunDatastore
 from spacecast.graphs.reference import ReferenceGraph
 from spacecast.tracking.store import load_mlflow
+from spacecast.training.averaging import KEY
 from spacecast.training.precision import PRECISIONS
 
 PAPER = [f"graph_{model}_{graph}" for model in ("fm", "efm") for graph in ("simple", "multiscale", "hierarchical")]
@@ -36,7 +37,9 @@ STEPS = {
     "raw runs": [*VLASIATOR, "optimizer=adamw", "data=windows", "evaluation=deterministic", "launcher=local"],
     "one raw run": ["datastore=vlasiator_small", "datastore.root=RAW", "datastore.runs=[1]"],
     "ensemble": ["experiment=ensemble", "schedule=ensemble_rollout", "model.blocks=1"],
-    "smoke": ["experiment=smoke", "datastore.root=DATA/magnetosphere"],
+    "smoke": ["experiment=smoke", "datastore.root=DATA/magnetosphere", "model.blocks=1"],
+    "short": ["experiment=short", "model.blocks=1"],
+    "long": ["experiment=long", "model.blocks=1"],
     "no weights": ["model=persistence"],
 }
 ABLATIONS = {name for name in group_members([conf_dir()])["experiment"] if name.startswith("ablation/")}
@@ -111,7 +114,7 @@ def test_a_dry_run_takes_real_steps_and_leaves_nothing(name, run, small, workpla
     if "model=persistence" in words:
         sizes = [word for word in sizes if not word.startswith("model.")]
     if "model.blocks=1" in words:
-        sizes = [word for word in sizes if not word.startswith("model.processor_layers")]
+        sizes = [word for word in sizes if not word.startswith(("model=", "model.processor_layers"))]
     before = set(workplace.rglob("*"))
     result = run("spacecast-train", *sizes, *words, "trainer.accelerator=cpu", "dry_run=true", "evaluation.steps=2")
     assert (result.code, result.err) == (0, "")
@@ -152,9 +155,11 @@ def test_a_trainer_trains_scores_and_goes_on(name, run, small, workplace, counte
         assert (result.code, result.err) == (0, "")
         content = load_checkpoint(workplace / "r" / "checkpoints" / "last.ckpt")
         assert (content["epoch"], len(counted)) == (epochs - 1, epochs)
-        weights = [value for value in content["state_dict"].values() if value.is_floating_point()]
-        assert {value.dtype for value in weights} == {STORED.get(precision, torch.float32)}
-        assert all(value.isfinite().all() for value in weights)
+        weights, averages = content[KEY].values(), content["state_dict"].values()
+        kind = STORED.get(precision, torch.float32)
+        assert {value.dtype for value in weights} == {kind}
+        assert {value.dtype for value in averages} == {torch.promote_types(kind, torch.float32)}
+        assert all(value.isfinite().all() for value in (*weights, *averages))
     scores = (workplace / "r" / "scores.csv").read_text()
     assert "nan" not in scores
     shares = [line.rpartition(",")[2] for line in scores.splitlines() if line.startswith("negative_share,")]

@@ -27,7 +27,10 @@ from spacecast.graphs.stored import StoredGraph
 
 KINDS = ("simple", "multiscale", "hierarchical")
 EFM = {"rmse": "ens_rmse", "mae": "ens_mae", "crps": "crps_ens", "spread": "spread", "member_rmse": "rmse"}
-QUICK = ["evaluation.steps=4", "evaluation.windows=2", "evaluation.examples=0", "logger=none", "trainer=cpu"]
+QUICK = [
+    "evaluation.steps=4", "evaluation.windows=2", "evaluation.spread=false", "evaluation.examples=0", "logger=none",
+    "trainer=cpu",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -215,7 +218,8 @@ def test_forecasts_of_other_options_are_the_references(run, workplace, reference
     """Predicted deviations, other widths and depths, interaction networks and means, hierarchies."""
     flags, parameters, arrays = variant(name)
     path = write(parameters, **flags)
-    words = ["evaluation.split=train", "evaluation.steps=3", "evaluation.windows=6", "evaluation.examples=6"]
+    words = ["evaluation.split=train", "evaluation.steps=3", "evaluation.windows=6", "evaluation.examples=6",
+             "evaluation.spread=false"]
     words += ["logger=none", "trainer=cpu", "paths.run_dir=run"]
     result = run("spacecast-evaluate", f"checkpoint={path}", *published(flags["graph"]), *words)
     assert (result.code, result.err) == (0, "")

@@ -94,7 +94,7 @@ def test_a_sweep_registers_its_runs_as_one_model(run, workplace, tracked):
 
 
 def test_a_run_without_weights_registers_nothing_and_says_so(run, workplace, tracked):
-    words = [word for word in tracked if not word.startswith("model.")]
+    words = [word for word in tracked if not word.startswith(("model.", "model="))]
     result = run("spacecast-train", *words, "model=persistence", "logger.register=true", "paths.run_dir=one")
     assert result.code == 0
     assert "nothing is registered as model spacecast-persistence" in result.out + result.err

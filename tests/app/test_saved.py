@@ -312,7 +312,8 @@ def test_a_sweep_of_a_model_of_ones_own_runs(run, workplace, small, capsys, monk
     (workplace / "own" / "model" / "mine.yaml").write_text(target)
     monkeypatch.syspath_prepend(workplace)
     monkeypatch.setenv("PYTHONPATH", f"{workplace}:{os.environ.get('PYTHONPATH', '')}")
-    words = [word for word in small if not word.startswith("model.")] + ["model=mine", "evaluation.windows=1"]
+    words = [word for word in small if not word.startswith(("model.", "model="))]
+    words += ["model=mine", "evaluation.windows=1"]
     result = run("spacecast-train", "-m", "--config-dir", "own", *words, "launcher=slurm_debug", "paths.run_dir=sweep")
     assert result.code == 0, result
     assert (workplace / "sweep" / "0" / "scores.csv").exists()

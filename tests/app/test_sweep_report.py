@@ -11,6 +11,7 @@ import torch
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch
 from spacecast.evaluation.accumulator import Accumulator
+from spacecast.evaluation.diagnostics import DIAGNOSTICS
 from spacecast.evaluation.metrics import METRICS
 from spacecast.evaluation.scores import ScoreRow, Scores
 from spacecast.process.status import write_status
@@ -37,11 +38,15 @@ def order(text: str) -> list[str]:
 
 
 def test_every_score_that_an_evaluation_writes_is_known(tiny_spec: DataSpec):
-    sums = Accumulator(tiny_spec, leads=1, members=2, climatology=np.zeros((tiny_spec.num_nodes, 12)))
+    mean = np.zeros((tiny_spec.num_nodes, 12))
+    sums = Accumulator(tiny_spec, leads=1, members=2, climatology=mean, climatologies={0: mean})
     states = torch.randn(1, 2, tiny_spec.num_nodes, 12)
     batch = Batch(states, states[:, :1], states[:, :1, :, :0], torch.zeros(1, 2, dtype=torch.long))
     sums.add(0, states, batch, batch)
-    assert sums.scores().metrics == [metric.name for metric in METRICS]
+    known = [metric.name for metric in METRICS]
+    found = sums.scores().metrics
+    assert found[: len(known)] == known
+    assert set(found[len(known) :]) == {"roughness", "extent", "beyond_range"} & {each.name for each in DIAGNOSTICS}
 
 
 @pytest.mark.parametrize(

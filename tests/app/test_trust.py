@@ -261,8 +261,9 @@ def test_only_what_is_used_is_looked_at(stored, composed, marker):
     merged = complete({**composed, "checkpoint": str(path)}, [], {})
     assert merged["logger"]["_target_"] == composed["logger"]["_target_"]
     path = stored(put("model", {**CALL, "hidden_dim": 3}))
-    merged = complete({**composed, "checkpoint": str(path)}, ["model=persistence"], {})
-    assert merged["model"] == composed["model"]
+    typed = {**composed, "model": {"_target_": "spacecast.models.persistence.Persistence", "_partial_": True}}
+    merged = complete({**typed, "checkpoint": str(path)}, ["model=persistence"], {})
+    assert merged["model"] == typed["model"]
     assert not marker.exists()
 
 

@@ -51,6 +51,7 @@ RUN = (
 )  # fmt: skip
 JOURNAL = ("logger.tracking_uri=null", "logger.system_metrics_seconds=0")
 SWEEP = ("-m", *TINY, "logger=none", "trainer.max_epochs=2", "seed=1,2")
+MODEL_OF_BEFORE = "# @package _global_\ndefaults: [override /model: graph_fm]\n"  # of a command that names none
 
 train, evaluate = partial(run_command, TRAIN), partial(run_command, EVALUATE)
 
@@ -86,8 +87,8 @@ def test_a_checkpoint_of_before_forecasts_from_python(project):
 
 
 def test_the_same_command_knows_a_run_of_before_and_goes_on(call, project):
-    """Keys of today have their defaults; an evaluation of before is not the default one any more, and is typed."""
-    words = (*JOURNAL, "paths.run_dir=run", "evaluation.runs=null", "evaluation.spread=false")
+    """Keys of today have their defaults; evaluation and average of before are not the default any more, and typed."""
+    words = (*JOURNAL, "paths.run_dir=run", "evaluation.runs=null", "evaluation.spread=false", "trainer.ema=null")
     code, said = call(train, *RUN, *words)
     assert (code, "this run is finished" in said) == (0, True), said
     code, said = call(train, *RUN, "loss.crps_weight=2", *words)
@@ -126,7 +127,16 @@ def stayed(project: Path) -> Path:
     return project / "sweep"
 
 
-def test_a_sweep_of_before_is_looked_at_and_resumed(call, stayed):
+@pytest.fixture
+def settings(project: Path) -> tuple[str, str]:
+    """Flags of a command whose own settings choose the model that was the default when the sweep was made."""
+    conf = project / "conf"
+    shutil.copytree(conf_dir(), conf)
+    (conf / "local" / "default.yaml").write_text(MODEL_OF_BEFORE)
+    return "--config-path", str(conf)
+
+
+def test_a_sweep_of_before_is_looked_at_and_resumed(call, stayed, settings):
     code, said = call(sweep.main, "status", "sweep")
     assert (code, "2 runs, 1 finished, 1 interrupted" in said) == (0, True), said
     finished = (stayed / "0" / "scores.csv").read_bytes()
@@ -135,15 +145,18 @@ def test_a_sweep_of_before_is_looked_at_and_resumed(call, stayed):
     assert f"going on from {stayed}/1/checkpoints/last.ckpt" in said
     assert read_status(stayed / "1")["state"] == "finished"
     assert (stayed / "0" / "scores.csv").read_bytes() == finished
-    code, said = call(train, *SWEEP, "paths.run_dir=sweep")
+    code, said = call(train, *settings, *SWEEP, "paths.run_dir=sweep")
     assert (code, said) == (0, "every run has finished\n")
     code, said = call(sweep.main, "report", "sweep")
     assert (code, "2 runs: 2 finished" in said) == (0, True), said
 
 
-def test_the_command_that_made_a_sweep_goes_on_with_it(call, stayed, monkeypatch):
+def test_the_command_that_made_a_sweep_goes_on_with_it(call, stayed, settings, monkeypatch):
+    """Another one is told how the sweep goes on."""
     monkeypatch.setattr(starting, "run_saved", lambda command, folder, trusted: write_finished(folder))
-    code, said = call(train, *SWEEP, "paths.run_dir=sweep")
+    code, said = call(train, *SWEEP, "model=graph_fm", "paths.run_dir=sweep")
+    assert (code, f"go on with that one: spacecast-sweep resume {stayed}\n" in said) == (2, True), said
+    code, said = call(train, *settings, *SWEEP, "paths.run_dir=sweep")
     assert (code, "run 2 of 2" in said, "run 1 of 2" in said) == (0, True, False), said
 
 

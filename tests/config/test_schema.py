@@ -30,7 +30,7 @@ def test_sections_paths_and_values():
     assert (config.datastore.root, config.datastore.runs) == (Path(given["datastore"]["root"]), [1, 2])
     assert (config.evaluation.split, config.evaluation.steps, config.evaluation.members) == (None, None, 1)
     assert config.model.content == given["model"]
-    assert config.model.target == "spacecast.models.encode_process_decode.EncodeProcessDecode"
+    assert config.model.target == "spacecast.models.graph_unet.GraphUNet"
     assert config.launcher is None
 
 

@@ -115,7 +115,7 @@ def test_shapes_protocol_and_positive_std(name, levels, options, build_model, dr
 def test_a_finite_gradient_reaches_every_parameter(name, levels, options, build_model, draw_states, tiny_spec, graphs):
     model = build_model(name, tiny_spec, graphs[levels], **options)
     previous, state, target, forcing = draw_states(tiny_spec)
-    if options.get("previous_leads"):
+    if getattr(model, "previous_leads", None):
         previous[0] = state[0]  # an item without a previous state
     outputs(forecast(model, previous, state, target, forcing)).square().sum().backward()
     for parameter, value in model.named_parameters():

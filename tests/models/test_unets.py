@@ -81,7 +81,8 @@ def test_a_mirrored_plane_has_the_mirrored_forecast_by_mirrored_weights(
     sign = torch.tensor([SIGNS.get(name, 1.0) for name in names]).double()
     ours = ["By", *names[6:], "A"] if options.get("magnetic") else names
     outputs = torch.tensor([SIGNS.get(name, 1.0) for name in ours]).double()
-    model, other = (build_model("graph_unet", mirror_spec, tiny_graph, levels=3, **options).double() for _ in range(2))
+    sizes = {"levels": 3, "previous_leads": None}
+    model, other = (build_model("graph_unet", mirror_spec, tiny_graph, **sizes, **options).double() for _ in range(2))
     mirrored_weights(other, sign.repeat(2), torch.tensor([1.0, -1.0, 1.0, 1.0]).double(), outputs)
     previous, state, _, forcing = (part.double() for part in draw_states(mirror_spec))
     expected = model.step(previous, state, forcing, model.prepare()).state[:, node] * sign

@@ -168,8 +168,9 @@ def cluster(slurm: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
         "simulation.preset=tiny", "simulation.densities=[1.0]", "simulation.seed=3", "simulation.test_seed=null",
         *(f"+simulation.{name}={value}" for name, value in DATA.items()),
         "trainer=cpu", "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "model._target_=gated_model.build",
-        "+model.gate=null", "model.hidden_dim=8", "model.processor_layers=1", "data.batch_size=4", "data.val_steps=2",
-        "data.limit_windows=16", "schedule.rollout_steps=2", "evaluation.steps=2", "evaluation.examples=0",
+        "+model.gate=null", "model=graph_fm", "model.hidden_dim=8", "model.processor_layers=1",
+        "data.batch_size=4", "data.val_steps=2", "data.limit_windows=16", "schedule.rollout_steps=2",
+        "evaluation.steps=2", "evaluation.examples=0",
         f"logger.tracking_uri=sqlite:///{root}/mlflow.db", "logger.system_metrics_seconds=0",
     ]  # fmt: skip
     environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}

@@ -14,7 +14,7 @@ def forecast(cluster, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "app")
     from untrained import write_untrained
 
-    words = [word for word in cluster.words if not word.startswith(("launcher", "model.", "+model."))]
+    words = [word for word in cluster.words if not word.startswith(("launcher", "model.", "model=", "+model."))]
     write_untrained(tmp_path / "run", ["model=graph_efm", "model.hidden_dim=8", "evaluation.members=4", *words])
     command = [sys.executable, "-m", "spacecast.app.forecast", f"checkpoint={tmp_path / 'run'}", "trainer=cpu"]
     command += [f"paths.data_dir={cluster.root / 'data'}", "start=[2,9]", "member_chunk=2"]
