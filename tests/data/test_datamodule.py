@@ -1,5 +1,8 @@
 """Windows have all their targets, and their order is a pure function of (seed, epoch)."""
 
+import multiprocessing
+import time
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from test_store import truth
 
 from spacecast.core.errors import UserError
+from spacecast.data import datamodule
 from spacecast.data.datamodule import EpochSampler, WindowDataModule
 from spacecast.data.datastore import RunDatastore
 from spacecast.data.windows import WindowDataset, window_starts
@@ -190,3 +194,16 @@ def test_sampler_resumes_inside_an_epoch():
 def test_bad_loader_options_are_refused(data, options):
     with pytest.raises(UserError, match=f"data.{next(iter(options))} must be at least"):
         WindowDataModule(data, **options)
+
+
+def test_a_reading_process_ends_with_the_one_that_it_reads_for():
+    """Also where that was killed before the reading process has begun, so that another one is above it."""
+
+    def read() -> None:
+        datamodule._begin(-1, 0)
+        time.sleep(600)
+
+    reader = multiprocessing.get_context("fork").Process(target=read)
+    reader.start()
+    reader.join(60)
+    assert reader.exitcode == 1

@@ -1,5 +1,8 @@
 """Loaders for Lightning: which windows come when is a pure function of (seed, epoch)."""
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -16,6 +19,7 @@ from spacecast.core.types import Batch, OwnStates
 from spacecast.data.own_states import with_own_states
 from spacecast.data.windows import WindowDataset
 
+PARENT_SECONDS = 1.0  # between two looks of a reading process for the one that it reads for
 Rollout = int | Callable[[int], int]
 Visits = Callable[[np.ndarray], np.ndarray]
 
@@ -203,7 +207,7 @@ class WindowDataModule(pl.LightningDataModule):
         if self.workers:
             if isinstance(self.datastore, SharedDatastore):
                 self.datastore.warm_up(data.split)
-            options |= {"multiprocessing_context": "fork", "worker_init_fn": _share_memory}
+            options |= {"multiprocessing_context": "fork", "worker_init_fn": partial(_begin, os.getpid())}
         return DataLoader(
             data,
             batch_size=self.batch_size,
@@ -214,8 +218,18 @@ class WindowDataModule(pl.LightningDataModule):
         )
 
 
-def _share_memory(_: int) -> None:
-    """Give each worker its part of the memory for frames."""
+def _begin(parent: int, _: int) -> None:
+    """Let a worker end with the process that it reads for, and have its part of the memory for frames.
+
+    The worker of PyTorch takes whom it finds above it for that process, which may have been killed by then.
+    """
+
+    def end_with_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
     worker = get_worker_info()
     if worker is not None and isinstance(worker.dataset, WindowDataset):
         store = worker.dataset.datastore
