@@ -70,7 +70,7 @@ def test_the_model_of_the_example_learns_on_its_data_with_its_loss(done):
     assert len(skill) == 3 * 3 * 2  # leads, variables with their mean, all and the one region the plane has a part in
     assert min(skill) > 0.2
     config = (done / "mine" / "config.yaml").read_text()
-    for target in ("waves.Waves", "damped.Damped", "huber.huber"):
+    for target in ("waves.Waves", "damped.Damped", "charbonnier.charbonnier"):
         assert f"_target_: {target}" in config
 
 
