@@ -46,6 +46,8 @@ class GraphUNet(nn.Module):
         UserError: when the graph is of another grid, or the grid too small for the levels.
     """
 
+    masked = True  # cells without plasma send nothing
+
     def __init__(
         self,
         spec: DataSpec,
@@ -76,7 +78,7 @@ class GraphUNet(nn.Module):
         )  # fmt: skip
         self.previous_leads = previous_leads
         known = GridInputs(spec, inputs, previous_leads=previous_leads, neighbours=False)
-        cells = make_levels(spec.grid, levels, execution)
+        cells = make_levels(spec.grid, levels, execution, masked=self.masked)
         self.network = CellNetwork(spec, cells, known, update, dim=hidden_dim, blocks=blocks)
         self.noise = make_noise(noise, spec.grid, level_positions(spec.grid, levels), self.network.layers)
 

@@ -2,24 +2,18 @@
 
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor, nn
-
 from spacecast.core.graph import MeshGraph
 from spacecast.core.ranges import NonNegativeInt, PositiveInt
 from spacecast.core.spec import DataSpec
-from spacecast.core.types import Draw, StepOutput
-from spacecast.models.encode_process_decode import check_graph
-from spacecast.nn.cell_network import CellNetwork
-from spacecast.nn.cells import level_positions, make_levels
-from spacecast.nn.conditioning import NoiseSizes, make_noise
+from spacecast.models.graph_unet import GraphUNet
+from spacecast.nn.conditioning import NoiseSizes
 from spacecast.nn.constraints import ElectricKind, Guard, MagneticKind, StateLaw
-from spacecast.nn.inputs import GridInputs, InputKind
+from spacecast.nn.inputs import InputKind
 from spacecast.nn.smoothing import Smoothing
-from spacecast.nn.update import Lower, make_update
+from spacecast.nn.update import Lower
 
 
-class GridUNet(nn.Module):
+class GridUNet(GraphUNet):
     """A U-Net of 3 x 3 convolutions on the whole plane, one step ahead.
 
     Cells inside Earth are zero at the input, where a channel tells which they are, and like any other cell from there
@@ -44,6 +38,8 @@ class GridUNet(nn.Module):
         UserError: when the graph is of another grid, or the grid too small for the levels.
     """
 
+    masked = False
+
     def __init__(
         self,
         spec: DataSpec,
@@ -65,34 +61,9 @@ class GridUNet(nn.Module):
         guard: Guard | None = None,
         noise: NoiseSizes | None = None,
     ) -> None:
-        super().__init__()
-        check_graph(graph, spec, "any")
-        update = make_update(
-            spec, trend=trend, lower=lower, upper=upper, predict_std=predict_std,
-            magnetic=magnetic, electric=electric, state_law=state_law, smooth=smooth, guard=guard,
+        super().__init__(
+            spec, graph, hidden_dim=hidden_dim, levels=levels, blocks=blocks, execution="dense",
+            predict_std=predict_std, inputs=inputs, previous_leads=previous_leads, trend=trend,
+            lower=lower, upper=upper, magnetic=magnetic, electric=electric, state_law=state_law, smooth=smooth,
+            guard=guard, noise=noise,
         )  # fmt: skip
-        self.previous_leads = previous_leads
-        known = GridInputs(spec, inputs, previous_leads=previous_leads, neighbours=False)
-        cells = make_levels(spec.grid, levels, "dense", masked=False)
-        self.network = CellNetwork(spec, cells, known, update, dim=hidden_dim, blocks=blocks)
-        self.noise = make_noise(noise, spec.grid, level_positions(spec.grid, levels), self.network.layers)
-
-    @property
-    def draws(self) -> bool:
-        """See `core.protocols.draws`."""
-        return self.noise is not None
-
-    def prepare(self) -> Tensor:
-        """Embedded static features."""
-        return self.network.prepare()
-
-    def step(
-        self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Tensor, draw: Draw | None = None
-    ) -> StepOutput:
-        """See `core.protocols.StepModel`."""
-        conditions = None if self.noise is None else self.noise(state, draw or torch.randn_like)
-        return self.network.step(previous, state, forcing, prepared, conditions)
-
-    def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:
-        """See `nn.update.StateUpdate.drive`."""
-        return self.network.update.drive(state, truth, driven)
