@@ -234,21 +234,28 @@ def test_data_in_another_place_are_not_taken_for_those_of_the_training(forecast,
     assert forecast("fm", f"datastore.root={tiny_data / 'magnetosphere'}", "start=2", "output=a.zarr").code == 0
 
 
-def test_a_datastore_without_whole_runs_says_so(forecast, untrained, workplace):
-    """Splits are a matter of training; `all` is what a forecast reads."""
+def test_a_datastore_without_whole_runs_is_read_split_by_split(forecast, store, workplace):
+    """The forecast is that from the whole run: val and test go on where train and val end."""
     (workplace / "mine").mkdir()
-    (workplace / "mine" / "halves.py").write_text(
+    (workplace / "mine" / "parts.py").write_text(
         "from spacecast.data.datastore import RunDatastore\n\n\n"
-        "class Halves(RunDatastore):\n"
-        "    def num_frames(self, run, split):\n"
-        "        if split == 'all':\n"
+        "class Parts(RunDatastore):\n"
+        "    missing = ('all',)\n\n"
+        "    def split_range(self, run, split):\n"
+        "        if split in self.missing:\n"
         "            raise KeyError(split)\n"
-        "        return super().num_frames(run, split)\n"
+        "        return super().split_range(run, split)\n\n\n"
+        "class Gap(Parts):\n"
+        "    missing = ('all', 'val')\n"
     )
-    words = ["--config-dir=mine", "datastore._target_=halves.Halves"]
-    result = forecast("fm", *words)
+    words = ["--config-dir=mine", "steps=2"]
+    assert forecast("fm", *words, "datastore._target_=parts.Parts", "output=a.zarr").code == 0
+    assert forecast("fm", "steps=2", "output=b.zarr").code == 0
+    xr.testing.assert_equal(opened(Path("a.zarr")), opened(Path("b.zarr")))
+    times = store.times("1", "val")
+    result = forecast("fm", *words, "datastore._target_=parts.Gap", f"start={times[1]}")
     assert result.code == 2
-    assert "halves.Halves has no split all" in result.line
+    assert "has no frame at this time, the nearest is" in result.line
 
 
 # --- the shell around it -----------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,8 +89,10 @@ def open_fitted(inputs: Inputs[Forecast], checkpoint: Plain) -> "tuple[DataSpec,
     from spacecast.app.assemble import open_data
     from spacecast.checkpoint.content import trained_spec
     from spacecast.core.spec import DataSpec
+    from spacecast.data.contract import WHOLE, offers
     from spacecast.data.dataset import DatasetStore, open_source
     from spacecast.data.fit import Advice, FittedDatastore
+    from spacecast.data.whole import WholeRuns
 
     config, facts = inputs.config, checkpoint["spacecast"]
     wanted = config.dataset is None or facts["data_spec"] is None  # of the reference, which does not say
@@ -107,6 +108,8 @@ def open_fitted(inputs: Inputs[Forecast], checkpoint: Plain) -> "tuple[DataSpec,
         check_same_data(config, facts, opened.spec.data_hash)
         data, advice = opened, "give data like the model's own with datastore.root=DIR"
     told = Advice(advice, "convert_units=true", "convert them")
+    if not any(offers(data, run, WHOLE) for run in (*data.train_runs, *data.holdout_runs)):
+        data = WholeRuns(data)
     return spec, FittedDatastore(data, spec, convert_units=config.convert_units, advice=told)
 
 
@@ -134,20 +137,17 @@ def choose_starts(config: Forecast, datastore: "FittedDatastore") -> "list[Start
         UserError: there is no such run or frame, or too few frames follow.
 
     """
-    from spacecast.data.contract import split_range
-    from spacecast.forecast.starts import WHOLE, find_run, find_starts
+    import numpy as np
+
+    from spacecast.data.contract import WHOLE, offers
+    from spacecast.forecast.starts import find_run, find_starts
 
     known = (*datastore.train_runs, *datastore.holdout_runs)
     run = find_run(datastore, known[0] if config.run is None else config.run)
     start: Any = config.start
-    try:
-        datastore.num_frames(run, WHOLE)
-    except LookupError as error:
-        text = f"datastore: {config.datastore.target} has no split {WHOLE}, a whole run, which forecasts start from"
-        raise UserError(f"{text}; spacecast/core/protocols.py tells of it") from error
-    if start is None and config.dataset is None:
-        with suppress(UserError, LookupError):
-            start = split_range(datastore, run, "test")[0] + 1
+    if start is None and config.dataset is None and offers(datastore, run, "test"):
+        first = datastore.times(run, "test")[0]
+        start = int(np.searchsorted(datastore.times(run, WHOLE), first)) + 1
     return find_starts(datastore, run, start, config.steps, config.boundary)
 
 

@@ -11,6 +11,9 @@ from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec
 from spacecast.data.splits import SPLITS
 
+WHOLE = "all"
+"""The split that is a whole run."""
+
 
 def forcing_reach(datastore: Datastore) -> tuple[int, int]:
     """Frames before the first and after the last one asked for that `read_forcing` reaches for.
@@ -36,6 +39,16 @@ def offers(datastore: Datastore, run: str, split: str) -> bool:
         return datastore.num_frames(run, split) > 0
     except (UserError, LookupError, ValueError):
         return False
+
+
+def unbroken(datastore: Datastore, run: str, frame: int) -> tuple[int, int]:
+    """Frames [start, stop) of the split `all` around one of them that follow each other without a gap.
+
+    The member `unbroken(run, frame)`; a datastore that has none has no gaps.
+    """
+    range_of = getattr(datastore, "unbroken", None)
+    start, stop = (0, len(datastore.times(run, WHOLE))) if range_of is None else range_of(run, frame)
+    return start, stop
 
 
 def members() -> list[str]:
@@ -91,7 +104,7 @@ def _faults(datastore: Datastore) -> Iterator[str]:
 
 def _first_split(datastore: Datastore, run: str) -> tuple[str, Any]:
     """A split of a run and its number of frames; data that are only scored may have no `train`."""
-    for split in (*SPLITS, "all"):
+    for split in (*SPLITS, WHOLE):
         with suppress(UserError):
             return split, datastore.num_frames(run, split)
     return SPLITS[0], datastore.num_frames(run, SPLITS[0])

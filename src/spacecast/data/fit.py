@@ -12,7 +12,7 @@ from spacecast.core.grid import Grid
 from spacecast.core.protocols import Datastore
 from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.core.units import factor
-from spacecast.data.contract import forcing_reach, split_range
+from spacecast.data.contract import forcing_reach, split_range, unbroken
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,10 @@ class FittedDatastore:
     def split_range(self, run: str, split: str) -> tuple[int, int]:
         """Frames [start, stop) of the run that a split is made of."""
         return split_range(self._datastore, run, split)
+
+    def unbroken(self, run: str, frame: int) -> tuple[int, int]:
+        """Frames [start, stop) of the split `all` around one of them that follow each other without a gap."""
+        return unbroken(self._datastore, run, frame)
 
     def read_state(self, run: str, split: str, start: int, stop: int) -> np.ndarray:
         """Frames [start, stop) of a split: (frame, node, state), in the model's order and units."""

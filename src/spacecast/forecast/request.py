@@ -15,9 +15,9 @@ import spacecast
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.protocols import Datastore
 from spacecast.core.text import several
-from spacecast.data.contract import forcing_reach
+from spacecast.data.contract import WHOLE, forcing_reach, unbroken
 from spacecast.forecast.layout import Boundary, Statistics
-from spacecast.forecast.starts import WHOLE, Start
+from spacecast.forecast.starts import Start
 
 Format = Literal["zarr", "netcdf"]
 FRAMES = 8  # read at a time
@@ -73,6 +73,7 @@ class Request:
         """
         spec, (past, future) = datastore.spec, forcing_reach(datastore)
         times = {run: datastore.times(run, WHOLE) for run in {start.run for start in self.starts}}
+        stops: dict[Start, int] = {}
         for start in self.starts:
             frames = len(times[start.run])
             if not 1 <= start.frame < frames:
@@ -82,12 +83,16 @@ class Request:
                     f"frame {start.frame} of run {start.run} is that of {times[start.run][start.frame]}, "
                     f"not of {start.time}; give the time of the frame"
                 )
-            if len(spec.forcing) and start.frame + 1 < past:
+            begin, stops[start] = unbroken(datastore, start.run, start.frame)
+            if start.frame - 1 < begin:
+                time = times[start.run][start.frame]
+                raise UserError(f"run {start.run} has no frame one step before {time}; give a later start")
+            if len(spec.forcing) and start.frame + 1 - begin < past:
                 raise UserError(
                     f"the forcing of the model reaches {past} frames back, the first initial time of run {start.run} "
-                    f"that has them is {times[start.run][min(past - 1, frames - 1)]}; give a later start"
+                    f"that has them is {times[start.run][min(begin + past - 1, frames - 1)]}; give a later start"
                 )
-        self._check_length({start: len(times[start.run]) - 1 - start.frame for start in self.starts}, spec, future)
+        self._check_length({start: stop - 1 - start.frame for start, stop in stops.items()}, spec, future)
 
     def _check_length(self, ahead: Mapping[Start, int], spec: Any, future: int) -> None:
         """Refuse more steps than there are data for, where data are needed."""

@@ -11,10 +11,9 @@ from spacecast.core.errors import UserError, nearest
 from spacecast.core.protocols import Datastore
 from spacecast.core.ranges import whole
 from spacecast.core.text import several, shown
-from spacecast.data.contract import forcing_reach
+from spacecast.data.contract import WHOLE, forcing_reach, unbroken
 
 CLOSE = 1e-3  # of a step: what a time may be off the frame that it names
-WHOLE = "all"  # split that is the whole run
 
 Moment = int | str | date | np.datetime64
 """A number of a frame, counted from 0 or, where negative, from the end; or a time, as text in ISO 8601."""
@@ -75,13 +74,14 @@ def find_starts(
     """
     name = find_run(datastore, run)
     times = datastore.times(name, WHOLE)
-    first, last = _possible(datastore, name, len(times), steps)
+    possible, stops = _possible(datastore, name, len(times), steps)
     if start is None:
         driven = boundary == "data" and datastore.spec.driven is not None
-        frames = [max(first, min(last, len(times) - 1 - steps)) if driven else last]
+        followed = possible[possible + steps < stops[possible]] if driven else possible
+        frames = [int(followed[-1] if followed.size else possible[0])]
     else:
         moments = _listed(start)
-        frames = [_frame(moment, times, (first, last), datastore.spec.step_seconds, name) for moment in moments]
+        frames = [_frame(moment, times, possible, datastore.spec.step_seconds, name) for moment in moments]
         twice = [moment for number, moment in enumerate(moments) if frames[number] in frames[:number]]
         if twice:
             raise UserError(f"start={shown(str(twice[0]))} is given twice; give each initial time once")
@@ -90,21 +90,30 @@ def find_starts(
     return [Start(name, frame, times[frame]) for frame in frames]
 
 
-def _possible(datastore: Datastore, run: str, frames: int, steps: int) -> tuple[int, int]:
-    """The first and the last frame that a forecast can start from."""
+def _possible(datastore: Datastore, run: str, frames: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames that a forecast can start from, shape (start,), and where the piece of each frame ends, shape (frame,)."""
     whole(steps=steps)
     if steps < 1:
         raise UserError(f"steps={steps}: a forecast has at least 1 step")
-    if frames < 2:
-        raise UserError(f"run {run} has {several(frames, 'frame')}, a forecast starts from two that follow each other")
     past, future = forcing_reach(datastore)
     ahead = steps + future if len(datastore.spec.forcing) else 0
-    first, last = max(1, past - 1), frames - 1 - ahead
-    if first > last:
-        most = frames - 1 - future - first
-        way = f"take at most {several(most, 'step')}" if most > 0 else "give a longer run"
-        raise UserError(f"run {run} has {frames} frames, too few for the forcing of {several(steps, 'step')}; {way}")
-    return first, last
+    stops, possible, longest, begin = np.zeros(frames, dtype=int), [], 0, 0
+    while begin < frames:
+        _, stop = unbroken(datastore, run, begin)
+        first = begin + max(1, past - 1)
+        possible.append(np.arange(first, stop - ahead))
+        longest = max(longest, stop - 1 - future - first)
+        stops[begin:stop], begin = stop, stop
+    found = np.concatenate(possible) if possible else np.zeros(0, dtype=int)
+    if found.size:
+        return found, stops
+    if frames < 2 or not ahead:
+        apart = ", none of them one step after another" if frames > 1 else ""
+        raise UserError(
+            f"run {run} has {several(frames, 'frame')}{apart}, a forecast starts from two that follow each other"
+        )
+    way = f"take at most {several(longest, 'step')}" if longest > 0 else "give a longer run"
+    raise UserError(f"run {run} has {frames} frames, too few for the forcing of {several(steps, 'step')}; {way}")
 
 
 def _listed(start: Any) -> list[Any]:
@@ -115,7 +124,7 @@ def _listed(start: Any) -> list[Any]:
     return [np.asarray(each)[()] if hasattr(each, "dtype") else each for each in listed]
 
 
-def _frame(given: Any, times: np.ndarray, possible: tuple[int, int], step_seconds: float, run: str) -> int:
+def _frame(given: Any, times: np.ndarray, possible: np.ndarray, step_seconds: float, run: str) -> int:
     """The number of the frame that one start names."""
     moment, said = _moment(given), f"start={shown(str(given))}"
     if isinstance(moment, int):
@@ -124,18 +133,15 @@ def _frame(given: Any, times: np.ndarray, possible: tuple[int, int], step_second
         apart = np.abs((times.astype("datetime64[us]") - moment).astype(np.int64)) / 1e6
         frame = int(np.argmin(apart))
         if apart[frame] > CLOSE * step_seconds:
+            nearest_one = int(possible[np.argmin(np.abs(possible - frame))])
             raise UserError(
-                f"{said}: run {run} has no frame at this time, the nearest is {_told(times, _within(frame, possible))}"
+                f"{said}: run {run} has no frame at this time, the nearest is {_told(times, nearest_one)}"
             )
-    if not possible[0] <= frame <= possible[1]:
-        first, last = (_told(times, each) for each in possible)
-        raise UserError(f"{said}: in run {run} a forecast can start from {first} to {last}")
+    if frame not in possible:
+        pieces = np.split(possible, np.flatnonzero(np.diff(possible) != 1) + 1)
+        ranges = (f"from {_told(times, each[0])} to {_told(times, each[-1])}" for each in pieces)
+        raise UserError(f"{said}: in run {run} a forecast can start {', or '.join(ranges)}")
     return frame
-
-
-def _within(frame: int, possible: tuple[int, int]) -> int:
-    """The frame nearest to one among those that a forecast can start from."""
-    return min(max(frame, possible[0]), possible[1])
 
 
 def _told(times: np.ndarray, frame: int) -> str:

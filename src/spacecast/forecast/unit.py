@@ -11,11 +11,12 @@ from torch import Tensor
 
 from spacecast.core.protocols import Datastore
 from spacecast.core.types import Batch
+from spacecast.data.contract import WHOLE
 from spacecast.forecast.forecaster import Forecaster
 from spacecast.forecast.layout import Boundary, Layout
 from spacecast.forecast.noise import milliseconds
 from spacecast.forecast.place import Place, explained
-from spacecast.forecast.starts import WHOLE, Start
+from spacecast.forecast.starts import Start
 
 
 class Unit(NamedTuple):
