@@ -1,10 +1,12 @@
 """`auto` in the section `model`: what the data allow, recorded once, and the same ever after."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from spacecast.app.assemble import open_prepared
@@ -19,6 +21,7 @@ from spacecast.config.schema import Section, Train, typed
 from spacecast.core.errors import UserError
 from spacecast.core.spec import FeatureSpec
 from spacecast.core.units import SPEED_TIMES_FIELD
+from spacecast.training.precision import best_precision
 
 KEYS = ("inputs", "magnetic", "electric", "guard")
 MODELS = "spacecast.models"
@@ -199,6 +202,11 @@ def test_simulated_data_are_planned_as_they_are_then_found(small, tiny_data):
     assert choices(decided(section("graph_unet"), datastore.spec, None)) == choices(found)
 
 
+def precision_of(folder: Path) -> str:
+    """Recorded for a training."""
+    return yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["precision"]
+
+
 @pytest.mark.slow
 def test_a_run_looks_at_the_data_once(run, workplace, small, monkeypatch):
     """Folder, checkpoint, the same command again, its weights in another training and an evaluation: no `auto`."""
@@ -210,6 +218,8 @@ def test_a_run_looks_at_the_data_once(run, workplace, small, monkeypatch):
     first = run("spacecast-train", *words)
     assert (first.code, first.err, first.out.count(line)) == (0, "", 1)
     recorded = yaml.safe_load((workplace / "run" / "config.yaml").read_text())["model"]
+    best = best_precision("auto")
+    assert precision_of(workplace / "run") == best
     assert [recorded[key] for key in KEYS] == ["tendencies", "potential", "ideal", None]
     assert load_checkpoint(workplace / "run")["spacecast"]["config"]["model"] == recorded
 
@@ -217,8 +227,10 @@ def test_a_run_looks_at_the_data_once(run, workplace, small, monkeypatch):
         raise AssertionError("the data were looked at again")
 
     monkeypatch.setattr("spacecast.app.auto.training_frames", never)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # as if on another machine
     (workplace / "run" / "scores.csv").unlink()  # as if it had been interrupted
     again = run("spacecast-train", *words)
+    assert precision_of(workplace / "run") == best
     assert (again.code, again.err, "as the data allow" in again.out) == (0, "", False)
     assert yaml.safe_load((workplace / "run" / "config.yaml").read_text())["model"] == recorded
     for word in ("init_from", "resume"):

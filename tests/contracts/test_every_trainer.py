@@ -3,7 +3,7 @@
 import pytest
 import pytorch_lightning as pl
 
-from spacecast.training.precision import PRECISIONS
+from spacecast.training.precision import AUTO, PRECISIONS
 from spacecast.training.trainer import make_trainer
 
 ON_ONE_PROCESSOR = ("trainer.accelerator=cpu", "trainer.devices=1", "trainer.strategy=auto")
@@ -18,7 +18,8 @@ def test_it_builds_with_what_it_says(section, trainer_member, tmp_path):
     trainer = make_trainer(section.build(), tmp_path, None, [], batch_size=2)
     assert isinstance(trainer, pl.Trainer)
     assert trainer.max_epochs == section.max_epochs
-    assert section.precision in PRECISIONS
+    assert section.precision in (AUTO, *PRECISIONS)
+    assert trainer.precision in PRECISIONS
     assert trainer.gradient_clip_val == section.content["gradient_clip_val"]
     assert trainer.accumulate_grad_batches == section.content["accumulate_grad_batches"]
     assert not trainer.loggers

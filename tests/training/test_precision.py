@@ -17,7 +17,7 @@ from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.models.graph_unet import GraphUNet
 from spacecast.objectives.forecast import ForecastObjective
 from spacecast.training.module import ForecastModule
-from spacecast.training.precision import HALVES, check_precision
+from spacecast.training.precision import HALVES, best_precision, check_precision
 from spacecast.training.schedule import ConstantSchedule
 from spacecast.training.trainer import make_trainer
 
@@ -136,3 +136,27 @@ def test_foreign_precisions_are_refused_by_name():
         check_precision("transformer-engine")
     with pytest.raises(UserError, match="did you mean 'bf16-mixed'"):
         check_precision("bf16-mixd")
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "tiles", "gpu", "wanted"),
+    [
+        ("cpu", True, False, "bf16-mixed"),
+        ("auto", True, False, "bf16-mixed"),
+        ("cpu", False, True, "32-true"),
+        ("auto", False, True, "bf16-mixed"),
+        ("auto", False, False, "32-true"),
+        ("tpu", True, False, "32-true"),
+    ],
+)
+def test_the_precision_of_a_machine_is_the_one_that_it_is_fast_at(accelerator, tiles, gpu, wanted, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": tiles})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
+    assert best_precision(accelerator) == wanted
+
+
+def test_a_trainer_takes_what_the_machine_is_fast_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    build = partial(pl.Trainer, accelerator="cpu", precision="auto")
+    assert make_trainer(build, tmp_path, None, []).precision == "32-true"

@@ -1,7 +1,7 @@
-"""The word `auto` in the section `model`: what the data allow, found once, before the model is built.
+"""The word `auto`: in the section `model` what the data allow, as `trainer.precision` what the machine is fast at.
 
-Run folder, checkpoints, tracked parameters and exported models then hold what was found, so that nothing which uses
-them looks at the data again.
+Both are found once, before the model is built. Run folder, checkpoints, tracked parameters and exported models then
+hold what was found, so that nothing which uses them looks at the data again.
 """
 
 import logging
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AUTO = "auto"
+AUTO, PRECISION = "auto", "precision"
 SMALL = 1e-3  # what round-off leaves of div B in units of |B| / dx, and of E + v x B in units of E, is far below
 SHARE = 0.1  # of its range in the training runs, by which a guard lets a value leave it
 MOST = 3  # runs, and frames of each, that are looked at
@@ -200,8 +200,12 @@ def with_choices(model: Any, before: Any) -> Any:
 
 def as_recorded(plain: Plain) -> Plain:
     """A composed training that goes on in its run folder with what was found when it began."""
-    before = recorded_config(Path(plain["paths"]["run_dir"])).get("model")
-    return {**plain, "model": with_choices(plain.get("model"), before)}
+    recorded = recorded_config(Path(plain["paths"]["run_dir"]))
+    result = {**plain, "model": with_choices(plain.get("model"), recorded.get("model"))}
+    trainer, before = plain.get("trainer"), recorded.get("trainer")
+    if isinstance(trainer, Mapping) and trainer.get(PRECISION) == AUTO and isinstance(before, Mapping):
+        result["trainer"] = {**trainer, PRECISION: before.get(PRECISION, AUTO)}
+    return result
 
 
 def as_started(inputs: Inputs[Train], start: Start) -> Inputs[Train]:
@@ -210,22 +214,27 @@ def as_started(inputs: Inputs[Train], start: Start) -> Inputs[Train]:
     if file is None:
         return inputs
     before = (inputs.opened[file]["spacecast"].get("config") or {}).get("model")
-    return _with_model(inputs, with_choices(inputs.plain["model"], before))
+    return _with(inputs, "model", with_choices(inputs.plain["model"], before))
 
 
 def settled(inputs: Inputs[Train], datastore: "Datastore") -> Inputs[Train]:
     """The inputs of a training without `auto`, recorded in its run folder."""
-    section = inputs.config.model
+    from spacecast.training.precision import best_precision
+
+    section, trainer = inputs.config.model, inputs.config.trainer
     if AUTO in (section.content.get(key) for key in RULES):
         section = decided(section, datastore.spec, training_frames(datastore))
-    return _with_model(inputs, section.content)
-
-
-def _with_model(inputs: Inputs[Train], model: Mapping[str, Any]) -> Inputs[Train]:
-    """Inputs with another section `model`, which the run folder records."""
-    if model == inputs.plain["model"]:
+    inputs = _with(inputs, "model", section.content)
+    if trainer.precision != AUTO:
         return inputs
-    plain, run_dir = {**inputs.plain, "model": dict(model)}, inputs.config.paths.run_dir
+    return _with(inputs, "trainer", {**inputs.plain["trainer"], PRECISION: best_precision(trainer.accelerator)})
+
+
+def _with(inputs: Inputs[Train], name: str, section: Mapping[str, Any]) -> Inputs[Train]:
+    """Inputs with another section, which the run folder records."""
+    if section == inputs.plain[name]:
+        return inputs
+    plain, run_dir = {**inputs.plain, name: dict(section)}, inputs.config.paths.run_dir
     if first_process() and not inputs.config.dry_run and (run_dir / CONFIG_FILE).is_file():
         write_config(plain, run_dir)
     return Inputs.of(plain, Train, inputs.opened)

@@ -34,6 +34,7 @@ def check_config(plain: Mapping[str, Any], schema: type) -> None:
             for key in kind.own:
                 if key in section:
                     check_value(section.pop(key), hints[key], f"{name}.{key}")
+            section = {key: value for key, value in section.items() if kind.words.get(key, ...) != value}
             check_target(section, name, kind.own, GIVEN.get(name, ()))
 
 

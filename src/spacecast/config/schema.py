@@ -31,6 +31,7 @@ class Section:
     """
 
     own: ClassVar[tuple[str, ...]] = ()  # fields that are not the constructor's
+    words: ClassVar[Mapping[str, str]] = {}  # what a field of the constructor's may be besides: a word of our own
     content: Mapping[str, Any]
 
     @property
@@ -58,6 +59,7 @@ class TrainerSection(Section):
     """Section `trainer`: Lightning's keywords, and how this project counts and saves steps."""
 
     own = ("checkpoint_minutes", "ema", "global_batch", "max_nonfinite_steps")
+    words: ClassVar[Mapping[str, str]] = {"precision": "auto"}
     checkpoint_minutes: Annotated[float, Range(0)] | None = 15.0
     ema: Annotated[float, Range(0, 1)] | None = None
     global_batch: Annotated[int, Range(1)] | None = None
@@ -284,7 +286,7 @@ def _value(value: Any, annotation: Any, key: str) -> Any:
 
 def _facts(content: Mapping[str, Any], kind: type[Section], key: str) -> dict[str, Any]:
     """What commands read of a section, as far as it or its constructor says it."""
-    hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in ("own", "content")}
+    hints = {name: hint for name, hint in get_type_hints(kind).items() if name not in ("own", "words", "content")}
     if not hints:
         return {}
     known = defaults_of(locate(content["_target_"], key)) | dict(content)

@@ -9,6 +9,7 @@ from torch import nn
 
 from spacecast.core.errors import UserError, nearest
 
+AUTO = "auto"
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true")
 HALVES = {"bf16-true": torch.bfloat16, "16-true": torch.float16}
 
@@ -40,6 +41,22 @@ class HalfModel(Precision):
         return module
 
 
+def best_precision(accelerator: str) -> str:
+    """`bf16-mixed` where matrices are multiplied in bfloat16 several times as fast, else `32-true`.
+
+    That is on a GPU of the last years, and on a processor with AMX tiles; others convert number by number.
+
+    Args:
+        accelerator: `auto`, `cpu`, `gpu` or `cuda`, as Lightning takes it.
+
+    """
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = accelerator in ("auto", "cpu") and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return "bf16-mixed" if fast else "32-true"
+
+
 def check_precision(wanted: Any) -> None:
     """Refuse what was never tried.
 
@@ -50,10 +67,16 @@ def check_precision(wanted: Any) -> None:
         UserError: it is no precision, or one of libraries that spacecast does not use.
 
     """
-    short = {None, 16, 32, 64, "16", "32", "64", "bf16"}
+    short = {None, 16, 32, 64, "16", "32", "64", "bf16", AUTO}
     if wanted not in PRECISIONS and wanted not in short:
-        hint = nearest(str(wanted), PRECISIONS)
+        hint = nearest(str(wanted), (*PRECISIONS, AUTO))
         raise UserError(f"trainer.precision={wanted}: there is no such precision here; {hint}")
+
+
+def chosen_precision(wanted: Any, accelerator: str) -> Any:
+    """What a trainer is asked for, checked, `auto` replaced by the best of the machine."""
+    check_precision(wanted)
+    return best_precision(accelerator) if wanted == AUTO else wanted
 
 
 def set_precision(trainer: pl.Trainer, wanted: Any) -> None:

@@ -18,7 +18,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from spacecast.core.errors import UserError
 from spacecast.process.signals import in_batch_job
 from spacecast.training.checkpoint_io import AtomicCheckpointIO
-from spacecast.training.precision import check_precision, set_precision
+from spacecast.training.precision import chosen_precision, set_precision
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def make_trainer(
         "enable_checkpointing": False,
         "enable_progress_bar": any("ProgressBar" in type(callback).__name__ for callback in callbacks),
     }
-    check_precision(typed.get("precision"))
+    precision = always["precision"] = chosen_precision(typed.get("precision"), typed.get("accelerator", "auto"))
     try:
         trainer = build(**always)
         plain = typed.get("strategy", "auto") in ("auto", "ddp")
@@ -76,7 +76,7 @@ def make_trainer(
     except (MisconfigurationException, ImportError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     _check_strategy(trainer, typed.get("strategy"))
-    set_precision(trainer, typed.get("precision"))
+    set_precision(trainer, precision)
     if global_batch is not None:
         trainer.accumulate_grad_batches = accumulation(
             global_batch, batch_size, trainer.world_size, trainer.accumulate_grad_batches
