@@ -26,7 +26,7 @@ def test_the_package_alone_imports_little():
     assert int(done.stdout) < 20
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "forecast", "graph", "data"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "forecast", "graph", "data", "plot"])
 def test_commands_start_without_what_only_the_work_needs(command):
     assert not _imported(f"import spacecast.app.{command}") & WORK
 

@@ -13,6 +13,11 @@ def panes(figure: Figure) -> list[Axes]:
     return [axes for axes in figure.axes if axes.get_visible() and not hasattr(axes, "_colorbar")]
 
 
+def bar_units(figure: Figure) -> list[str]:
+    """What stands above the colour bars."""
+    return [axes.get_title(loc="left") for axes in figure.axes if hasattr(axes, "_colorbar")]
+
+
 def lines(axes: Axes) -> dict[str, list[float]]:
     """Curves by their label."""
     return {line.get_label(): list(line.get_ydata()) for line in axes.lines}

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from figure_contents import assert_a_whole_picture, images, lines, panes, share_of
+from figure_contents import assert_a_whole_picture, bar_units, images, lines, panes, share_of
 from matplotlib.figure import Figure
 
 from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.evaluation.metrics import METRICS, find
 from spacecast.evaluation.scores import ScoreRow, Scores
 from spacecast.forecast.writer import ForecastWriter
-from spacecast.plots import canvas, curves, maps, pictures, plane
-from spacecast.plots.canvas import ScoredRun
+from spacecast.plots import canvas, colours, curves, maps, pictures, plane
+from spacecast.plots.picture import Picture, ScoredRun
+from spacecast.plots.plane import Plane
 
 NAMES = ("Bx", "By", "Bz", "rho", "T")
 UNITS = {"Bx": "nT", "By": "nT", "Bz": "nT", "rho": "1/cm3", "T": "MK"}
@@ -80,7 +81,7 @@ def small_spec(tiny_spec) -> DataSpec:
 
 @pytest.fixture
 def scored(tiny_spec) -> ScoredRun:
-    return ScoredRun(make_scores(members=4, div=True), tiny_spec)
+    return ScoredRun(make_scores(members=4, div=True), Plane.of(tiny_spec))
 
 
 @pytest.fixture
@@ -90,7 +91,9 @@ def coarse(monkeypatch) -> None:
 
 
 def test_rmse_has_a_pane_per_variable_with_persistence(tiny_spec, tmp_path, drawn) -> None:
-    assert curves.draw_rmse(ScoredRun(make_scores(), tiny_spec), tmp_path / "rmse.png") == [tmp_path / "rmse.png"]
+    assert curves.draw_rmse(ScoredRun(make_scores(), Plane.of(tiny_spec)), tmp_path / "rmse.png") == [
+        tmp_path / "rmse.png"
+    ]
     shown = panes(drawn[0])
     assert [axes.get_title() for axes in shown] == TITLES
     for name, axes in zip(NAMES, shown, strict=True):
@@ -158,10 +161,11 @@ def test_ranks_are_shares_of_the_last_lead_beside_what_is_reliable(scored, tmp_p
 def test_maps_show_a_field_on_its_plane(tiny_spec, frames, tmp_path, drawn) -> None:
     """Earth lies in the cells without plasma, the boundary under a veil; axes have names and units."""
     state = frames[0].copy()
-    maps.draw_fields(tiny_spec, state, tmp_path / "fields.png", variables=["Bz", "rho"], title="run 1")
+    maps.draw_fields(Plane.of(tiny_spec), state, tmp_path / "fields.png", variables=["Bz", "rho"], title="run 1")
     assert drawn[0].get_suptitle() == "run 1"
     shown = panes(drawn[0])
-    assert [axes.get_title() for axes in shown] == ["$B_z$ [nT]", r"$\rho$ [cm$^{-3}$]"]
+    assert [axes.get_title() for axes in shown] == ["$B_z$", r"$\rho$"]
+    assert bar_units(drawn[0]) == ["nT", "cm$^{-3}$"]
     assert len(drawn[0].axes) == 4  # a colour bar for each
     assert [axes.xaxis.get_visible() for axes in shown] == [True, True]
     assert [axes.yaxis.get_visible() for axes in shown] == [True, False]
@@ -185,10 +189,10 @@ def test_maps_show_a_field_on_its_plane(tiny_spec, frames, tmp_path, drawn) -> N
 
 def test_truth_and_forecast_share_their_colours_and_the_error_has_its_own(tiny_spec, frames, tmp_path, drawn) -> None:
     columns = {"truth": frames[0], "forecast": 3 * frames[1], "error": 3 * frames[1] - frames[0]}
-    maps.draw_comparison(tiny_spec, columns, tmp_path / "maps.png", variables=NAMES)
+    maps.draw_comparison(Plane.of(tiny_spec), columns, tmp_path / "maps.png", variables=NAMES)
     shown = panes(drawn[0])
-    headings = [(f"{canvas.label(name)}, truth", "forecast", f"error [{UNITS[name]}]") for name in NAMES]
-    headings[3] = (r"$\rho$, truth", "forecast", "error [cm$^{-3}$]")
+    headings = [(f"{canvas.label(name)}, truth", "forecast", "error") for name in NAMES]
+    assert bar_units(drawn[0]) == [canvas.unit_text(UNITS[name]) for name in NAMES for _ in range(2)]
     assert [axes.get_title().strip() for axes in shown] == [text for three in headings for text in three]
     assert len(drawn[0].axes) - len(shown) == 2 * len(NAMES)  # colour bars: one is shared
     for number, name in enumerate(NAMES):
@@ -209,7 +213,7 @@ def test_truth_and_forecast_share_their_colours_and_the_error_has_its_own(tiny_s
 
 def test_a_spread_starts_from_zero(tiny_spec, frames, tmp_path, drawn) -> None:
     columns = {"truth": frames[0], "ensemble mean": frames[1:].mean(axis=0), "spread": frames[1:].std(axis=0)}
-    maps.draw_comparison(tiny_spec, columns, tmp_path / "spread.png", variables=["Bz"])
+    maps.draw_comparison(Plane.of(tiny_spec), columns, tmp_path / "spread.png", variables=["Bz"])
     spread = images(panes(drawn[0])[2])[1]
     assert spread.get_clim()[0] == 0
     assert 0 < spread.get_clim()[1] <= columns["spread"][:, 2].max()
@@ -217,14 +221,14 @@ def test_a_spread_starts_from_zero(tiny_spec, frames, tmp_path, drawn) -> None:
 
 def test_without_a_boundary_there_is_no_veil(tiny_grid, tiny_spec, frames, tmp_path, drawn) -> None:
     spec = replace(tiny_spec, boundary=np.zeros(tiny_grid.num_nodes, dtype=bool))
-    maps.draw_fields(spec, frames[0], tmp_path / "fields.png", variables=["Bz"])
+    maps.draw_fields(Plane.of(spec), frames[0], tmp_path / "fields.png", variables=["Bz"])
     assert len(images(panes(drawn[0])[0])) == 2
 
 
 def write_examples(folder: Path, spec: DataSpec, frames: np.ndarray, members: int, count: int = 2) -> Path:
     """Examples of two leads; the second example and the second lead differ from the first by known factors."""
     start = np.array(["2000-01-01T00:10:00", "2000-01-01T00:20:00"], dtype="datetime64[ns]")
-    with ForecastWriter(folder / "examples.zarr", spec, start[:count], 2, members) as writer:
+    with ForecastWriter(folder / "examples.zarr", spec, start[:count], 2, members, {"runs": ["b"] * count}) as writer:
         for example in range(count):
             for lead in range(2):
                 shown = (1 + example) * (1 + 2 * lead) * frames[..., : len(spec.state.names)]
@@ -235,14 +239,14 @@ def write_examples(folder: Path, spec: DataSpec, frames: np.ndarray, members: in
 @pytest.mark.parametrize("members", [1, 4])
 def test_examples_are_drawn_at_their_last_lead(members: int, small_spec, frames, tmp_path, drawn) -> None:
     store = write_examples(tmp_path, small_spec, frames, members)
-    paths = maps.draw_examples(ScoredRun(make_scores(), small_spec, store), tmp_path / "figures" / "examples")
+    paths = maps.draw_examples(ScoredRun(make_scores(), Plane.of(small_spec), store), tmp_path / "figures" / "examples.png")
     kinds = ["", "_ensemble"][: 1 + (members > 1)]
     assert [path.name for path in paths] == [
         f"example_{number}_lead_2{kind}.png" for number in (0, 1) for kind in kinds
     ]
     assert all(path.parent == tmp_path / "figures" and path.exists() for path in paths)
     titles = [figure.get_suptitle() for figure in drawn]
-    assert titles == [f"2000-01-01 00:{clock}:00 + 20 s" for clock in (10, 20) for _ in kinds]
+    assert titles == [f"run b, 2000-01-01 00:{clock}:00 + 20 s" for clock in (10, 20) for _ in kinds]
     truth, ensemble = 6 * frames[0], 6 * frames[1 : 1 + members]  # of the second example, at the second lead
     mean = ensemble.mean(axis=0)
     expected = {"": (truth, mean, mean - truth), "_ensemble": (truth, mean, ensemble.std(axis=0, ddof=members > 1))}
@@ -256,12 +260,12 @@ def test_examples_are_drawn_at_their_last_lead(members: int, small_spec, frames,
 
 def test_every_picture_is_drawn_whole_and_the_same_again(small_spec, frames, tmp_path, coarse) -> None:
     """All of an ensemble with examples that is scored by every metric in several regions."""
-    run = ScoredRun(all_scores(4), small_spec, write_examples(tmp_path, small_spec, frames, 4, count=1))
+    run = ScoredRun(all_scores(4), Plane.of(small_spec), write_examples(tmp_path, small_spec, frames, 4, count=1))
     first, again = (pictures.draw_pictures(run, tmp_path / name) for name in ("first", "again"))
     names = {path.name for path in first}
-    wanted = {name for name in pictures.PICTURES if name.endswith(".png")}
-    wanted |= {f"{metric.name}.png" for metric in METRICS if metric.picture}
-    assert names == wanted | {"example_0_lead_2.png", "example_0_lead_2_ensemble.png"}
+    wanted = {f"{name}.png" for name in pictures.known_pictures() if name not in ("examples", "maps")}
+    endings = [f"{kind}{name}" for kind in ("", "_ensemble") for name in ("", "_Bx", "_By", "_Bz")]
+    assert names == wanted | {f"example_0_lead_2{ending}.png" for ending in endings}
     assert {path.name for path in (tmp_path / "first").iterdir()} == names
     for one, other in zip(first, again, strict=True):
         assert_a_whole_picture(one)
@@ -274,7 +278,7 @@ def test_every_picture_is_drawn_whole_and_the_same_again(small_spec, frames, tmp
 def test_a_metric_may_have_a_picture_of_its_own(name, members, best, small_spec, tmp_path, drawn) -> None:
     """A pane per variable and one of their mean, beside what is perfect."""
     metric = find(name)
-    curves.draw_metric(ScoredRun(all_scores(4), small_spec), tmp_path / "metric.png", metric)
+    curves.draw_metric(ScoredRun(all_scores(4), Plane.of(small_spec)), tmp_path / "metric.png", metric)
     text = {"each": "members", "mean": "ensemble mean"}[members]
     shown = panes(drawn[0])
     titles = {"crps": TITLES, "skill": [*map(canvas.label, NAMES), "mean"], "div_b": ["B [nT/$R_E$]"]}[name]
@@ -283,14 +287,14 @@ def test_a_metric_may_have_a_picture_of_its_own(name, members, best, small_spec,
     variables = {"crps": NAMES, "skill": (*NAMES, "mean"), "div_b": ("B",)}[name]
     for variable, axes in zip(variables, shown, strict=True):
         assert lines(axes) == {text: curve(name, variable), "perfect": [best, best]}
-    curves.draw_metric(ScoredRun(make_scores(), small_spec), tmp_path / "metric.png", find("crps"))
+    curves.draw_metric(ScoredRun(make_scores(), Plane.of(small_spec)), tmp_path / "metric.png", find("crps"))
     assert len(drawn) == 1
 
 
 def test_pictures_without_something_to_draw_are_left_out(tiny_spec, tmp_path, drawn) -> None:
-    found = pictures.draw_pictures(ScoredRun(make_scores(), tiny_spec), tmp_path)
+    found = pictures.draw_pictures(ScoredRun(make_scores(), Plane.of(tiny_spec)), tmp_path)
     assert [path.name for path in found] == ["rmse.png", "skill.png"]
-    found = pictures.draw_pictures(ScoredRun(make_scores(div=True), tiny_spec), tmp_path)
+    found = pictures.draw_pictures(ScoredRun(make_scores(div=True), Plane.of(tiny_spec)), tmp_path)
     assert [path.name for path in found] == ["rmse.png", "skill.png", "divergence.png"]
 
 
@@ -299,11 +303,12 @@ def test_a_picture_that_fails_costs_a_warning(error, scored, tmp_path, drawn, mo
     def fail(run: ScoredRun, path: Path) -> list[Path]:
         raise error("no room")
 
-    monkeypatch.setitem(pictures.PICTURES, "skill.png", fail)
+    known = dict(pictures.known_pictures()) | {"skill": Picture("skill", "", fail)}
+    monkeypatch.setattr(pictures, "known_pictures", lambda: known)
     with caplog.at_level(logging.WARNING, logger="spacecast"):
         found = pictures.draw_pictures(scored, tmp_path)
     assert [path.name for path in found] == ["rmse.png", "divergence.png", "spread_skill.png", "ranks.png"]
-    assert caplog.messages == ["picture skill.png was not drawn: no room"]
+    assert caplog.messages == ["picture skill was not drawn: no room"]
 
 
 def test_what_is_no_number_is_white_and_earth_is_grey(tiny_spec, frames, tmp_path, coarse) -> None:
@@ -311,7 +316,7 @@ def test_what_is_no_number_is_white_and_earth_is_grey(tiny_spec, frames, tmp_pat
     for number, nodes in enumerate((0, tiny_spec.num_nodes // 2, tiny_spec.num_nodes)):
         state = frames[0].copy()
         state[:nodes] = np.nan
-        path = maps.draw_fields(tiny_spec, state, tmp_path / f"{number}.png", variables=["Bz"])
+        path = maps.draw_fields(Plane.of(tiny_spec), state, tmp_path / f"{number}.png", variables=["Bz"])
         shares.append((share_of(path, WHITE), share_of(path, GREY)))
     white, grey = np.array(shares).T
     assert white[0] + 0.1 < white[1] < white[2] - 0.1
@@ -322,7 +327,7 @@ def test_what_is_no_number_is_white_and_earth_is_grey(tiny_spec, frames, tmp_pat
 def test_a_forecast_without_numbers_is_drawn_beside_its_truth(tiny_spec, frames, tmp_path, drawn) -> None:
     for broken in (np.full_like(frames[0], np.nan), np.where(frames[1] > 0, np.inf, frames[1])):
         columns = {"truth": frames[0], "forecast": broken, "error": broken - frames[0]}
-        maps.draw_comparison(tiny_spec, columns, tmp_path / "maps.png", variables=["Bz"])
+        maps.draw_comparison(Plane.of(tiny_spec), columns, tmp_path / "maps.png", variables=["Bz"])
         for axes in panes(drawn[-1]):
             assert np.isfinite(images(axes)[1].get_clim()).all()
 
@@ -330,25 +335,25 @@ def test_a_forecast_without_numbers_is_drawn_beside_its_truth(tiny_spec, frames,
 def test_a_perfect_forecast_and_a_constant_field_have_colours(tiny_spec, frames, tmp_path, drawn) -> None:
     zero = np.zeros_like(frames[0])
     for columns in ({"t": frames[0], "f": frames[0], "e": zero}, {"t": zero, "f": zero, "e": zero}):
-        maps.draw_comparison(tiny_spec, columns, tmp_path / "maps.png", variables=["rho"])
+        maps.draw_comparison(Plane.of(tiny_spec), columns, tmp_path / "maps.png", variables=["rho"])
         for axes in panes(drawn[-1]):
             low, high = images(axes)[1].get_clim()
             assert low < high
 
 
 def test_signed_fields_diverge_about_zero_and_positive_ones_do_not() -> None:
-    signed = canvas.colour_scale(np.array([-1.0, 2.0, 5.0]))
+    signed = colours.colour_scale(np.array([-1.0, 2.0, 5.0]))
     assert (signed.cmap, signed.low) == ("RdBu_r", -signed.high)
-    positive = canvas.colour_scale(np.array([1.0, 2.0, 5.0]), np.array([-0.1, 3.0]))
+    positive = colours.colour_scale(np.array([1.0, 2.0, 5.0]), np.array([-0.1, 3.0]))
     assert positive.cmap == "viridis"
     assert positive.low < positive.high
-    assert canvas.colour_scale(np.full(4, 3.0)).high > 3.0
-    assert canvas.colour_scale(np.full(4, np.nan)).high == 1.0
+    assert colours.colour_scale(np.full(4, 3.0)).high > 3.0
+    assert colours.colour_scale(np.full(4, np.nan)).high == 1.0
 
 
 def test_the_strong_field_near_earth_does_not_drown_the_rest() -> None:
     field = np.r_[np.linspace(-1, 1, 999), 1e4]
-    assert canvas.colour_scale(field).high <= 1.01
+    assert colours.colour_scale(field).high <= 1.01
 
 
 def test_labels_are_those_of_a_paper() -> None:
@@ -358,8 +363,8 @@ def test_labels_are_those_of_a_paper() -> None:
     assert canvas.label("proton_flux", "nT/R_E") == "proton_flux [nT/$R_E$]"
 
 
-def test_planes_lie_beside_each_other_in_true_proportion(tiny_grid) -> None:
-    with plane.new_planes(tiny_grid, 2, 3, [2], None) as planes:
+def test_planes_lie_beside_each_other_in_true_proportion(tiny_spec) -> None:
+    with plane.new_planes(Plane.of(tiny_spec), 2, 3, [2], None) as planes:
         boxes = {
             (row, column): planes.plane(row, column, labelled=(True, True)).get_position()
             for row in range(2)

@@ -84,12 +84,15 @@ def _draw_frame(section: DatastoreSection, picture: Path) -> Path:
     """Draw all variables at the middle of the training split of the first run."""
     from spacecast.app.assemble import open_prepared
     from spacecast.plots.maps import draw_fields
+    from spacecast.plots.plane import Plane
 
     datastore = open_prepared(section)
     run, split = datastore.train_runs[0], "train"
     frame = datastore.num_frames(run, split) // 2
     state = datastore.read_state(run, split, frame, frame + 1)[0]
-    return draw_fields(datastore.spec, state, picture, title=f"run {run}, {datastore.times(run, split)[frame]}")
+    return draw_fields(
+        Plane.of(datastore.spec), state, picture, title=f"run {run}, {datastore.times(run, split)[frame]}"
+    )
 
 
 ACTIONS: dict[str, Callable[[Inputs[Data]], None]] = {

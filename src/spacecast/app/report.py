@@ -41,8 +41,9 @@ def score(
         The scores, in the first process; None in others, which write nothing.
 
     """
-    from spacecast.plots.canvas import ScoredRun
+    from spacecast.plots.picture import ScoredRun
     from spacecast.plots.pictures import draw_pictures
+    from spacecast.plots.plane import Plane
 
     run_dir, split = config.paths.run_dir, config.evaluation.label
     processes = processes or Processes(device=device_of(config))
@@ -65,7 +66,7 @@ def score(
     table = scores.write_csv(run_dir / "scores.csv")
     log.info("%s", scores.table())
     examples = run_dir / "examples.zarr"
-    scored = ScoredRun(scores, spec, examples if examples.exists() else None)
+    scored = ScoredRun(scores, Plane.of(spec), examples if examples.exists() else None, name=run_dir.name)
     pictures = draw_pictures(scored, run_dir / "figures")
     log_scores(logger, scores, split)
     for path in (table, *pictures):

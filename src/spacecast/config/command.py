@@ -12,7 +12,7 @@ from spacecast.process.workers import import_by_name
 
 Plain = dict[str, Any]  # a whole configuration as config.yaml and checkpoints hold it
 Opened = dict[Path, Any]  # what has been read of files, each once
-PLACES = tuple(f"spacecast.app.{name}:COMMAND" for name in ("train", "evaluate", "forecast", "graph", "data"))
+PLACES = tuple(f"spacecast.app.{name}:COMMAND" for name in ("train", "evaluate", "forecast", "graph", "data", "plot"))
 
 
 @dataclass(frozen=True)

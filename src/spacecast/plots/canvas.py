@@ -1,82 +1,112 @@
-"""What all pictures share: what they are drawn from, style, labels, colours, safe writing."""
+"""The common style of all pictures: sizes, colours, labels, figures, safe writing."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
-
 from spacecast.core.errors import UserError
-from spacecast.core.spec import DataSpec
-from spacecast.evaluation.scores import Scores
 from spacecast.process.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "lines.linewidth": 1.4,
-    "figure.titlesize": 10,
+    "axes.grid": False,
+    "axes.axisbelow": True,
+    "figure.facecolor": "white",
+    "image.cmap": "viridis",
+    "pdf.fonttype": 42,  # text stays text in journals' programs
     "savefig.dpi": 150,
+    "svg.hashsalt": "spacecast",
 }
-FORECAST, BASELINE, TRUTH, SPREAD = "#1f5a99", "#9a9a9a", "#222222", "#d1662a"
+TEXT = {
+    "font.size": 8.0, "axes.titlesize": 8.0, "axes.labelsize": 8.0, "xtick.labelsize": 7.0, "ytick.labelsize": 7.0,
+    "legend.fontsize": 7.0, "figure.titlesize": 9.0,
+}  # fmt: skip
+LINES = {"axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.4}
+FORECAST, BASELINE, TRUTH, SPREAD = "#0072b2", "#8a8a8a", "#222222", "#d55e00"
+# told apart by all kinds of colour vision: Okabe and Ito, Color Universal Design, 2008, without the palest
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#222222")
 
 
-@dataclass(frozen=True)
-class ScoredRun:
-    """What the pictures of a scored run are drawn from.
+class Size(NamedTuple):
+    """What pictures are made for.
 
     Args:
-        scores: of the forecasts.
-        spec: grid, boundary and variables of the forecasts.
-        examples: store of forecasts beside the truth; None: there is none.
+        width, height: most of a picture [inches]; None: as it is designed.
+        across: panes in a row.
+        text: factor of the height of letters, beside that of the picture.
 
     """
 
-    scores: Scores
-    spec: DataSpec
-    examples: Path | None = None
+    width: float | None
+    height: float | None
+    across: int
+    text: float
 
 
-class ColourScale(NamedTuple):
-    """Colour map with its limits."""
+SIZES = {"page": Size(None, None, 4, 1.0), "column": Size(3.4, None, 2, 1.0), "slide": Size(10.0, 5.6, 5, 1.2)}
+_size: ContextVar[Size] = ContextVar("size", default=SIZES["page"])
 
-    cmap: str
-    low: float
-    high: float
+
+@contextmanager
+def sized(name: str) -> Iterator[None]:
+    """Within it, pictures are made for a page, a column of a paper or a slide."""
+    before = _size.set(SIZES[name])
+    try:
+        yield
+    finally:
+        _size.reset(before)
+
+
+def panes_across() -> int:
+    """How many panes stand beside each other at the size of now."""
+    return _size.get().across
 
 
 @contextmanager
 def new_figure(
     width: float, height: float, layout: Literal["constrained"] | None = "constrained"
 ) -> Iterator["Figure"]:
-    """A figure in the common style, sizes in inches; nothing global is changed or kept open."""
+    """A figure in the common style, as large as the size of now allows; nothing global is changed or kept open.
+
+    Args:
+        width, height: of a page [inches]; other sizes keep the proportion.
+        layout: None: axes are placed by the caller, and letters grow and shrink with the picture.
+
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(STYLE):
-        yield Figure(figsize=(width, height), layout=layout)
+    size = _size.get()
+    limits = [most / own for most, own in ((size.width, width), (size.height, height)) if most is not None]
+    factor = min(limits, default=1.0)
+    text = factor if layout is None else max(factor * size.text, min(factor, 1.0) ** 0.5)
+    style = {name: value * text for name, value in TEXT.items()} | {
+        name: value * factor for name, value in LINES.items()
+    }
+    with mpl.rc_context(STYLE | style):
+        yield Figure(figsize=(width * factor, height * factor), layout=layout)
 
 
 def save(figure: "Figure", path: str | Path) -> Path:
     """Write a picture; it appears under its name once it is complete. The suffix gives the format."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    dated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix.lower())
     with atomic_write(path) as partial:
-        figure.savefig(partial)
+        figure.savefig(partial, **({"metadata": dated} if dated else {}))  # the same again, byte for byte
     return path
+
+
+def picture_formats() -> list[str]:
+    """Formats that pictures can have, by the suffix of their files."""
+    from matplotlib.figure import Figure
+
+    return sorted(Figure().canvas.get_supported_filetypes())
 
 
 def require_picture(path: Path) -> None:
@@ -86,11 +116,9 @@ def require_picture(path: Path) -> None:
         UserError: it is a folder, lies below a file, or its suffix names no format.
 
     """
-    from matplotlib.figure import Figure
-
-    formats = Figure().canvas.get_supported_filetypes()
+    formats = picture_formats()
     if path.suffix.lstrip(".").lower() not in formats:
-        raise UserError(f"picture={path}: the suffix names no format; give one of {', '.join(sorted(formats))}")
+        raise UserError(f"picture={path}: the suffix names no format; give one of {', '.join(formats)}")
     if path.is_dir():
         raise UserError(f"picture={path} is a folder; name a file in it")
     above = next(parent for parent in path.absolute().parents if parent.exists())
@@ -102,24 +130,9 @@ def label(name: str, units: str | None = None) -> str:
     """A variable, and its units if given, as one writes them in a paper: Bx, nT to $B_x$ [nT]."""
     text = {"rho": r"$\rho$"}.get(name) or re.sub(r"^([BEvVJ])_?([xyz])$", r"$\1_\2$", name)
     text = re.sub(r"^([PTn])$", r"$\1$", text)
-    if not units:
-        return text
-    units = re.sub(r"^1/(\w*?[A-Za-z])(\d)$", r"\1$^{-\2}$", units).replace("R_E", "$R_E$")
-    return f"{text} [{units}]"
+    return f"{text} [{unit_text(units)}]" if units else text
 
 
-def colour_scale(*fields: np.ndarray) -> ColourScale:
-    """Colours for fields that share them: diverging about zero for signed values, sequential for others.
-
-    Limits leave out the outer half per cent, so that the strong dipole near Earth does not drown the rest. The first
-    field alone decides whether values are signed.
-    """
-    values = np.concatenate([np.ravel(field) for field in fields])
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return ColourScale("viridis", 0.0, 1.0)
-    if (fields[0] < 0).any():
-        limit = float(np.percentile(np.abs(values), 99)) or float(np.abs(values).max()) or 1.0
-        return ColourScale("RdBu_r", -limit, limit)
-    low, high = (float(limit) for limit in np.percentile(values, (0.5, 99.5)))
-    return ColourScale("viridis", low, high if high > low else low + 1.0)
+def unit_text(units: str) -> str:
+    """Units as one writes them in a paper: 1/cm3 to cm$^{-3}$."""
+    return re.sub(r"^1/(\w*?[A-Za-z])(\d)$", r"\1$^{-\2}$", units).replace("R_E", "$R_E$")

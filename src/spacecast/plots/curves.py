@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spacecast.evaluation.metrics import Metric, find
-from spacecast.plots.canvas import BASELINE, FORECAST, SPREAD, TRUTH, ScoredRun, label, new_figure, save
+from spacecast.plots.canvas import BASELINE, FORECAST, SPREAD, TRUTH, label, new_figure, save
+from spacecast.plots.picture import Picture, ScoredRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,3 +156,12 @@ def _draw_lines(
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside right upper", frameon=False)
         return [save(figure, path)]
+
+
+PICTURES = (
+    Picture("rmse", "RMSE against lead time beside persistence, for each variable", draw_rmse),
+    Picture("skill", "RMSE over that of persistence", draw_skill),
+    Picture("divergence", "mean |div B| of forecast and truth", draw_divergence),
+    Picture("spread_skill", "spread over skill of an ensemble", draw_spread_skill),
+    Picture("ranks", "rank histograms of an ensemble", draw_ranks),
+)

@@ -1,144 +1,169 @@
 """Maps on the x-z plane: the variables of one frame, three fields side by side, and so example forecasts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spacecast.core.spec import DataSpec
-from spacecast.plots.canvas import ColourScale, ScoredRun, colour_scale, label, save
-from spacecast.plots.plane import draw_field, new_planes
-
-if TYPE_CHECKING:
-    from xarray import Dataset
-
-LEAD = 10  # of example forecasts, beside the last one
+from spacecast.plots.canvas import label, panes_across, save
+from spacecast.plots.colours import colour_scale, own_scale
+from spacecast.plots.forecasts import Frame, opened
+from spacecast.plots.picture import Picture, ScoredRun
+from spacecast.plots.plane import ALL, Plane, draw_field, draw_field_lines, new_planes
 
 
 def draw_fields(
-    spec: DataSpec,
+    plane: Plane,
     state: np.ndarray,
     path: str | Path,
     *,
     variables: Sequence[str] | None = None,
     title: str | None = None,
+    field_lines: bool = False,
 ) -> Path:
     """Draw the variables of one frame, three in a row.
 
     Args:
-        spec: names, units, grid and boundary.
+        plane: names, units, grid and boundary.
         state: shape (node, state), physical units.
         path: picture to write.
         variables: which to draw; None: all.
         title: above the picture.
+        field_lines: draw lines of the magnetic field.
 
     Returns:
         The path.
 
     """
-    names = list(spec.state.names if variables is None else variables)
-    columns = min(3, len(names))
+    names = list(plane.units if variables is None else variables)
+    columns = min(3, len(names), panes_across())
     rows = -(-len(names) // columns)
-    with new_planes(spec.grid, rows, columns, range(columns), title) as planes:
+    with new_planes(plane, rows, columns, range(columns), title) as planes:
         for number, name in enumerate(names):
             row, column = divmod(number, columns)
             pane = planes.plane(row, column, labelled=(number + columns >= len(names), column == 0))
-            index = spec.state.index(name)
-            planes.colourbar(draw_field(pane, spec, state[:, index], colour_scale(state[:, index])), row, column)
-            pane.set_title(label(name, spec.state.units[index]))
+            values = state[:, plane.index(name)]
+            planes.colourbar(draw_field(pane, plane, values, colour_scale(values)), row, column, plane.units[name])
+            if field_lines:
+                draw_field_lines(pane, plane, state)
+            pane.set_title(label(name))
         return save(planes.figure, path)
 
 
 def draw_comparison(
-    spec: DataSpec,
+    plane: Plane,
     fields: Mapping[str, np.ndarray],
     path: str | Path,
     *,
     variables: Sequence[str] | None = None,
     title: str | None = None,
+    field_lines: bool = False,
 ) -> Path:
     """Draw three planes per variable: the first two share their colours; two variables in a row when there are many.
 
+    One variable alone has them below each other where a picture is as narrow as a column of a paper.
+
     Args:
-        spec: names, units, grid and boundary.
+        plane: names, units, grid and boundary.
         fields: three by their heading, such as truth, forecast and error, each of shape (node, state), physical units.
         path: picture to write.
         variables: which to draw; None: all.
         title: above the picture.
+        field_lines: draw lines of the magnetic field on the first two.
 
     Returns:
         The path.
 
     """
-    names = list(spec.state.names if variables is None else variables)
+    names = list(plane.units if variables is None else variables)
     groups = 1 if len(names) <= 4 else 2
     rows = -(-len(names) // groups)
-    bars = [column for column in range(3 * groups) if column % 3]
-    first, second, third = fields
-    with new_planes(spec.grid, rows, 3 * groups, bars, title) as planes:
+    upright = len(names) == 1 and panes_across() < 3
+    bars = [0] if upright else [column for column in range(3 * groups) if column % 3]
+    with new_planes(plane, 3 if upright else rows, 1 if upright else 3 * groups, bars, title) as planes:
         for number, name in enumerate(names):
             group, row = divmod(number, rows)
             lowest = row == rows - 1 or number == len(names) - 1
-            index = spec.state.index(name)
-            shown = [field[:, index] for field in fields.values()]
-            shared, own = colour_scale(shown[0], shown[1]), _own_colours(shown[2])
-            headings = (f"{label(name)}, {first}", second, third + label("", spec.state.units[index]))
-            for place, (field, heading) in enumerate(zip(shown, headings, strict=True)):
-                column = 3 * group + place
-                pane = planes.plane(row, column, labelled=(lowest, column == 0))
-                image = draw_field(pane, spec, field, own if place == 2 else shared)
-                pane.set_title(heading)
-                if place:
-                    planes.colourbar(image, row, column)
+            shown = [field[:, plane.index(name)] for field in fields.values()]
+            shared, own = colour_scale(shown[0], shown[1]), own_scale(shown[2])
+            for place, (field, heading) in enumerate(zip(shown, fields, strict=True)):
+                where = (place, 0) if upright else (row, 3 * group + place)
+                labelled = (place == 2 if upright else lowest, where[1] == 0)
+                pane = planes.plane(*where, labelled=labelled)
+                image = draw_field(pane, plane, field, own if place == 2 else shared)
+                pane.set_title(f"{label(name)}, {heading}" if place == 0 else heading)
+                if field_lines and place < 2:
+                    draw_field_lines(pane, plane, fields[heading])
+                if place or upright:
+                    planes.colourbar(image, *where, plane.units[name])
         return save(planes.figure, path)
 
 
 def draw_examples(run: ScoredRun, path: Path) -> list[Path]:
-    """Draw truth, forecast and error of every example at `LEAD` and the last lead; of ensembles also mean and spread.
+    """Draw truth, forecast and error of all variables; of ensembles also mean and spread.
 
     Args:
-        run: scored, with examples.
+        run: with example forecasts.
         path: beside which the pictures go: `example_<number>_lead_<number>.png` and `..._ensemble.png`.
 
     Returns:
         The paths, in order.
 
     """
-    import xarray as xr
+    names = run.choice.variables
+    return [
+        each
+        for shown in _shown(run, path)
+        for each in _draw(run, *shown, None if names is None or tuple(names) == ALL else names)
+    ]
 
-    if run.examples is None:
+
+def draw_maps(run: ScoredRun, path: Path) -> list[Path]:
+    """The same, a picture for each variable: `example_<number>_lead_<number>_<variable>.png` and so on."""
+    if run.plane is None:
         return []
-    paths = []
-    with xr.open_zarr(run.examples, chunks=None) as data:
-        last = data.sizes["lead_time"]
-        places = [(number, lead) for number in range(data.sizes["example"]) for lead in sorted({min(LEAD, last), last})]
-        for number, lead in places:
-            frame = data.isel(example=number, lead_time=lead - 1)
-            forecast, truth = _nodes(frame, run.spec, ""), _nodes(frame, run.spec, "_truth")
-            members = forecast if "member" in data.sizes else forecast[None]
-            mean = members.mean(axis=0)
-            start = np.datetime_as_string(frame.init_time.values, unit="s").replace("T", " ")
-            title = f"{start} + {float(frame.lead_time):g} s"
-            picture = path.with_name(f"example_{number}_lead_{lead}.png")
-            fields = {"truth": truth, "forecast": mean, "error": mean - truth}
-            paths.append(draw_comparison(run.spec, fields, picture, title=title))
-            if len(members) > 1:
-                fields = {"truth": truth, "ensemble mean": mean, "spread": members.std(axis=0, ddof=1)}
-                picture = picture.with_stem(f"{picture.stem}_ensemble")
-                paths.append(draw_comparison(run.spec, fields, picture, title=title))
-    return paths
+    names = run.plane.chosen(run.choice.variables)
+    shown = list(_shown(run, path))
+    return [each for one in shown for name in names for each in _draw(run, *one, [name], f"_{name}")]
 
 
-def _nodes(frame: "Dataset", spec: DataSpec, suffix: str) -> np.ndarray:
-    """All variables of a frame on the nodes, shape (..., node, state)."""
-    fields = [frame[f"{name}{suffix}"].values for name in spec.state.names]
-    return np.stack([spec.grid.to_nodes(field) for field in fields], axis=-1)
+def _shown(run: ScoredRun, path: Path) -> Iterator[tuple[Frame, Path]]:
+    """The chosen frames of all examples, each with the path of its picture."""
+    if run.examples is None or run.plane is None:
+        return
+    with opened(run.examples, run.plane) as file:
+        for number in range(file.count):
+            for lead in file.chosen_leads(run.choice.leads):
+                yield file.frame(number, lead), path.with_name(f"example_{number}_lead_{lead}{path.suffix}")
 
 
-def _own_colours(field: np.ndarray) -> ColourScale:
-    """Colours of the third column: an error diverges about zero, a spread starts from it."""
-    finite = field[np.isfinite(field)]
-    if not finite.size or finite.min() < 0:
-        return colour_scale(field)
-    return ColourScale("magma", 0.0, float(np.percentile(finite, 99)) or 1.0)
+def _draw(
+    run: ScoredRun, frame: Frame, path: Path, variables: Sequence[str] | None, ending: str = ""
+) -> Iterator[Path]:
+    """The pictures of one frame."""
+    assert run.plane is not None
+    options = {"variables": variables, "title": frame.title, "field_lines": run.choice.field_lines}
+    named = path.with_stem(f"{path.stem}{ending}")
+    if frame.truth is None:
+        fields = {"forecast": frame.mean} if frame.spread is None else {"mean": frame.mean, "spread": frame.spread}
+        yield from _draw_alone(run.plane, fields, named, options)
+        return
+    fields = {"truth": frame.truth, "forecast": frame.mean, "error": frame.mean - frame.truth}
+    yield draw_comparison(run.plane, fields, named, **options)
+    if frame.spread is not None:
+        fields = {"truth": frame.truth, "ensemble mean": frame.mean, "spread": frame.spread}
+        yield draw_comparison(run.plane, fields, path.with_stem(f"{path.stem}_ensemble{ending}"), **options)
+
+
+def _draw_alone(plane: Plane, fields: Mapping[str, np.ndarray], path: Path, options: dict) -> Iterator[Path]:
+    """A forecast whose truth is not known."""
+    for name, state in fields.items():
+        ending = "" if len(fields) == 1 else f"_{name}"
+        title = f"{options['title']}, {name}"
+        yield draw_fields(plane, state, path.with_stem(f"{path.stem}{ending}"), **{**options, "title": title})
+
+
+PICTURES = (
+    Picture("examples", "maps of truth, forecast and error, all variables in one", draw_examples),
+    Picture("maps", "the same, one picture for each variable: those of `variables`, else rho, vx and Bz", draw_maps),
+)

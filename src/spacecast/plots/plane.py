@@ -1,14 +1,17 @@
-"""The plane: Earth, a field on it, and figures of many planes."""
+"""The plane: Earth, a field on it, lines of the magnetic field, and figures of many planes."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec
-from spacecast.plots.canvas import ColourScale, new_figure
+from spacecast.plots.canvas import new_figure, unit_text
+from spacecast.plots.colours import ColourScale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,31 +19,86 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 EARTH = "#8d949c"
-# in inches: height of a plane, room above it, between planes, and for a colour bar
-PANE, HEADING, GAP, BAR = 1.75, 0.27, 0.12, 0.5
+# in inches: height of a plane, room above it, between planes, for a colour bar, and for the line at the foot
+PANE, HEADING, GAP, BAR, FOOT = 1.75, 0.27, 0.12, 0.5, 0.2
+FEW = ("rho", "vx", "Bz")  # variables that have a picture of their own where none are chosen
+ALL = ("all",)
+DRIVEN = "pale, beyond the dashed line: driven by true values, not scored"
 
 
-def draw_field(axes: "Axes", spec: DataSpec, nodes: np.ndarray, colours: ColourScale) -> "AxesImage":
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """Where fields are and what they are.
+
+    Args:
+        grid: the cells.
+        units: of each variable by name, in the order of the columns of a state.
+        boundary: True where true values drive the forecast, shape (node,).
+
+    """
+
+    grid: Grid
+    units: Mapping[str, str]
+    boundary: np.ndarray
+
+    @classmethod
+    def of(cls, spec: DataSpec) -> "Plane":
+        """The plane of data."""
+        return cls(spec.grid, dict(zip(spec.state.names, spec.state.units, strict=True)), spec.boundary)
+
+    def index(self, name: str) -> int:
+        """Column of a variable.
+
+        Raises:
+            UserError: there is none of that name.
+
+        """
+        if name not in self.units:
+            raise UserError(f"there is no variable {name!r}; {nearest(name, self.units)}")
+        return list(self.units).index(name)
+
+    def chosen(self, wanted: Sequence[str] | None) -> list[str]:
+        """Variables that have a picture of their own: those that are wanted, `ALL` of them, or a few."""
+        if wanted is None:
+            return [name for name in FEW if name in self.units] or list(self.units)[: len(FEW)]
+        return list(self.units) if tuple(wanted) == ALL else list(wanted)
+
+    def wind_density(self, state: np.ndarray) -> float | None:
+        """Mean density of a state, shape (node, state), where the wind is driven by true values; None: nowhere."""
+        if "rho" not in self.units or not self.boundary.any():
+            return None
+        density = float(np.mean(state[self.boundary, self.index("rho")]))
+        return density if np.isfinite(density) else None
+
+
+def draw_field(axes: "Axes", plane: Plane, nodes: np.ndarray, colours: ColourScale) -> "AxesImage":
     """One field on the plane around Earth with its night side; a veil lies over the boundary that the truth drives.
 
     What is no number is left white. `nodes` has shape (node,).
     """
-    from matplotlib.patches import Wedge
-
-    grid = spec.grid
+    grid = plane.grid
     draw_earth(axes, grid, EARTH)
     field = grid.to_field(np.asarray(nodes, dtype=np.float64)).T
+    if colours.logarithmic:  # which has no place for zero and less; the bar is pointed there
+        field = np.where(field <= 0, 0.999 * colours.low, field)
     options: dict[str, Any] = {"extent": extent(grid), "origin": "lower", "interpolation": "nearest"}
-    image = axes.imshow(field, cmap=colours.cmap, vmin=colours.low, vmax=colours.high, rasterized=True, **options)
-    if spec.boundary.any():
-        veil = grid.to_field(spec.boundary.astype(np.float64), fill=0.0).T
+    image = axes.imshow(field, cmap=colours.cmap, norm=colours.norm(), rasterized=True, **options)
+    if plane.boundary.any():
+        veil = grid.to_field(plane.boundary.astype(np.float64), fill=0.0).T
         axes.imshow(np.ones_like(veil), cmap="gray", vmin=0, vmax=1, alpha=0.5 * veil, **options)
         axes.contour(*grid.coordinates.values(), veil, levels=[0.5], colors="k", linewidths=0.6, linestyles="--")
-    for angle, colour in ((-90, "white"), (90, "black")):
-        axes.add_patch(Wedge((0, 0), 1.0, angle, angle + 180, facecolor=colour, edgecolor="black", linewidth=0.4))
+    draw_globe(axes)
     axes.set_xlim(extent(grid)[:2])
     axes.set_ylim(extent(grid)[2:])
     return image
+
+
+def draw_globe(axes: "Axes") -> None:
+    """Earth itself, its day side white and its night side black."""
+    from matplotlib.patches import Wedge
+
+    for angle, colour in ((-90, "white"), (90, "black")):
+        axes.add_patch(Wedge((0, 0), 1.0, angle, angle + 180, facecolor=colour, edgecolor="black", linewidth=0.4))
 
 
 def draw_earth(axes: "Axes", grid: Grid, colour: str) -> None:
@@ -52,6 +110,77 @@ def draw_earth(axes: "Axes", grid: Grid, colour: str) -> None:
     axes.imshow(earth, cmap=ListedColormap([colour]), zorder=0, **options)
 
 
+def flux_function(grid: Grid, bx: np.ndarray, bz: np.ndarray) -> np.ndarray:
+    """A_y of a field in the plane, whose contours are field lines: B = curl(A_y e_y), Bx = -dA_y/dz, Bz = dA_y/dx.
+
+    The potential whose curl is nearest to the field in the least squares: its Laplacian is dBz/dx - dBx/dz, with the
+    normal derivatives of the field at the edges, solved by cosine transforms. Earth, where there is no field, is
+    filled with that of a line dipole fitted around it.
+
+    Args:
+        grid: the plane.
+        bx, bz: on the nodes, shape (node,), any unit.
+
+    Returns:
+        Shape (x, z), that unit times R_E, up to a constant; NaN inside Earth.
+
+    """
+    fields = [grid.to_field(np.nan_to_num(np.asarray(values, dtype=np.float64))) for values in (bx, bz)]
+    inner = ~grid.valid
+    if inner.any():
+        fields = _with_dipole(grid, *fields)
+    (dx, dz), (nx, nz) = grid.spacing, grid.shape
+    # differences of A_y between neighbouring cells, from the field halfway
+    along_x, along_z = dx * (fields[1][1:] + fields[1][:-1]) / 2, -dz * (fields[0][:, 1:] + fields[0][:, :-1]) / 2
+    source = np.zeros(grid.shape)
+    source[:-1] += along_x / dx**2
+    source[1:] -= along_x / dx**2
+    source[:, :-1] += along_z / dz**2
+    source[:, 1:] -= along_z / dz**2
+    waves = [2 * (np.cos(np.pi * np.arange(n) / n) - 1) / h**2 for n, h in ((nx, dx), (nz, dz))]
+    symbol = waves[0][:, None] + waves[1][None, :]
+    symbol[0, 0] = 1.0  # the constant is free
+    bases = [np.cos(np.pi * np.arange(n)[:, None] * (np.arange(n) + 0.5) / n) for n in (nx, nz)]
+    weights = [np.full(n, 2.0 / n) for n in (nx, nz)]
+    for weight in weights:
+        weight[0] /= 2
+    spectrum = (bases[0] @ source @ bases[1].T) / symbol
+    spectrum[0, 0] = 0.0
+    potential = (bases[0] * weights[0][:, None]).T @ spectrum @ (bases[1] * weights[1][:, None])
+    return np.where(inner, np.nan, potential)
+
+
+def _with_dipole(grid: Grid, bx: np.ndarray, bz: np.ndarray) -> list[np.ndarray]:
+    """Both components, inside Earth those of the line dipole that fits the cells around it best.
+
+    The plane's own dipole, A_y = m x / r^2, has Bx = 2 m x z / r^4 and Bz = m (z^2 - x^2) / r^4.
+    """
+    x, z = np.meshgrid(grid.coordinates["x"], grid.coordinates["z"], indexing="ij")
+    inner = ~grid.valid
+    radius = np.hypot(x, z)
+    near = grid.valid & (radius < 1.5 * radius[inner].max() + max(grid.spacing))
+    size = np.maximum(radius, 0.5 * min(grid.spacing)) ** 4
+    shapes = 2 * x * z / size, (z**2 - x**2) / size
+    moment = sum(float((shape * field)[near].sum()) for shape, field in zip(shapes, (bx, bz), strict=True))
+    moment /= sum(float((shape[near] ** 2).sum()) for shape in shapes)
+    return [np.where(inner, moment * shape, field) for shape, field in zip(shapes, (bx, bz), strict=True)]
+
+
+def draw_field_lines(axes: "Axes", plane: Plane, state: np.ndarray, lines: int = 30) -> None:
+    """Contours of A_y; nothing where the plane has no Bx and Bz, or they are no numbers."""
+    if not {"Bx", "Bz"} <= set(plane.units):
+        return
+    bx, bz = state[:, plane.index("Bx")], state[:, plane.index("Bz")]
+    if not (np.isfinite(bx).all() and np.isfinite(bz).all()):
+        return
+    potential = flux_function(plane.grid, bx, bz)
+    low, high = np.nanpercentile(potential, (0.5, 99.5))
+    if high > low:
+        levels = np.linspace(low, high, lines)
+        style: dict[str, Any] = {"colors": "#000000", "linewidths": 0.4, "linestyles": "solid", "alpha": 0.6}
+        axes.contour(*plane.grid.coordinates.values(), potential.T, levels=levels, **style)
+
+
 def extent(grid: Grid) -> tuple[float, float, float, float]:
     """Edges of the plane: left, right, bottom, top [R_E]."""
     (dx, dz), x, z = grid.spacing, grid.coordinates["x"], grid.coordinates["z"]
@@ -59,27 +188,30 @@ def extent(grid: Grid) -> tuple[float, float, float, float]:
 
 
 @contextmanager
-def new_planes(grid: Grid, rows: int, columns: int, bars: Collection[int], title: str | None) -> Iterator["Planes"]:
+def new_planes(plane: Plane, rows: int, columns: int, bars: Collection[int], title: str | None) -> Iterator["Planes"]:
     """A figure of planes that is laid out by arithmetic, since their shape is known beforehand.
 
     A layout engine measures every label of dozens of axes, twice: four fifths of the time of such a picture.
 
     Args:
-        grid: of the planes.
+        plane: that all of them show; where true values drive a part of it, a line at the foot says so.
         rows: of planes.
         columns: of planes.
         bars: columns with room for a colour bar to their right.
         title: above all; None: none.
 
     """
-    x_min, x_max, z_min, z_max = extent(grid)
+    x_min, x_max, z_min, z_max = extent(plane.grid)
+    foot = FOOT if plane.boundary.any() else 0.0
     width, left, top = PANE * (x_max - x_min) / (z_max - z_min), 0.5, 0.3 + (0.25 if title else 0.0)
     lefts = [left + column * (width + GAP) + BAR * sum(bar < column for bar in bars) for column in range(columns)]
-    bottoms = [0.4 + (rows - 1 - row) * (PANE + HEADING) for row in range(rows)]
+    bottoms = [0.4 + foot + (rows - 1 - row) * (PANE + HEADING) for row in range(rows)]
     size = lefts[-1] + width + GAP + BAR * (columns - 1 in bars), bottoms[0] + PANE + top
     with new_figure(*size, layout=None) as figure:
         if title:
             figure.suptitle(title, y=1 - 0.08 / size[1], va="top")
+        if foot:
+            figure.text(left / size[0], 0.05 / size[1], DRIVEN, va="bottom", fontsize="small", color="#555555")
         yield Planes(figure, size, lefts, bottoms, width)
 
 
@@ -103,8 +235,8 @@ class Planes(NamedTuple):
         axes.yaxis.set_visible(along_z)
         return axes
 
-    def colourbar(self, image: "AxesImage", row: int, column: int) -> None:
-        """A slim colour bar right of a plane, pointed where colours are clipped."""
+    def colourbar(self, image: "AxesImage", row: int, column: int, units: str) -> None:
+        """A slim colour bar right of a plane, its units above it, pointed where colours are clipped."""
         values: np.ndarray = np.ma.compressed(np.ma.masked_invalid(np.ma.asarray(image.get_array())))
         low, high = image.get_clim()
         below, above = bool((values < low).any()), bool((values > high).any())
@@ -112,8 +244,8 @@ class Planes(NamedTuple):
         place = self._axes(self.lefts[column] + self.width + GAP / 2, self.bottoms[row], 0.09, PANE)
         bar = self.figure.colorbar(image, cax=place, extend=pointed[below, above])
         bar.outline.set_linewidth(0.5)
-        bar.ax.tick_params(labelsize=6)
-        bar.ax.yaxis.get_offset_text().set_fontsize(6)
+        bar.ax.tick_params(labelsize="x-small", pad=1)
+        bar.ax.set_title(unit_text(units) if units else "", fontsize="small", loc="left", pad=8)
 
     def _axes(self, left: float, bottom: float, width: float, height: float) -> "Axes":
         across, up = self.size

@@ -1,0 +1,108 @@
+"""From what `spacecast-plot run=` names to what pictures are drawn from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spacecast.app.checkpoints import listed
+from spacecast.app.run_records import recorded_config
+from spacecast.config.paths import absolute_path
+from spacecast.config.plot_schema import Plot
+from spacecast.core.errors import UserError
+from spacecast.evaluation.paired_scores import read_scores
+from spacecast.evaluation.scores import Scores
+from spacecast.plots.forecasts import opened
+from spacecast.plots.picture import NO_SCORES, Choice, ScoredRun
+
+if TYPE_CHECKING:
+    from spacecast.core.graph import MeshGraph
+
+RECORDS = ("metrics.csv", "tracking.jsonl")
+EXAMPLES, TABLE, DATASET = "examples.zarr", "scores.csv", "scores.nc"
+
+
+@dataclass(frozen=True)
+class Plotted:
+    """A run, and the folder of its pictures where none is named."""
+
+    run: ScoredRun
+    place: Path
+
+
+def plotted_runs(config: Plot) -> list[Plotted]:
+    """The runs and files that are named; a sweep stands for its runs.
+
+    Raises:
+        UserError: one is not there, is none, or is named twice.
+
+    """
+    words = [config.run] if isinstance(config.run, str) else list(config.run)
+    for word in words:
+        path = Path(absolute_path(word, "run"))
+        if not path.exists():
+            raise UserError(f"run={word}: there is no such folder or file; give a run folder or a file of forecasts")
+    runs, _ = listed(words)
+    names = [each.name for each in runs]
+    return [_plotted(config, Path(each.text), name) for each, name in zip(runs, names, strict=True)]
+
+
+def _plotted(config: Plot, path: Path, name: str) -> Plotted:
+    """One of them, with all that there is of it."""
+    choice = Choice(
+        variables=None if config.variables is None else _words(config.variables),
+        leads=[config.leads] if isinstance(config.leads, int) else config.leads,
+        region=config.region,
+        field_lines=config.field_lines,
+    )
+    if path.is_file() or path.suffix == ".zarr":
+        with opened(path) as file:
+            run = ScoredRun(plane=file.plane, examples=path, name=path.stem, choice=choice)
+        return Plotted(run, path.with_name(f"{path.stem}_figures"))
+    recorded = recorded_config(path)
+    records = next((path / file for file in RECORDS if (path / file).is_file()), None)
+    examples = path / EXAMPLES if (path / EXAMPLES).is_dir() else None
+    scores = _scores(path)
+    if examples is None and records is None and not scores.rows:
+        raise UserError(f"run={path} holds neither {TABLE} nor {EXAMPLES} nor {RECORDS[0]}; give the folder of a run")
+    plane = None
+    if examples is not None:
+        with opened(examples, boundary=_boundary(recorded)) as file:
+            plane = file.plane
+    graph = partial(_graph, Path(str(recorded.get("checkpoint") or path)), config.trust)
+    run = ScoredRun(scores, plane, examples, name, records, graph, choice=choice)
+    return Plotted(run, path / "figures")
+
+
+def _words(value: str | Sequence[str]) -> list[str]:
+    """One or several."""
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _scores(folder: Path) -> Scores:
+    """The scores of a run: its table, with the intervals, ranks and spectra of its data set where that is there."""
+    if not (folder / TABLE).is_file():
+        return NO_SCORES
+    table = Scores.read_csv(folder / TABLE)
+    if not (folder / DATASET).is_file():
+        return table
+    data = read_scores(folder / DATASET)
+    ranks = None
+    if "rank_histogram" in data:
+        ranks = data["rank_histogram"].sel(variable=table.variables).transpose("lead_time", "variable", "rank").values
+    facts: dict[str, Any] = {"windows": int(data.attrs["forecasts"]), "scored": str(data.attrs.get("scored", ""))}
+    return Scores(table.rows, members=int(data.attrs["members"]), ranks=ranks, dataset=data, **facts)
+
+
+def _boundary(recorded: Mapping[str, Any]) -> Any:
+    """Bounds of what true values drive, as the configuration of a run has them; None where it does not say."""
+    section = recorded.get("datastore")
+    return section.get("boundary") if isinstance(section, Mapping) else None
+
+
+def _graph(checkpoint: Path, trust: str | Sequence[str] | None) -> "MeshGraph":
+    """The mesh graph of the model of a run."""
+    from spacecast.app.loading import load
+
+    return load(checkpoint, trust=trust, device="cpu").graph

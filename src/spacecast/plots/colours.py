@@ -1,0 +1,67 @@
+"""Colours of fields: perceptually uniform, and told apart by all kinds of colour vision."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Normalize
+
+SIGNED, POSITIVE, AMOUNT = "RdBu_r", "viridis", "magma"
+WIDE_RANGE = 30.0  # positive values whose bulk spans more than this are shown on a logarithmic scale
+LARGEST_RANGE = 1e4  # of a logarithmic scale
+
+
+class ColourScale(NamedTuple):
+    """Colour map with its limits.
+
+    Args:
+        cmap: name of the colour map.
+        low, high: limits.
+        logarithmic: whether equal ratios, rather than equal differences, are equal steps of colour.
+
+    """
+
+    cmap: str
+    low: float
+    high: float
+    logarithmic: bool = False
+
+    def norm(self) -> "Normalize":
+        """For matplotlib."""
+        from matplotlib.colors import LogNorm, Normalize
+
+        return (LogNorm if self.logarithmic else Normalize)(self.low, self.high)
+
+
+def colour_scale(*fields: np.ndarray) -> ColourScale:
+    """Colours for fields that share them: diverging about zero for signed values, sequential for others.
+
+    Limits leave out the outer half per cent, so that the strong dipole near Earth does not drown the rest. The first
+    field alone decides whether values are signed, and whether their range asks for a logarithmic scale, on which lobes
+    and tail are seen beside the magnetosheath.
+    """
+    values = np.concatenate([np.ravel(field) for field in fields])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return ColourScale(POSITIVE, 0.0, 1.0)
+    first = np.ravel(fields[0])
+    first = first[np.isfinite(first)]
+    if (first < 0).any():
+        limit = float(np.percentile(np.abs(values), 99)) or float(np.abs(values).max()) or 1.0
+        return ColourScale(SIGNED, -limit, limit)
+    low, high = (float(limit) for limit in np.percentile(values, (0.5, 99.5)))
+    positive = first[first > 0]
+    if positive.size == first.size > 0:
+        bulk = np.percentile(first, (0.5, 99.5))
+        if bulk[1] > WIDE_RANGE * bulk[0]:
+            return ColourScale(POSITIVE, max(float(bulk[0]), float(bulk[1]) / LARGEST_RANGE), float(bulk[1]), True)
+    return ColourScale(POSITIVE, low, high if high > low else low + 1.0)
+
+
+def own_scale(field: np.ndarray) -> ColourScale:
+    """Colours of what is no state: an error diverges about zero, a spread starts from it."""
+    finite = field[np.isfinite(field)]
+    if not finite.size or finite.min() < 0:
+        return colour_scale(field)
+    return ColourScale(AMOUNT, 0.0, float(np.percentile(finite, 99)) or 1.0)
