@@ -239,7 +239,8 @@ def write_examples(folder: Path, spec: DataSpec, frames: np.ndarray, members: in
 @pytest.mark.parametrize("members", [1, 4])
 def test_examples_are_drawn_at_their_last_lead(members: int, small_spec, frames, tmp_path, drawn) -> None:
     store = write_examples(tmp_path, small_spec, frames, members)
-    paths = maps.draw_examples(ScoredRun(make_scores(), Plane.of(small_spec), store), tmp_path / "figures" / "examples.png")
+    run = ScoredRun(make_scores(), Plane.of(small_spec), store)
+    paths = maps.draw_examples(run, tmp_path / "figures" / "examples.png")
     kinds = ["", "_ensemble"][: 1 + (members > 1)]
     assert [path.name for path in paths] == [
         f"example_{number}_lead_2{kind}.png" for number in (0, 1) for kind in kinds

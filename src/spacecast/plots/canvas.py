@@ -96,9 +96,10 @@ def save(figure: "Figure", path: str | Path) -> Path:
     """Write a picture; it appears under its name once it is complete. The suffix gives the format."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    dated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix.lower())
+    undated: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    options: dict[str, Any] = {"metadata": undated[path.suffix]} if path.suffix in undated else {}
     with atomic_write(path) as partial:
-        figure.savefig(partial, **({"metadata": dated} if dated else {}))  # the same again, byte for byte
+        figure.savefig(partial, **options)  # the same again, byte for byte
     return path
 
 

@@ -16,7 +16,7 @@ from spacecast.plots.canvas import unit_text
 from spacecast.plots.plane import Plane
 
 if TYPE_CHECKING:
-    from xarray import Dataset
+    from xarray import DataArray, Dataset
 
 TRUTH, MEAN, SPREAD = "_truth", "_mean", "_spread"
 # of the variables, which zarr keeps by the alphabet
@@ -119,7 +119,7 @@ class ForecastFile:
         names = [str(run) for run in runs] if isinstance(runs, list | tuple | np.ndarray) else [str(runs)]
         run = names[example] if len(names) == self.count else names[0] if len(set(names)) == 1 else ""
         part = self.data.isel({self.axis: example})
-        start = np.datetime_as_string(part["init_time"].values, unit="s").replace("T", " ")
+        start = str(np.datetime_as_string(part["init_time"].values, unit="s")).replace("T", " ")
         words = [f"run {run}"] if run else []
         density = None if state is None else self.plane.wind_density(state)
         if density is not None:
@@ -134,7 +134,9 @@ class ForecastFile:
 
 
 @contextmanager
-def opened(path: Path, plane: Plane | None = None, boundary: Bounds | Sequence[Bounds] | None = None) -> Iterator:
+def opened(
+    path: Path, plane: Plane | None = None, boundary: Bounds | Sequence[Bounds] | None = None
+) -> Iterator[ForecastFile]:
     """A file of forecasts.
 
     Args:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -142,7 +143,7 @@ def _draw(
 ) -> Iterator[Path]:
     """The pictures of one frame."""
     assert run.plane is not None
-    options = {"variables": variables, "title": frame.title, "field_lines": run.choice.field_lines}
+    options: dict[str, Any] = {"variables": variables, "title": frame.title, "field_lines": run.choice.field_lines}
     named = path.with_stem(f"{path.stem}{ending}")
     if frame.truth is None:
         fields = {"forecast": frame.mean} if frame.spread is None else {"mean": frame.mean, "spread": frame.spread}
@@ -155,7 +156,7 @@ def _draw(
         yield draw_comparison(run.plane, fields, path.with_stem(f"{path.stem}_ensemble{ending}"), **options)
 
 
-def _draw_alone(plane: Plane, fields: Mapping[str, np.ndarray], path: Path, options: dict) -> Iterator[Path]:
+def _draw_alone(plane: Plane, fields: Mapping[str, np.ndarray], path: Path, options: dict[str, Any]) -> Iterator[Path]:
     """A forecast whose truth is not known."""
     for name, state in fields.items():
         ending = "" if len(fields) == 1 else f"_{name}"

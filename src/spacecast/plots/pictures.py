@@ -23,7 +23,7 @@ ALL = "all"
 @cache
 def known_pictures() -> Mapping[str, Picture]:
     """Every picture by its name."""
-    found = []
+    found: list[Picture] = []
     for module in sorted(entry.name for entry in pkgutil.iter_modules(spacecast.plots.__path__)):
         if module != __name__.rpartition(".")[2]:
             found += getattr(importlib.import_module(f"spacecast.plots.{module}"), "PICTURES", ())
