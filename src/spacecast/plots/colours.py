@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 SIGNED, POSITIVE, AMOUNT = "RdBu_r", "viridis", "magma"
 WIDE_RANGE = 30.0  # positive values whose bulk spans more than this are shown on a logarithmic scale
 LARGEST_RANGE = 1e4  # of a logarithmic scale
+STRETCH = 10.0  # of its lower end by other fields than the first
 
 
 class ColourScale(NamedTuple):
@@ -53,9 +54,10 @@ def colour_scale(*fields: np.ndarray) -> ColourScale:
     low, high = (float(limit) for limit in np.percentile(values, (0.5, 99.5)))
     positive = first[first > 0]
     if positive.size == first.size > 0:
-        bulk = np.percentile(first, (0.5, 99.5))
-        if bulk[1] > WIDE_RANGE * bulk[0]:
-            return ColourScale(POSITIVE, max(float(bulk[0]), float(bulk[1]) / LARGEST_RANGE), float(bulk[1]), True)
+        least, most = (float(limit) for limit in np.percentile(first, (0.5, 99.5)))
+        if most > WIDE_RANGE * least:  # a forecast near zero must not stretch the scale far beyond the truth
+            least = max(min(least, low), least / STRETCH, most / LARGEST_RANGE)
+            return ColourScale(POSITIVE, least, max(high, most), logarithmic=True)
     return ColourScale(POSITIVE, low, high if high > low else low + 1.0)
 
 

@@ -177,6 +177,6 @@ def read_plane(data: "Dataset", boundary: Bounds | Sequence[Bounds] | None) -> P
     return Plane(grid, units, boundary_nodes(grid, boundary))
 
 
-def _variable(data: "Dataset", name: str):
+def _variable(data: "Dataset", name: str) -> "DataArray":
     """The array that says the units of a variable."""
     return data[name] if name in data else data[f"{name}{MEAN}"]
