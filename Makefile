@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing spacecast into $(VENV) (once, some minutes)"
 	$(PIP) install -qq --no-compile --constraint constraints.txt --upgrade pip # the one of an older Python takes twice as long
 	$(PIP) install -qq --no-compile --constraint constraints.txt hatchling setuptools # what builds spacecast, and antlr4, which comes as source only
-	$(PIP) install -qq --no-compile --no-build-isolation --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install -qq --no-compile --no-build-isolation --constraint constraints.txt --editable '.[dev,docs]'
 	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true # on all cores, which pip does not; some packages carry templates
 	@touch $@
 
@@ -73,6 +73,12 @@ check: $(STAMP) ## Lint and type-check
 .PHONY: docs
 docs: $(STAMP) ## Write the tables of docs/configuration.md anew
 	$(BIN)/python scripts/configuration_doc.py
+
+.PHONY: site
+site: $(STAMP) ## Write the documentation as pages to build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Open build/site/index.html, or, to search as well:"
+	@echo "$(BIN)/python -m http.server --directory build/site --bind 127.0.0.1"
 
 .PHONY: bench
 bench: $(STAMP) ## Measure speed and memory (scripts/bench)

@@ -17,23 +17,27 @@ NOT_HERE = ("NAME", "mine", "conf/local/default.yaml", "runs/")  # placeholders,
 
 
 class Block(NamedTuple):
-    """A fenced block of a page."""
+    """A fenced block of a page, and how the comment above it says that it is run; nothing: as it stands."""
 
     page: str
     language: str
     text: str
+    how: str
 
 
 def blocks() -> list[Block]:
-    fence = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-    return [Block(page.name, match[1], match[2]) for page in PAGES for match in fence.finditer(page.read_text())]
+    fence = re.compile(r"(?:^<!-- test: ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    found = [(page.name, match) for page in PAGES for match in fence.finditer(page.read_text())]
+    return [Block(page, match[2], match[3], match[1] or "") for page, match in found]
 
 
 def commands() -> list[str]:
     """Every spacecast command line in any block, comments removed. The worked examples have a test of their own."""
-    shown = [block for block in blocks() if (block.page, block.language) != ("CONTRIBUTING.md", "bash")]
-    lines = [line.partition(" #")[0].strip() for block in shown for line in block.text.splitlines()]
-    return sorted({line for line in lines if re.match(r"spacecast-\w+ ?", line)})
+    shown = [block for block in blocks() if (block.page, block.language) != ("extend.md", "bash")]
+    texts = [block.text.replace("\\\n", " ") for block in shown]
+    lines = [line.partition(" #")[0].strip() for text in texts for line in text.splitlines()]
+    found = [re.match(r"(?:srun (?:-\S+ )*)?(spacecast-\w+.*)", line) for line in lines]
+    return sorted({match[1] for match in found if match})
 
 
 def named() -> set[str]:
@@ -56,13 +60,18 @@ def everything():
 
 
 @pytest.mark.slow
-def test_blocks_marked_bash_and_python_run_as_they_stand(tmp_path):
-    """In one folder and in order, as a reader would; everything they make stays in that folder."""
+def test_what_stands_without_a_comment_runs_as_it_stands(tmp_path):
+    """Quick start, README and tutorial, in one folder and in order, as a reader would; all they make stays there."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SPACECAST")}
     environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-    runnable = [block for block in blocks() if block.page == "README.md" and block.language in ("bash", "python")]
-    assert [block.language for block in runnable] == ["bash", "bash", "python"]
-    for block in runnable:
+    found = [block for block in blocks() if block.language in ("bash", "python") and not block.how]
+    quick = [block for block in found if block.page == "quickstart.md"]
+    front = [block for block in found if block.page == "README.md"]
+    tutorial = Block("tutorial.py", "python", (ROOT / "docs" / "tutorial.py").read_text(), "")
+    assert len(quick) >= 5
+    assert len(front) >= 3
+    scores = [block for block in found if block.page == "evaluation.md" and block.language == "python"]
+    for block in [*quick, *front, *scores, tutorial]:
         program = ["bash", "-eu", "-c"] if block.language == "bash" else [sys.executable, "-c"]
         done = subprocess.run(
             [*program, block.text], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1200
@@ -70,7 +79,9 @@ def test_blocks_marked_bash_and_python_run_as_they_stand(tmp_path):
         assert done.returncode == 0, f"{block.text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     for name in ("config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "scores.csv", "train.log"):
         assert (tmp_path / "runs" / "smoke" / name).is_file()
-    assert "lead_s" in done.stdout
+    pictures = re.findall(r"\(images/tutorial/(\w+\.png)\)", tutorial.text)
+    assert pictures
+    assert {path.name for path in (tmp_path / "tutorial").iterdir()} == set(pictures)
 
 
 @pytest.mark.parametrize("line", commands())

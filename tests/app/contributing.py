@@ -1,10 +1,10 @@
-"""The worked examples of CONTRIBUTING.md: their files, edits and commands."""
+"""The worked examples of docs/extend.md: their files, edits and commands."""
 
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extend.md"
 
 
 class Examples(NamedTuple):

@@ -245,6 +245,8 @@ def test_groups_of_ones_own_are_added_with_a_plus(run, workplace):
 
 def test_hydra_still_answers(run):
     assert "layout: multiscale" in run("spacecast-graph", "graph=multiscale", "--cfg", "job").out
+    first = run("spacecast-graph", "-m", "graph=multiscale,hierarchical", "--cfg", "job")  # of several runs the first
+    assert (first.code, "layout: multiscale" in first.out) == (0, True)
     assert "Hydra" in run("spacecast-graph", "--hydra-help").out
     assert "datastore/magnetosphere" in run("spacecast-graph", "--info", "defaults").out
 

@@ -1,4 +1,4 @@
-"""The worked examples of CONTRIBUTING.md do what they say, in a copy of the repository."""
+"""The worked examples of docs/extend.md do what they say, in a copy of the repository."""
 
 import csv
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from contributing import PAGE, edit_files, examples, write_files
 
-ROOT = PAGE.parent
+ROOT = PAGE.parents[1]
 
 
 @pytest.fixture(scope="module")

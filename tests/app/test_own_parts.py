@@ -1,4 +1,4 @@
-"""Data and losses of one's own: the datastore of CONTRIBUTING.md and an objective, found by --config-dir alone."""
+"""Data and losses of one's own: the datastore of docs/extend.md and an objective, found by --config-dir alone."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ def own_modules(monkeypatch):
 
 @pytest.fixture(scope="session")
 def own(tmp_path_factory) -> Path:
-    """The files of the examples of CONTRIBUTING.md, and an objective beside them."""
+    """The files of the examples of docs/extend.md, and an objective beside them."""
     folder = write_files(tmp_path_factory.mktemp("own"), "mine/") / "mine"
     return Path(shutil.copytree(Path(__file__).parent / "own", folder, dirs_exist_ok=True))
 

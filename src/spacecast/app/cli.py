@@ -50,6 +50,9 @@ def _dispatch(command: Command, words: Sequence[str]) -> None:
         return
     flags, words = arranged_words(command, words)
     if flags.hydra_help or flags.cfg or flags.info or flags.shell_completion:
+        if flags.multirun:  # Hydra takes one or the other: the first of the runs is shown
+            rest = [word for word in words if word not in (*flags.overrides, "-m", "--multirun")]
+            words = [*expanded(flags.overrides)[0], *rest]
         _ask_hydra(command, flags, words)
         return
     composed = partial(compose, flags.config_name or command.config, conf=flags.conf, user_conf=flags.user_conf)
