@@ -95,4 +95,4 @@ def _shown(cell: Any) -> str:
 def _mathml(formula: str, display: str) -> str:
     """A formula on a line of its own, which scrolls where the page is narrow, or within a line."""
     made = convert(formula.strip(), display=display)
-    return f'<div style="overflow-x: auto">{made}</div>' if display == "block" else made
+    return f'<div style="overflow-x: auto; margin: 1em 0">{made}</div>' if display == "block" else made
