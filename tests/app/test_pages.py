@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,8 @@ def do(run: Callable, line: str, block: Block) -> None:
             sweep.main(words)
         assert end.value.code == 0, where
         return
-    result = run(program, *words)
+    command = import_module(f"spacecast.app.{program.removeprefix('spacecast-')}").COMMAND
+    result = run(command, *words)
     assert result.code == 0, f"{where}\n{result.err}"
 
 
