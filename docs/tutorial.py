@@ -61,14 +61,14 @@ figure.savefig(pictures / "magnetosphere.png", dpi=110)
 #
 # ## A forecast
 #
-# A forecast starts from two frames; `start` is the number of the newer one, here the first ones that the training
-# has not seen. It comes back as a dataset again, in physical units, over `init_time`, `lead_time`, `x` and `z`. At
-# the right edge true values come in at each step: nobody can forecast the solar wind.
+# A forecast starts from two frames; `start` is the number of the newer one, here two before the end of the part of
+# the run that the training has seen. It comes back as a dataset again, in physical units, over `init_time`,
+# `lead_time`, `x` and `z`. At the right edge true values come in at each step: nobody can forecast the solar wind.
 
 # %%
 model = spacecast.load("runs/smoke")
 print(model)
-start, steps = 44, 12
+start, steps = 40, 12
 forecast = model.forecast(run, steps=steps, start=start).isel(init_time=0)
 truth = run.isel(time=slice(start + 1, start + 1 + steps)).rename(time="lead_time")
 truth = truth.assign_coords(lead_time=forecast.lead_time)
