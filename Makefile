@@ -81,8 +81,8 @@ site: $(STAMP) ## Write the documentation as pages to build/site
 	@echo "$(BIN)/python -m http.server --directory build/site --bind 127.0.0.1"
 
 .PHONY: bench
-bench: $(STAMP) ## Measure speed and memory (scripts/bench)
-	@for script in scripts/bench/*.py; do echo "== $$script"; OMP_NUM_THREADS=1 $(BIN)/python "$$script"; done
+bench: $(STAMP) ## Measure speed and memory (BENCH="--full --reference DIR" measures more)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python scripts/bench/run.py $(BENCH)
 
 .PHONY: wheel
 wheel: $(STAMP) ## Build dist/spacecast-*.whl

@@ -69,7 +69,10 @@ COMES_WITH = {
 }  # fmt: skip
 
 # Libraries of which private names are used: the one module that may, and the test that tells when they have changed.
-PRIVATE = {"submitit": ("sweep.submitit_private", "tests/sweep/test_submitit_private.py")}
+PRIVATE = {
+    "submitit": ("sweep.submitit_private", "tests/sweep/test_submitit_private.py"),
+    "torch": ("training.memory_plan", "tests/training/test_memory_plan.py"),
+}
 DOCUMENTED = {"_asdict", "_exit", "_fields", "_make", "_replace"}  # of named tuples and of os
 
 MAX_FUNCTION = 60

@@ -1,9 +1,15 @@
 """The arithmetic of a dry run."""
 
-import pytest
+from dataclasses import replace
+from types import SimpleNamespace
 
+import pytest
+import torch
+
+from spacecast.app import dryrun
 from spacecast.app.dryrun import _duration, _limited, _seconds
-from spacecast.core.types import Stage
+from spacecast.core.types import Batch, Stage
+from spacecast.training.memory_plan import MemoryPlan
 from spacecast.training.rehearsal import Clock, Cost, representative_stages
 from spacecast.training.schedule import ConstantSchedule, GraphEFMSchedule, schedule_table
 
@@ -66,3 +72,44 @@ def test_the_time_ends_with_the_steps_that_are_left():
     assert _seconds(schedule, cost, [3, 3], validation=2, left=6) == 8
     assert _seconds(schedule, cost, [3, 3], validation=2, left=4) == 5
     assert _seconds(schedule, cost, [3, 3], validation=2, left=3) == 4
+
+
+def test_a_step_that_does_not_fit_is_not_taken(monkeypatch, caplog):
+    """What is there already, the weights, needs no more room."""
+    monkeypatch.setattr(dryrun, "free_memory", lambda: 3_000_000_000)
+    plan = MemoryPlan(weights=2 * 10**9, optimizer=10**9, data=0, activations=10**9, workspace=10**9)
+    with caplog.at_level("INFO", logger="spacecast"):
+        assert dryrun.fits(plan, torch.device("cpu"))
+        assert dryrun.fits(None, torch.device("cpu"))
+        assert not caplog.records[-1].levelno > 20
+        assert not dryrun.fits(replace(plan, workspace=10**9 + 1), torch.device("cpu"))
+    assert "no step is taken" in caplog.text
+    assert "loss.recompute=true" in caplog.text
+
+
+def test_the_plan_is_that_of_the_longest_rollout(monkeypatch, caplog):
+    """Of two sets of terms at this length, the one that takes more."""
+    asked = []
+
+    def planned(model, objective, optimizer, batch, stage, **options):
+        asked.append((batch.target.shape[1], stage.kl, options["precision"], options["averaged"]))
+        return MemoryPlan(0, 0, 0, int(stage.kl * 10**9), 0)
+
+    monkeypatch.setattr(dryrun, "plan_step", planned)
+    monkeypatch.setattr(dryrun, "trainer_of", lambda config: SimpleNamespace(world_size=1))
+    schedule = GraphEFMSchedule(10, switches=(0.2, 0.4, 0.6, 0.9), rollout_steps=3)
+    windows = SimpleNamespace(dataset=lambda split, steps: [one_window(steps)], batch_size=1)
+    parts = SimpleNamespace(schedule=schedule, data=windows, model=None, module=SimpleNamespace(objective=None))
+    trainer = SimpleNamespace(precision="32-true", ema=0.99, accelerator="cpu")
+    config = SimpleNamespace(trainer=trainer, optimizer=SimpleNamespace(build=lambda: None))
+    with caplog.at_level("INFO", logger="spacecast"):
+        plan = dryrun.planned_memory(config, parts, 10)
+    assert plan is not None
+    assert plan.total == 10**9
+    assert {length for length, *_ in asked} == {3}
+    assert asked[0][2:] == ("32-true", True)
+    assert "activations      1.00 GB" in caplog.text
+
+
+def one_window(steps: int) -> Batch:
+    return Batch(torch.zeros(2, 5, 3), torch.zeros(steps, 5, 3), torch.zeros(steps, 5, 0), torch.zeros(2))

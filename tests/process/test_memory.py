@@ -1,4 +1,4 @@
-"""Memory of tensors stays with the process."""
+"""Memory of tensors stays with the process, and how much is left for more."""
 
 import json
 import subprocess
@@ -6,6 +6,8 @@ import sys
 from typing import Any
 
 import pytest
+
+from spacecast.process import memory as process_memory
 
 SCRIPT = """
 import ctypes, json, sys, torch
@@ -45,3 +47,16 @@ def test_large_tensors_are_not_mapped_anew_each_time():
     assert usual["kept"] < SIZE / 10
     assert ours["mapped"] == 0
     assert ours["kept"] > 0.9 * SIZE
+
+
+@pytest.mark.parametrize(
+    ("limit", "use", "free"),
+    [("5000", "2000", 3000), ("5000", "6000", 0), ("max", "2000", None), ("9223372036854771712", "2000", None)],
+)
+def test_a_container_may_leave_less_than_the_machine(monkeypatch, tmp_path, limit, use, free):
+    (tmp_path / "limit").write_text(f"{limit}\n")
+    (tmp_path / "use").write_text(f"{use}\n")
+    places = [(tmp_path / "limit", tmp_path / "use"), (tmp_path / "absent", tmp_path / "absent")]
+    monkeypatch.setattr(process_memory, "CGROUPS", places)
+    monkeypatch.setattr(process_memory.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 10**12}))
+    assert process_memory.free_memory() == (10**12 if free is None else free)

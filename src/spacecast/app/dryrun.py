@@ -1,4 +1,4 @@
-"""`dry_run=true`: optimiser steps at the largest roll-out, and what they say of the whole training."""
+"""`dry_run=true`: the memory of a step by arithmetic, then steps at the largest roll-out, and what they say of all."""
 
 import logging
 import resource
@@ -15,6 +15,8 @@ from spacecast.config.schema import Train
 from spacecast.core.protocols import draws
 from spacecast.core.text import several
 from spacecast.data.datamodule import EpochSampler
+from spacecast.process.memory import free_memory
+from spacecast.training.memory_plan import MemoryPlan, PlanError, plan_step
 from spacecast.training.rehearsal import Clock, Cost, first_batch, rehearsal_keywords, rehearse, representative_stages
 from spacecast.training.schedule import QUARTERS, Schedule, schedule_table
 from spacecast.training.trainer import make_trainer
@@ -25,11 +27,14 @@ REPEATS, PATIENCE = 6, 10.0  # of the measurement: steps at most, seconds that a
 
 
 def dry_run(config: Train, parts: Parts) -> None:
-    """Take and measure steps; log parameters, schedule, memory, seconds per step and the predicted time of the run.
+    """Say what memory a step takes; take and measure steps; log parameters, schedule and the predicted time of the run.
 
-    The steps are those of a training, by the same trainer, and change the weights of `parts`; no file is written.
+    The steps are those of a training, by the same trainer, and change the weights of `parts`; no file is written. No
+    step is taken where it would not fit.
     """
     epochs, device = epochs_of(config), device_of(config)
+    if not fits(planned_memory(config, parts, epochs), device):
+        return
     before = _memory(device)
     cost = _measured(config, parts, epochs)
     memory = _memory(device)
@@ -51,6 +56,46 @@ def dry_run(config: Train, parts: Parts) -> None:
     log.info("seconds per step      %.3f with a roll-out of %d%s", least, short, longer)
     log.info("optimiser steps       %d in %s", min(steps, most) if most >= 0 else steps, several(epochs, "epoch"))
     log.info("predicted time        %s on this machine, evaluation not included", _duration(total))
+
+
+def planned_memory(config: Train, parts: Parts, epochs: int) -> MemoryPlan | None:
+    """The memory of the step that takes most, by part, in the log; None where that is not known beforehand."""
+    stages = representative_stages(parts.schedule, epochs)
+    longest = [stage for stage in stages if stage.rollout_steps == stages[0].rollout_steps]
+    batch = first_batch(parts.data.dataset("train", longest[0].rollout_steps), parts.data.batch_size)
+    trainer = trainer_of(config)
+    options = {
+        "precision": str(config.trainer.precision),
+        "device": device_of(config).type,
+        "averaged": config.trainer.ema is not None,
+        "several_devices": trainer.world_size > 1,
+    }
+    make_optimizer, objective = config.optimizer.build(), parts.module.objective
+    try:
+        plans = [plan_step(parts.model, objective, make_optimizer, batch, stage, **options) for stage in longest]
+    except PlanError as error:
+        log.info("memory of a step      not known before it is taken: %s", error)
+        return None
+    plan = max(plans, key=lambda plan: plan.total)
+    log.info("memory of a step, by arithmetic\n%s", "\n".join(plan.lines()))
+    return plan
+
+
+def fits(plan: MemoryPlan | None, device: torch.device) -> bool:
+    """Whether this machine can hold a step, as far as is known; if not, the log says so."""
+    if device.type == "cuda":
+        free, place = torch.cuda.mem_get_info(device)[0], "GPU"
+    else:
+        free, place = free_memory(), "machine"
+    log.info("free on this %-8s %.2f GB", place, free / 1e9)
+    if plan is None or plan.needed <= free:
+        return True
+    log.warning(
+        "a step needs %.2f GB more than this process has, and this %s has %.2f GB left: no step is taken. "
+        "loss.recompute=true, trainer.precision=bf16-mixed, a smaller data.batch_size or shorter roll-outs take less",
+        plan.needed / 1e9, place, free / 1e9,
+    )  # fmt: skip
+    return False
 
 
 def _measured(config: Train, parts: Parts, epochs: int) -> Cost:

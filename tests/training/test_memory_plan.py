@@ -1,0 +1,127 @@
+"""The memory of a training step by arithmetic, against a step that is taken, and of the published configuration."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from spacecast.core.types import Batch, LossTerms, Stage, StepOutput
+from spacecast.models.encode_process_decode import EncodeProcessDecode
+from spacecast.models.graph_efm import GraphEFM
+from spacecast.models.graph_unet import GraphUNet
+from spacecast.objectives.elbo import ElboObjective
+from spacecast.objectives.forecast import ForecastObjective
+from spacecast.training.memory_plan import Ledger, PlanError, autocast, plan_step
+
+ADAMW = partial(torch.optim.AdamW, lr=1e-3, fused=True)
+
+
+def batch_of(spec, size: int, steps: int) -> Batch:
+    shape = (spec.num_nodes, len(spec.state))
+    forcing = torch.empty(size, steps, spec.num_nodes, 0)
+    return Batch(torch.randn(size, 2, *shape), torch.randn(size, steps, *shape), forcing, torch.zeros(size, 2).long())
+
+
+def measured_peak(model, objective, batch, stage, precision) -> int:
+    """Most bytes that torch's allocator holds at a time during the second step, on top of what was there before."""
+    optimizer = ADAMW(model.parameters())
+
+    def step():
+        with autocast(precision, "cpu"):
+            again = Batch(*((field + 0).float() for field in batch[:3]), batch.window)
+            total = objective(model, again, stage).total
+            del again
+        total.backward()
+        del total
+        optimizer.step()
+
+    step()
+    optimizer.zero_grad()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    live = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        live += event.nbytes()
+        peak = max(peak, live)
+    return peak
+
+
+CASES = {
+    "flat": (EncodeProcessDecode, ForecastObjective, 1, {}),
+    "hierarchical": (EncodeProcessDecode, ForecastObjective, 2, {}),
+    "recomputing": (EncodeProcessDecode, partial(ForecastObjective, recompute=True), 1, {}),
+    "latent": (GraphEFM, ElboObjective, 1, {}),
+    "cells": (GraphUNet, ForecastObjective, 1, {"levels": 2, "magnetic": "potential", "electric": "ideal"}),
+}
+
+
+@pytest.mark.parametrize(("case", "precision"), [*((case, "32-true") for case in CASES), ("flat", "bf16-mixed")])
+def test_the_plan_is_what_a_step_takes(tiny_spec, tiny_grid, graph_factory, case, precision):
+    """To a few percent: kernels of half precision and of convolutions have memory of their own."""
+    kind, loss, levels, options = CASES[case]
+    model = kind(tiny_spec, graph_factory(tiny_grid, levels), hidden_dim=32, **options)
+    objective, batch, stage = loss(tiny_spec), batch_of(tiny_spec, 2, 2), Stage(rollout_steps=2)
+    before = [weight.clone() for weight in model.parameters()]
+    plan = plan_step(model, objective, ADAMW, batch, stage, precision=precision)
+    assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
+    found = measured_peak(model, objective, batch, stage, precision)
+    assert plan.activations + plan.workspace == pytest.approx(found, rel=0.05)
+
+
+class Looks(nn.Module):
+    """A model that goes another way where a value is large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(12))
+
+    def prepare(self) -> None:
+        pass
+
+    def step(self, previous, state, forcing, prepared):
+        return StepOutput(state * self.weight if float(state.max()) > 3 else state, None)
+
+
+def test_a_step_that_looks_at_numbers_is_not_planned(tiny_spec):
+    with pytest.raises(PlanError):
+        plan_step(Looks(), ForecastObjective(tiny_spec), ADAMW, batch_of(tiny_spec, 1, 1), Stage())
+
+
+def test_weights_and_optimiser_are_counted_by_hand(tiny_spec):
+    """AdamW keeps two numbers per weight and the number of its steps; averages and waiting gradients are one each."""
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1000))
+            self.fixed = nn.Parameter(torch.ones(500), requires_grad=False)
+
+    def objective(model, batch, stage):
+        total = (model.weight * 2).sum()
+        return LossTerms(total, {})
+
+    loss = nn.Module()
+    loss.forward = objective
+    plan = partial(plan_step, Scale(), loss, ADAMW, batch_of(tiny_spec, 1, 1), Stage())
+    alone, more = plan(), plan(averaged=True, several_devices=True)
+    assert alone.weights == 6000
+    assert alone.optimizer == 2 * 4000 + 4
+    assert more.optimizer == alone.optimizer + 2 * 4000
+    assert plan(precision="64-true").weights == 12000
+    assert plan(precision="bf16-true").weights == 3000
+
+
+def test_the_ledger_counts_what_comes_and_goes():
+    with Ledger() as ledger:
+        kept = torch.ones(1000)
+        passing = kept * 2
+        kept.add_(passing)
+        view = kept[:10]
+        del passing
+    assert (ledger.allocated, ledger.peak, ledger.live) == (8000, 8000, 4000)
+    assert ledger.calls["mul"] == ledger.calls["ones"] == 1
+    assert view.shape == (10,)
+    del kept, view
+    assert ledger.live == 0
