@@ -96,11 +96,11 @@ def test_the_plan_is_that_of_the_longest_rollout(monkeypatch, caplog):
         return MemoryPlan(0, 0, 0, int(stage.kl * 10**9), 0)
 
     monkeypatch.setattr(dryrun, "plan_step", planned)
-    monkeypatch.setattr(dryrun, "trainer_of", lambda config: SimpleNamespace(world_size=1))
+    monkeypatch.setattr(dryrun, "trainer_of", lambda config: SimpleNamespace(world_size=1, precision="32-true"))
     schedule = GraphEFMSchedule(10, switches=(0.2, 0.4, 0.6, 0.9), rollout_steps=3)
     windows = SimpleNamespace(dataset=lambda split, steps: [one_window(steps)], batch_size=1)
     parts = SimpleNamespace(schedule=schedule, data=windows, model=None, module=SimpleNamespace(objective=None))
-    trainer = SimpleNamespace(precision="32-true", ema=0.99, accelerator="cpu")
+    trainer = SimpleNamespace(ema=0.99, accelerator="cpu")
     config = SimpleNamespace(trainer=trainer, optimizer=SimpleNamespace(build=lambda: None))
     with caplog.at_level("INFO", logger="spacecast"):
         plan = dryrun.planned_memory(config, parts, 10)

@@ -70,16 +70,33 @@ def test_words_of_the_command(bench):
         run.size_of("big")
 
 
-def test_a_measurement_in_its_own_process(bench, tmp_path, capsys):
-    """The graph of a small plane, twice: the second time in the place of the first."""
-    run = bench("run")
-    path = tmp_path / "bench.json"
-    options = run.parsed(["--cases", "graph", "--sizes", "60x40", "--add", "--json", str(path)])
-    for _ in range(2):
-        run.run(options, tmp_path, path)
-    (only,) = json.loads(path.read_text())["rows"]
-    assert only["ours"]["seconds"] >= only["ours"]["floor"] > 0
-    assert capsys.readouterr().out.count("60 x 40") == 2
+def test_a_measurement_in_its_own_process(bench, tmp_path):
+    task = {"case": "graph", "size": [60, 40], "width": None, "work": str(tmp_path), "reference": None}
+    found = bench("run").in_process({**task, "repetitions": 1})
+    assert found["seconds"] >= found["floor"] > 0
+
+
+def test_both_sides_take_turns_and_rows_are_kept(bench, tmp_path, monkeypatch, capsys):
+    run, sides = bench("run"), []
+
+    def in_process(task):
+        sides.append(task["reference"] and "reference")
+        return {"seconds": 1.0 + len(sides), "memory": 10 * 2**20, "floor": 0.1}
+
+    monkeypatch.setattr(run, "in_process", in_process)
+    path, words = tmp_path / "bench.json", ["--sizes", "60x40", "--widths", "8", "--rounds", "2"]
+    options = run.parsed([*words, "--cases", "rollout", "step-default", "--reference", str(tmp_path)])
+    run.run(options, tmp_path, path)
+    assert sides == [None, "reference", None, "reference", None, None]  # there is no default model over there
+    first, second = json.loads(path.read_text())["rows"]
+    assert (first["ours"]["seconds"], first["reference"]["seconds"]) == (2.0, 3.0)
+    assert first["ours_rounds"] == [2.0, 4.0]
+    assert "reference" not in second
+    run.run(run.parsed([*words, "--cases", "rollout", "--add"]), tmp_path, path)
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["case"] for row in rows] == ["step-default", "rollout"]
+    assert "reference" not in rows[1]  # measured anew
+    assert capsys.readouterr().out.count("roll-out of 4 steps") == 2
 
 
 def test_what_fails_is_told(bench, tmp_path):

@@ -2,12 +2,16 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from spacecast.core.grid import Grid
+from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.core.types import Batch, LossTerms, Stage, StepOutput
+from spacecast.graphs.reference import ReferenceGraph
 from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.models.graph_efm import GraphEFM
 from spacecast.models.graph_unet import GraphUNet
@@ -125,3 +129,45 @@ def test_the_ledger_counts_what_comes_and_goes():
     assert view.shape == (10,)
     del kept, view
     assert ledger.live == 0
+
+
+@pytest.fixture(scope="module")
+def published():
+    """The published plane, 1006 x 671 cells of 600 km, and its Graph-FM on the simple graph: 12 layers of 256."""
+    x, z = 94.7 / 1006 * (np.arange(1006) - 644.8), 94.7 / 1006 * (np.arange(671) - 335.0)
+    grid = Grid({"x": x, "z": z}, np.hypot(x[:, None], z[None, :]) >= 3.8)
+    names = ("Bx", "By", "Bz", "Ex", "Ey", "Ez", "vx", "vy", "vz", "rho", "P", "T")
+    static = np.column_stack([grid.positions, grid.radius]).astype(np.float32)
+    spec = DataSpec(
+        grid=grid, state=FeatureSpec(names, ("1",) * 12, np.zeros(12), np.ones(12)),
+        static=FeatureSpec(("x", "z", "r"), ("R_E",) * 3, static.mean(axis=0), static.std(axis=0)),
+        forcing=FeatureSpec.empty(), diff_mean=np.zeros(12), diff_std=np.ones(12), static_values=static,
+        boundary=np.zeros(grid.num_nodes, dtype=bool), step_seconds=1.0,
+    )  # fmt: skip
+    graph = ReferenceGraph("simple").build(grid)
+    sizes = {"hidden_dim": 256, "decode_dim": 128, "processor_layers": 12}
+    return spec, EncodeProcessDecode(spec, graph, **sizes, inputs="states", lower=None)
+
+
+@pytest.mark.slow
+def test_the_published_configuration_fits_a_gpu_of_24_gb(published):
+    """Half precision, each step of the roll-out computed again: what a step needs hardly grows with their number."""
+    spec, model = published
+    state = spec.num_nodes * 12 * 4
+    assert spec.num_nodes == pytest.approx(669_902, abs=100)
+    weights = sum(weight.numel() for weight in model.parameters())
+    assert weights == 6_648_076
+
+    def plan(steps):
+        shape = (spec.num_nodes, 12)
+        fields = torch.empty(1, 2, *shape), torch.empty(1, steps, *shape), torch.empty(1, steps, spec.num_nodes, 0)
+        loss = ForecastObjective(spec, div_weight=10.0, reduction="reference", recompute=True)
+        batch, stage = Batch(*fields, torch.zeros(1, 2)), Stage(rollout_steps=steps)
+        return plan_step(model, loss, ADAMW, batch, stage, precision="bf16-mixed")
+
+    one, four = plan(1), plan(4)
+    assert four.optimizer == 2 * 4 * weights + 4 * len(list(model.parameters()))
+    assert four.data == 6 * state + 8
+    assert four.weights > 4 * weights + 2 * 8 * (669_902 + 2_009_706 + 122_422)  # senders and receivers
+    assert 3 * state < four.activations - one.activations < 3 * 10 * state
+    assert one.total < four.total < 24e9

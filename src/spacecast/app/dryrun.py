@@ -65,7 +65,7 @@ def planned_memory(config: Train, parts: Parts, epochs: int) -> MemoryPlan | Non
     batch = first_batch(parts.data.dataset("train", longest[0].rollout_steps), parts.data.batch_size)
     trainer = trainer_of(config)
     options = {
-        "precision": str(config.trainer.precision),
+        "precision": str(trainer.precision),
         "device": device_of(config).type,
         "averaged": config.trainer.ema is not None,
         "several_devices": trainer.world_size > 1,

@@ -159,7 +159,7 @@ def plan_step(
     weights = unique_bytes([*model.parameters(), *_buffers(model, objective)])
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     extra = sum(weight.numel() * weight.element_size() for weight in trained) * (averaged + several_devices)
-    step_model, loss = _without_memory(fake, model, objective)
+    step_model, loss, held = _without_memory(fake, model, objective)
     try:
         with fake:
             optimizer = make_optimizer(weight for weight in step_model.parameters() if weight.requires_grad)
@@ -173,6 +173,8 @@ def plan_step(
                 activations = _step(step_model, loss, optimizer, batch, stage, autocast(precision, device), ledger)
     except (NeedsNumbers, DynamicOutputShapeException, UnsupportedOperatorException) as error:
         raise PlanError(" ".join(str(error).split())) from error
+    finally:
+        held.clear()
     return MemoryPlan(
         weights=weights,
         optimizer=extra + unique_bytes(_tensors(optimizer.state.values())),
@@ -223,15 +225,24 @@ def _buffers(*modules: nn.Module) -> list[Tensor]:
     return [buffer for module in modules for buffer in module.buffers()]
 
 
-def _without_memory(fake: FakeTensorMode, model: nn.Module, objective: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """Copies whose weights and buffers have no memory; buffers of bools, which decide what is done, are there."""
+def _without_memory(
+    fake: FakeTensorMode, model: nn.Module, objective: nn.Module
+) -> tuple[nn.Module, nn.Module, list[Tensor]]:
+    """Copies whose weights and buffers have no memory.
+
+    Buffers of bools, which decide what is done, are there, and what stands for them in operations is the third: torch
+    makes it anew where nobody holds it, and stumbles over the views of the first.
+    """
     known: dict[int, Any] = {}
     for weight in (*model.parameters(), *objective.parameters()):
         known[id(weight)] = nn.Parameter(fake.from_tensor(weight.detach()), requires_grad=weight.requires_grad)
+    held = []
     for buffer in _buffers(model, objective):
-        known[id(buffer)] = buffer.clone() if buffer.dtype == torch.bool else fake.from_tensor(buffer)
-    copies: tuple[nn.Module, nn.Module] = copy.deepcopy((model, objective), known)
-    return copies
+        decides = buffer.dtype == torch.bool
+        known[id(buffer)] = buffer.clone() if decides else fake.from_tensor(buffer)
+        held += [fake.from_tensor(known[id(buffer)])] if decides else []
+    step_model, loss = copy.deepcopy((model, objective), known)
+    return step_model, loss, held
 
 
 def _converted(model: nn.Module, objective: nn.Module, precision: str) -> tuple[nn.Module, nn.Module]:
