@@ -8,6 +8,7 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -39,7 +40,7 @@ def import_from(checkout: Path) -> list[str]:
     absent = [name for name in ABSENT if "." not in name and importlib.util.find_spec(name) is None]
     for name in ABSENT:
         if name.partition(".")[0] in absent:
-            sys.modules[name] = MagicMock()
+            sys.modules[name] = MagicMock(__spec__=ModuleSpec(name, None))
     return absent
 
 

@@ -64,7 +64,7 @@ CASES = {
 
 @pytest.mark.parametrize(("case", "precision"), [*((case, "32-true") for case in CASES), ("flat", "bf16-mixed")])
 def test_the_plan_is_what_a_step_takes(tiny_spec, tiny_grid, graph_factory, case, precision):
-    """To a few percent: kernels of half precision and of convolutions have memory of their own."""
+    """To a few percent, and but for what the kernels of convolutions use within themselves: their weights, reordered."""
     kind, loss, levels, options = CASES[case]
     model = kind(tiny_spec, graph_factory(tiny_grid, levels), hidden_dim=32, **options)
     objective, batch, stage = loss(tiny_spec), batch_of(tiny_spec, 2, 2), Stage(rollout_steps=2)
@@ -72,7 +72,9 @@ def test_the_plan_is_what_a_step_takes(tiny_spec, tiny_grid, graph_factory, case
     plan = plan_step(model, objective, ADAMW, batch, stage, precision=precision)
     assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
     found = measured_peak(model, objective, batch, stage, precision)
-    assert plan.activations + plan.workspace == pytest.approx(found, rel=0.05)
+    within = sum(weight.numel() * weight.element_size() for weight in model.parameters()) if case == "cells" else 0
+    planned = plan.activations + plan.workspace
+    assert 0.95 * planned < found < 1.05 * planned + within
 
 
 class Looks(nn.Module):

@@ -236,7 +236,7 @@ def _without_memory(
     known: dict[int, Any] = {}
     for weight in (*model.parameters(), *objective.parameters()):
         known[id(weight)] = nn.Parameter(fake.from_tensor(weight.detach()), requires_grad=weight.requires_grad)
-    held = []
+    held: list[Tensor] = []
     for buffer in _buffers(model, objective):
         decides = buffer.dtype == torch.bool
         known[id(buffer)] = buffer.clone() if decides else fake.from_tensor(buffer)
