@@ -64,7 +64,7 @@ CASES = {
 
 @pytest.mark.parametrize(("case", "precision"), [*((case, "32-true") for case in CASES), ("flat", "bf16-mixed")])
 def test_the_plan_is_what_a_step_takes(tiny_spec, tiny_grid, graph_factory, case, precision):
-    """To a few percent, and but for what the kernels of convolutions use within themselves: their weights, reordered."""
+    """To a few percent, and but for what the kernels of convolutions use inside: their weights, reordered."""
     kind, loss, levels, options = CASES[case]
     model = kind(tiny_spec, graph_factory(tiny_grid, levels), hidden_dim=32, **options)
     objective, batch, stage = loss(tiny_spec), batch_of(tiny_spec, 2, 2), Stage(rollout_steps=2)
