@@ -16,7 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException as NeedsNumbers
-from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode, UnsupportedOperatorException
+from torch._subclasses.fake_tensor import (
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+    unset_fake_temporarily,
+)
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -25,7 +30,7 @@ from spacecast.core.types import Batch, Stage
 from spacecast.training.precision import HALVES, HalfModel
 
 MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-LOOK = torch.ops.aten._local_scalar_dense.default
+LOOK, DETACH = torch.ops.aten._local_scalar_dense.default, torch.ops.aten.detach.default
 
 
 class PlanError(Exception):
@@ -56,8 +61,11 @@ class Ledger(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Do it, and note what it has made. Whether any of some values is true is answered by yes, the costlier way."""
-        if func is LOOK and args[0].dtype == torch.bool and args[0].is_meta | hasattr(args[0], "fake_mode"):
-            return True
+        if func in (LOOK, DETACH) and args[0].dtype == torch.bool:
+            if hasattr(args[0], "fake_mode"):
+                return True if func is LOOK else func(*args)
+            with unset_fake_temporarily():  # what decides is looked at, as an array for instance
+                return func(*args)
         given = {id(tensor.untyped_storage()) for tensor in _tensors([*args, *(kwargs or {}).values()])}
         made = func(*args, **(kwargs or {}))
         self.calls[str(func.overloadpacket).removeprefix("aten.")] += 1
