@@ -12,7 +12,7 @@ from spacecast.data.fit import FittedDatastore
 from spacecast.data.inspection import inspect
 from spacecast.data.windows import WindowDataset
 
-OPTIONAL = {"forcing_past", "forcing_future", "split_range", "warm_up", "share_memory"}
+OPTIONAL = {"forcing_past", "forcing_future", "split_range", "warm_up", "share_memory", "keeping"}
 
 
 class Bare:
@@ -101,7 +101,7 @@ def test_workers_divide_what_is_left_of_the_memory(prepared_root):
     used = runs.cache.used
     assert used > 0
     runs.share_memory(4)
-    assert runs.cache.budget == max(used, 250_000)
+    assert runs.cache.budget == used + (1_000_000 - used) // 4
     runs.share_memory(10**9)
     assert runs.cache.budget == used
 

@@ -231,6 +231,7 @@ COMMAND = Command(
         "optimizer.lr": "learning rate",
         "data.batch_size": "windows per batch and device",
         "data.workers": "processes that read ahead",
+        "data.cache": "memory, or packed: decoded frames, written once beside the data",
         "evaluation.steps": "leads to score; null: up to 100, as far as the runs allow",
         "evaluation.split": "train, val, test, or all frames; null: all of held-out runs, test of the others",
         "evaluation.runs": "simulation runs by name, train, holdout, all, or auto: held-out ones if there are any",

@@ -52,6 +52,14 @@ class SharedDatastore(Datastore, Protocol):
         """Called in each of so many processes: take a part of the memory that is left."""
 
 
+@runtime_checkable
+class CachedDatastore(Datastore, Protocol):
+    """A datastore that leaves it to others how decoded frames are kept."""
+
+    def keeping(self, cache: str, number: str) -> Datastore:
+        """The same data, their frames kept as `data.cache` says, those on disk as numbers of type `data.packed`."""
+
+
 class GraphBuilder(Protocol):
     """A recipe for a mesh graph; `recipe` holds plain types and, with the grid, determines the graph."""
 

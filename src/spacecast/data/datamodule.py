@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, DistributedSampler, get_worker_info
+from torch.utils.data import DataLoader, DistributedSampler, default_collate, get_worker_info
 
-from spacecast.core.errors import UserError
-from spacecast.core.protocols import Datastore, SharedDatastore
+from spacecast.core.errors import UserError, nearest
+from spacecast.core.protocols import CachedDatastore, Datastore, SharedDatastore
 from spacecast.core.ranges import NonNegativeInt, PositiveInt
 from spacecast.core.types import Batch, OwnStates
 from spacecast.data.own_states import with_own_states
 from spacecast.data.windows import WindowDataset
 
+WORDS = {"cache": ("auto", "none", "memory", "packed"), "packed": ("float32", "float16")}
 PARENT_SECONDS = 1.0  # between two looks of a reading process for the one that it reads for
 Rollout = int | Callable[[int], int]
 Visits = Callable[[np.ndarray], np.ndarray]
@@ -95,6 +96,9 @@ class WindowDataModule(pl.LightningDataModule):
         workers: processes that read ahead; 0 reads in the main process.
         seed: the order of windows is a pure function of seed and epoch.
         rollout_steps: target frames K of a training window, a number or a function of the epoch.
+        cache: how the frames of the training runs are kept, `auto`, `none`, `memory` or `packed`, see
+            `RunDatastore.keeping`; what is read is the same.
+        packed: numbers of packed frames, `float32`, or `float16`, which is less precise (`packed.PackedFrames`).
         own_states: how an epoch takes states of the model's own, see `own_states.with_own_states`; None: never.
         val_steps: K of validation windows; None: as many as in training.
         limit_windows: training windows per epoch, drawn anew each epoch; None: all.
@@ -122,6 +126,8 @@ class WindowDataModule(pl.LightningDataModule):
         val_steps: NonNegativeInt | None = 4,
         limit_windows: PositiveInt | None = None,
         limit_val_windows: PositiveInt | None = 4,
+        cache: str = "auto",
+        packed: str = "float32",
         own_states: Callable[[int], OwnStates | None] | None = None,
     ) -> None:
         super().__init__()
@@ -132,7 +138,16 @@ class WindowDataModule(pl.LightningDataModule):
         ):
             if value is not None and value < least:
                 raise UserError(f"data.{name} must be at least {least}, found {value}")
+        for key, word in (("cache", cache), ("packed", packed)):
+            if word not in WORDS[key]:
+                raise UserError(f"data.{key}={word} is unknown; {nearest(str(word), WORDS[key])}")
+        if packed != "float32" and cache != "packed":
+            raise UserError(f"data.packed={packed} changes the numbers, and so is taken with data.cache=packed alone")
+        if cache != "auto" and not isinstance(datastore, CachedDatastore):
+            raise UserError(f"data.cache={cache}: {type(datastore).__name__} keeps its frames itself; take auto")
         self.datastore, self.batch_size, self.workers, self.seed = datastore, batch_size, workers, seed
+        self.cache, self.packed, self._source = cache, packed, datastore
+        self._settled = not isinstance(datastore, CachedDatastore)
         self.rollout_steps, self.val_steps, self.own_states = rollout_steps, val_steps, own_states
         self.limit_windows, self.limit_val_windows = limit_windows, limit_val_windows
         self._resume = {"epoch": -1, "consumed": 0}
@@ -144,10 +159,11 @@ class WindowDataModule(pl.LightningDataModule):
 
     def dataset(self, split: str, steps: int, limit: int | None = None) -> WindowDataset:
         """Windows of a split of all training runs."""
-        return WindowDataset(self.datastore, self.datastore.train_runs, split, steps, limit)
+        return WindowDataset(self._source, self.datastore.train_runs, split, steps, limit)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled windows of the training split."""
+        self._settle()
         epoch = self._epoch
         data = self.dataset("train", self.steps_at(epoch))
         plan = None if self.own_states is None else self.own_states(epoch)
@@ -156,6 +172,7 @@ class WindowDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Windows of the validation split in order."""
+        self._settle()
         data = self.dataset("val", self.val_steps or self.steps_at(self._epoch), self.limit_val_windows)
         return self._loader(data, shuffle=False)
 
@@ -183,6 +200,12 @@ class WindowDataModule(pl.LightningDataModule):
             )
         self._resume = state
 
+    def _settle(self) -> None:
+        """Let the frames be kept as they are to be, once: that may take disk space, which no dry run does."""
+        if not self._settled:
+            assert isinstance(self.datastore, CachedDatastore)
+            self._source, self._settled = self.datastore.keeping(self.cache, self.packed), True
+
     @property
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer is not None else 0
@@ -205,17 +228,26 @@ class WindowDataModule(pl.LightningDataModule):
             sampler.load_state_dict({**self._resume, "consumed": self._resume["consumed"] // world})
         options = {"generator": torch.Generator().manual_seed(self.seed)}
         if self.workers:
-            if isinstance(self.datastore, SharedDatastore):
-                self.datastore.warm_up(data.split)
+            if isinstance(self._source, SharedDatastore):
+                self._source.warm_up(data.split)
             options |= {"multiprocessing_context": "fork", "worker_init_fn": partial(_begin, os.getpid())}
         return DataLoader(
             data,
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.workers,
+            collate_fn=as_batch,
             pin_memory=torch.cuda.is_available(),
             **options,
         )
+
+
+def as_batch(items: list[Batch]) -> Batch:
+    """Windows as a batch; a single one is not copied."""
+    if len(items) == 1:
+        return Batch(*(each[None] for each in items[0]))
+    batch: Batch = default_collate(items)
+    return batch
 
 
 def _begin(parent: int, _: int) -> None:

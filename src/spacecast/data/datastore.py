@@ -1,5 +1,6 @@
 """A set of prepared runs as one source of training data."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from spacecast.core.names import UNSEEN
 from spacecast.core.ranges import NonNegativeFloat
 from spacecast.core.regions import Bounds, boundary_nodes
 from spacecast.core.spec import DataSpec, FeatureSpec
-from spacecast.data.cache import FrameCache
+from spacecast.data.cache import FrameCache, FrameSource
 from spacecast.data.configs import find_runs, prepared_path
 from spacecast.data.consistency import check_consistent
 from spacecast.data.forcing import fold_window, window_names
+from spacecast.data.keeping import frames_kept
+from spacecast.data.packed import categories
 from spacecast.data.statistics import Statistics, cached, floor_std, stream
 from spacecast.data.store import RunStore
 from spacecast.process.progress import ProgressCallback
@@ -72,6 +75,7 @@ class RunDatastore:
         check_consistent(list(self._stores.values()))
         self.forcing_past, self.forcing_future = (forcing_past, forcing_future) if self._has_forcing else (0, 0)
         self.cache = FrameCache(cache_gb)
+        self._frames: FrameSource = self.cache  # of the training runs
         self._progress = progress
         self.spec = self._make_spec(statistics, boundary)
 
@@ -115,7 +119,7 @@ class RunDatastore:
     def read_state(self, run: int | str, split: str, start: int, stop: int) -> np.ndarray:
         """Frames [start, stop) of a split: (frame, node, state)."""
         first = self._offset(run, split, start, stop)
-        return self.cache.read(self.store(run), "state", first + start, first + stop)
+        return self._read(run, "state", first + start, first + stop)
 
     def read_forcing(self, run: int | str, split: str, start: int, stop: int) -> np.ndarray:
         """Forcing of frames [start, stop), window folded into the last axis (variable slow, time fast).
@@ -128,20 +132,30 @@ class RunDatastore:
         first = self._offset(run, split, start - past, stop + future)
         if not self._has_forcing:
             return np.zeros((stop - start, self.grid.num_nodes, 0), dtype=np.float32)
-        frames = self.cache.read(self.store(run), "forcing", first + start - past, first + stop + future)
+        frames = self._read(run, "forcing", first + start - past, first + stop + future)
         return fold_window(frames, past, future)
 
-    def warm_up(self, split: str) -> None:
-        """Decode a split of all training runs, where that takes half of the memory at most."""
-        frames = {run: self.num_frames(run, split) for run in self.train_runs}
-        if 4 * sum(frames.values()) * self.grid.num_nodes * len(self.spec.state) <= self.cache.budget // 2:
-            for run, count in frames.items():
-                for start in range(0, count, 8):
-                    self.read_state(run, split, start, min(start + 8, count))
+    def _read(self, run: int | str, category: str, start: int, stop: int) -> np.ndarray:
+        source = self._frames if str(run) in self.train_runs else self.cache
+        return source.read(self.store(run), category, start, stop)
+
+    def keeping(self, cache: str, number: str = "float32") -> "RunDatastore":
+        """The same data, the frames of the training runs kept in a certain way; see `keeping.frames_kept`."""
+        other = copy.copy(self)
+        stores = [self._stores[run] for run in self.train_runs]
+        other._frames = frames_kept(self.root, stores, self.cache, cache, number)
+        return other
+
+    def warm_up(self, split: str) -> None:  # noqa: ARG002  (a run is kept as a whole)
+        """Set memory for the training runs aside, which processes that are forked later fill and read together."""
+        if isinstance(self._frames, FrameCache):
+            for store in (self._stores[run] for run in self.train_runs):
+                for category in categories(store):
+                    self._frames.reserve(store, category)
 
     def share_memory(self, workers: int) -> None:
-        """Divide the memory budget for further frames by the number of workers."""
-        self.cache.budget = max(self.cache.used, self.cache.budget // workers)
+        """Divide the memory that is left for further frames by the number of workers."""
+        self.cache.budget = self.cache.used + max(self.cache.budget - self.cache.used, 0) // workers
 
     def _offset(self, run: int | str, split: str, start: int, stop: int) -> int:
         """First frame of a split, once the requested frames are known to lie inside."""

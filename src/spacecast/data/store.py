@@ -146,6 +146,10 @@ class RunStore:
         """Frames of the whole run."""
         return len(self.times)
 
+    def num_bytes(self, category: str) -> int:
+        """Bytes of all frames of a category once they are decoded."""
+        return 4 * self.num_frames * self.order.size * len(self.names.get(category, ()))
+
     def frames_per_chunk(self, category: str) -> int:
         """Frames that one chunk holds, so that decoding one decodes all of them."""
         return int(stored_chunks(self._array(category))[self._axes[category].index("time")])
