@@ -50,7 +50,9 @@ OWNERS = {
     "mlflow": {"tracking"},
     "numcodecs": {"storage"},
     "omegaconf": {"config", "app", "sweep"},
+    "PIL": {"plots"},
     "pandas": FILES,
+    "plotly": {"plots"},
     "psutil": {"process", "app", "sweep"},
     "pytorch_lightning": {"training", "process.logs", "data.datamodule", "tracking.logger"},
     "rich": {"process"},
@@ -62,8 +64,8 @@ OWNERS = {
     "yaml": {"process", "config", "data", "sweep", "app"},
     "zarr": FILES,
 }
-LAZY = {"huggingface_hub", "matplotlib", "mlflow", "mllam_data_prep", "submitit", "torch_geometric"}
-DISTRIBUTION = {"hydra": "hydra-core", "pytorch_lightning": "pytorch-lightning", "yaml": "pyyaml"}
+LAZY = {"huggingface_hub", "matplotlib", "mlflow", "mllam_data_prep", "PIL", "plotly", "submitit", "torch_geometric"}
+DISTRIBUTION = {"hydra": "hydra-core", "PIL": "pillow", "pytorch_lightning": "pytorch-lightning", "yaml": "pyyaml"}
 COMES_WITH = {
     "alembic": "mlflow", "lightning_fabric": "pytorch-lightning", "loguru": "mllam-data-prep", "numcodecs": "zarr",
 }  # fmt: skip
@@ -394,7 +396,8 @@ def test_files_that_a_page_names_are_there(page):
 
 def test_imports_are_declared_dependencies():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["hub"]]  # asked for by name where it is used
+    optional = (project["optional-dependencies"][extra] for extra in ("hub", "plots"))  # asked for where they are used
+    lines = [*project["dependencies"], *itertools.chain.from_iterable(optional)]
     declared = {re.split(r"[<>=!~\[ ]", line)[0].lower() for line in lines}
     needed = {found.name for module in read_package() for found in third_parties(module)}
     names = {COMES_WITH.get(name, DISTRIBUTION.get(name, name.replace("_", "-"))) for name in needed}

@@ -87,6 +87,7 @@ COMMAND = Command(
         "spacecast-plot run=RUN what=maps variables=all field_lines=true": "a map of each variable, with field lines",
         "spacecast-plot run=RUN what=[rmse,spectra] format=pdf size=column": "vectors, for a column of a paper",
         "spacecast-plot run=[RUN1,RUN2,RUN3] what=rmse": "three runs in one picture",
+        "spacecast-plot run=RUN what=animation variables=[rho,Bz] fps=15": "a GIF, and an MP4 where ffmpeg is",
         "spacecast-plot run=storm.nc what=maps leads=[1,10,60]": "maps of a forecast",
     },
     keys={
@@ -99,6 +100,7 @@ COMMAND = Command(
         "leads": "numbers of the leads of maps, 1 is the first; null: the tenth and the last",
         "region": "part of the plane of the scores",
         "field_lines": "lines of the magnetic field on maps",
+        "fps": "frames per second of animations",
         "trust": "modules of your own that the checkpoint of a run may call, where a picture needs it",
     },
 )

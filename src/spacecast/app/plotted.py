@@ -55,6 +55,7 @@ def _plotted(config: Plot, path: Path, name: str) -> Plotted:
         leads=[config.leads] if isinstance(config.leads, int) else config.leads,
         region=config.region,
         field_lines=config.field_lines,
+        fps=config.fps,
     )
     if path.is_file() or path.suffix == ".zarr":
         with opened(path) as file:

@@ -1,4 +1,4 @@
-"""The configuration of `spacecast-plot`."""
+"""The configurations of `spacecast-plot` and `spacecast-plot paper`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +22,22 @@ class Plot:
     leads: Annotated[int, Range(1)] | Sequence[int] | None
     region: str
     field_lines: bool
+    fps: Annotated[float, Range(0.1, 50)]
     output: Path | None = None
+    logger: Mapping[str, Any] | None = None
+    trust: str | Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class PlotPaper:
+    """Top level of `plot_paper.yaml`."""
+
+    output: Path
+    formats: Sequence[str]
+    member_rmse: bool
+    models: Path | Mapping[str, Any]
+    metrics_dir: Path | None = None
+    forecasts_dir: Path | None = None
+    paths: Paths | None = None
     logger: Mapping[str, Any] | None = None
     trust: str | Sequence[str] | None = None

@@ -119,7 +119,8 @@ class ForecastFile:
         names = [str(run) for run in runs] if isinstance(runs, list | tuple | np.ndarray) else [str(runs)]
         run = names[example] if len(names) == self.count else names[0] if len(set(names)) == 1 else ""
         part = self.data.isel({self.axis: example})
-        start = str(np.datetime_as_string(part["init_time"].values, unit="s")).replace("T", " ")
+        moment = part["init_time"].values
+        start = "start" if np.isnat(moment) else str(np.datetime_as_string(moment, unit="s")).replace("T", " ")
         words = [f"run {run}"] if run else []
         density = None if state is None else self.plane.wind_density(state)
         if density is not None:
@@ -135,7 +136,10 @@ class ForecastFile:
 
 @contextmanager
 def opened(
-    path: Path, plane: Plane | None = None, boundary: Bounds | Sequence[Bounds] | None = None
+    path: Path,
+    plane: Plane | None = None,
+    boundary: Bounds | Sequence[Bounds] | None = None,
+    step_seconds: float = 1.0,
 ) -> Iterator[ForecastFile]:
     """A file of forecasts.
 
@@ -143,12 +147,15 @@ def opened(
         path: a zarr store or a NetCDF file.
         plane: of its fields; None: as the file has it.
         boundary: of a plane that is taken from the file: what the truth drives.
+        step_seconds: from one lead to the next of a published example that does not say [s].
 
     Raises:
         UserError: it holds no forecasts on a plane.
 
     """
     import xarray as xr
+
+    from spacecast.plots.paper_layout import as_ours, is_published
 
     try:
         reader = xr.open_zarr(path, chunks=None) if path.is_dir() else xr.open_dataset(path, decode_timedelta=False)
@@ -157,6 +164,8 @@ def opened(
             f"{path} cannot be read as forecasts ({type(error).__name__}); give a run or a forecast"
         ) from error
     with reader as data:
+        if is_published(data):
+            data = as_ours(data, str(path), step_seconds)
         if not {"x", "z", "lead_time", "init_time"} <= set(data.variables):
             raise UserError(
                 f"{path} holds no forecasts on the x-z plane; give examples.zarr or what spacecast-forecast wrote"

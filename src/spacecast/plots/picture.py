@@ -23,6 +23,7 @@ class Choice:
         leads: numbers of leads, 1 is the first; None: the tenth and the last, as far as there are.
         region: part of the plane of the scores.
         field_lines: draw lines of the magnetic field on maps.
+        fps: frames per second of what moves.
 
     """
 
@@ -30,6 +31,7 @@ class Choice:
     leads: Sequence[int] | None = None
     region: str = "all"
     field_lines: bool = False
+    fps: float = 10.0
 
 
 @dataclass(frozen=True)

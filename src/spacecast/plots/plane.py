@@ -78,9 +78,7 @@ def draw_field(axes: "Axes", plane: Plane, nodes: np.ndarray, colours: ColourSca
     """
     grid = plane.grid
     draw_earth(axes, grid, EARTH)
-    field = grid.to_field(np.asarray(nodes, dtype=np.float64)).T
-    if colours.logarithmic:  # which has no place for zero and less; the bar is pointed there
-        field = np.where(field <= 0, 0.999 * colours.low, field)
+    field = plane_image(plane, nodes, colours)
     options: dict[str, Any] = {"extent": extent(grid), "origin": "lower", "interpolation": "nearest"}
     image = axes.imshow(field, cmap=colours.cmap, norm=colours.norm(), rasterized=True, **options)
     if plane.boundary.any():
@@ -91,6 +89,14 @@ def draw_field(axes: "Axes", plane: Plane, nodes: np.ndarray, colours: ColourSca
     axes.set_xlim(extent(grid)[:2])
     axes.set_ylim(extent(grid)[2:])
     return image
+
+
+def plane_image(plane: Plane, nodes: np.ndarray, colours: ColourScale) -> np.ndarray:
+    """A field as an image shows it, (node,) to (z, x)."""
+    field = plane.grid.to_field(np.asarray(nodes, dtype=np.float64)).T
+    if colours.logarithmic:  # which has no place for zero and less; the bar is pointed there
+        field = np.where(field <= 0, 0.999 * colours.low, field)
+    return field
 
 
 def draw_globe(axes: "Axes") -> None:
