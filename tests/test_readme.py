@@ -95,7 +95,7 @@ def test_every_command_line_composes(line):
 
         parser().parse_args(words)
         return
-    name = program.removeprefix("spacecast-")
+    name = "plot_paper" if words[:1] == ["paper"] else program.removeprefix("spacecast-")
     command = importlib.import_module(f"spacecast.app.{name}").COMMAND
     assert command.name == program
     if "--help" in words:

@@ -264,9 +264,9 @@ def test_every_picture_is_drawn_whole_and_the_same_again(small_spec, frames, tmp
     run = ScoredRun(all_scores(4), Plane.of(small_spec), write_examples(tmp_path, small_spec, frames, 4, count=1))
     first, again = (pictures.draw_pictures(run, tmp_path / name) for name in ("first", "again"))
     names = {path.name for path in first}
-    always = {name for name, picture in pictures.known_pictures().items() if picture.always}
-    wanted = {f"{name}.png" for name in always - {"examples", "maps"}}
-    endings = [f"{kind}{name}" for kind in ("", "_ensemble") for name in ("", "_Bx", "_By", "_Bz")]
+    without = ("examples", "maps")
+    wanted = {f"{each.name}.png" for each in pictures.chosen_pictures(None) if each.name not in without}
+    endings = [f"{kind}{name}" for kind in ("", "_ensemble") for name in ("", "_Bz")]
     assert names == wanted | {f"example_0_lead_2{ending}.png" for ending in endings}
     assert {path.name for path in (tmp_path / "first").iterdir()} == names
     for one, other in zip(first, again, strict=True):

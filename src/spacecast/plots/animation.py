@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -45,6 +45,8 @@ def draw_animation(run: ScoredRun, path: Path) -> list[Path]:
     if run.examples is None or run.plane is None:
         return []
     names = run.plane.chosen(run.choice.variables)
+    for name in names:
+        run.plane.index(name)
     paths: list[Path] = []
     with opened(run.examples, run.plane) as file, ProgressBar("drawing") as progress:
         leads = file.chosen_leads(run.choice.leads or range(1, len(file.leads) + 1))
@@ -143,8 +145,8 @@ class Scene:
         self.file, self.example, self.panes = file, example, panes
         self.figure = planes.figure
         self.figure.set_dpi(DPI)
-        top = {"x": 0.5, "y": 1 - 0.08 / planes.size[1], "ha": "center", "va": "top", "fontsize": "larger"}
-        self.title = self.figure.text(s="", **top)
+        middle: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": "larger"}
+        self.title = self.figure.text(0.5, 1 - 0.08 / planes.size[1], "", **middle)
         self.canvas = FigureCanvasAgg(self.figure)
         moving: list[Artist] = [self.title, *(artist for pane in panes for artist in (pane.image, *pane.over()))]
         for artist in moving:

@@ -95,11 +95,9 @@ def _traces(graph: MeshGraph, grid: Grid | None) -> Iterator["Scatter3d"]:
         cells = grid.positions
         yield _points(cells, 0.0, f"{len(cells):,} cells", CELL, 1.5)
         yield _points(_earth(grid), 0.0, "inside the inner boundary", EARTH, 2.5)
-        for name, edges, ends in (
-            ("cells to mesh", graph.grid_to_mesh, ((cells, 0.0), (at[0], heights[0]))),
-            ("mesh to cells", graph.mesh_to_grid, ((at[0], heights[0]), (cells, 0.0))),
-        ):
-            yield _lines(edges, *ends, name, CELL, visible=HIDDEN)
+        low, mesh = (cells, 0.0), (at[0], float(heights[0]))
+        yield _lines(graph.grid_to_mesh, low, mesh, "cells to mesh", CELL, visible=HIDDEN)
+        yield _lines(graph.mesh_to_grid, mesh, low, "mesh to cells", CELL, visible=HIDDEN)
     for number, level in enumerate(graph.levels):
         colour, own = SERIES[number % len(SERIES)], (at[number], heights[number])
         name = f"level {number + 1}" if graph.hierarchical else "mesh"

@@ -1,0 +1,119 @@
+"""Power spectra of example forecasts, as the published figures have them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spacecast.core.errors import UserError
+from spacecast.evaluation.boundaries import LEAST_SIDE, Rectangle, largest_rectangle
+from spacecast.plots.canvas import SERIES, TRUTH, label, new_figure, save, unit_text
+from spacecast.plots.fields import checked_field, lead_number, samples
+from spacecast.plots.forecasts import TRUTH as OF_TRUTH
+from spacecast.plots.forecasts import ForecastFile
+from spacecast.plots.paper_curves import GRID, HEIGHT
+
+CELL = 1.75  # width of a panel [inch]
+RANGE = 1e-9  # least power that is shown, over the greatest of the truth
+
+
+def draw_spectra(
+    models: Mapping[str, ForecastFile], names: Sequence[str], seconds: Sequence[float], paths: Sequence[Path]
+) -> list[Path]:
+    """Draw power spectra of truth and forecasts: a row for each variable, a column for each lead.
+
+    Of the largest rectangle without Earth and the driven strip, under a Hann window; of an ensemble the mean over the
+    members, or that of the ensemble mean where the file holds no members.
+
+    Args:
+        models: forecasts of one initial time, by model; all have the variables and the leads, one of them the truth.
+        names: of the variables.
+        seconds: lead times [s].
+        paths: pictures to write; the suffix gives the format.
+
+    Returns:
+        The paths.
+
+    Raises:
+        UserError: the plane leaves no such rectangle, or a value is no number.
+
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    text, truth = next((text, file) for text, file in models.items() if file.has_truth)
+    place = _rectangle(truth, text)
+    lines: dict[str, dict[str, Any]] = {"truth": {"color": TRUTH, "linestyle": "--"}}
+    lines |= {
+        f"{each}{_of_mean(file)}": {"color": SERIES[n % len(SERIES)]} for n, (each, file) in enumerate(models.items())
+    }
+    size = CELL * len(seconds) + 0.55, HEIGHT * len(names) + 0.65
+    with new_figure(*size, layout=None) as figure:
+        axes = figure.subplots(len(names), len(seconds), squeeze=False, sharex=True, sharey="row")
+        edges = {"left": 0.75 / size[0], "right": 1 - 0.1 / size[0], "top": 1 - 0.25 / size[1]}
+        figure.subplots_adjust(**edges, bottom=0.75 / size[1], wspace=0.12, hspace=0.32)
+        for row, name in enumerate(names):
+            top = 0.0
+            for pane, lead in zip(axes[row], seconds, strict=True):
+                powers = [_power(place, checked_field(truth, OF_TRUTH, name, _lead(truth, lead), text)[None])]
+                powers += [_power(place, samples(file, name, _lead(file, lead), each)) for each, file in models.items()]
+                for power, style in zip(powers, lines.values(), strict=True):
+                    pane.loglog(place.wavenumbers, power, linewidth=1, zorder=3 - len(style), **style)
+                top = max(top, float(powers[0].max()))
+                pane.set_title(f"{label(name)}, {lead:g} s")
+                for axis in (pane.xaxis, pane.yaxis):  # a label of every minor tick would lie on its neighbours
+                    axis.set_minor_locator(NullLocator())
+                pane.grid(**GRID)
+                pane.spines[["top", "right"]].set_visible(False)
+            low, _ = axes[row, 0].get_ylim()
+            axes[row, 0].set_ylim(bottom=max(low, RANGE * top) if top else None)
+            axes[row, 0].set_ylabel(f"power [{_square(truth.plane.units[name])}$R_E$]")
+        for pane in axes[-1]:
+            pane.set_xlabel("wavenumber [1/$R_E$]")
+            pane.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            pane.xaxis.set_major_formatter("{x:g}")
+        figure.align_ylabels(axes[:, 0])
+        handles = [Line2D([], [], label=each, **style) for each, style in lines.items()]
+        figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False)
+        return [save(figure, path) for path in paths]
+
+
+def _lead(file: ForecastFile, seconds: float) -> int:
+    """Number of a lead that is known to be there."""
+    lead = lead_number(file, seconds)
+    assert lead is not None
+    return lead
+
+
+def _power(place: Rectangle, fields: np.ndarray) -> np.ndarray:
+    """Power spectrum, mean over fields: (member, node) to (wavenumber,)."""
+    return np.asarray(place.spectrum(torch.as_tensor(fields).unsqueeze(-1)).mean(dim=0)[0])
+
+
+def _square(units: str) -> str:
+    """Units, squared, before others."""
+    text = unit_text(units)
+    return f"{text}$^2$ " if text.isalnum() else f"({text})$^2$ " if text else ""
+
+
+def _of_mean(file: ForecastFile) -> str:
+    """What is said of a model whose members are not in the file."""
+    return "" if next(iter(file.plane.units)) in file.data else ", ensemble mean"
+
+
+def _rectangle(file: ForecastFile, text: str) -> Rectangle:
+    """Where spectra are taken.
+
+    Raises:
+        UserError: there is no such place.
+
+    """
+    found = largest_rectangle(file.plane.grid, ~file.plane.boundary)
+    if found is None or min(found.shape) < LEAST_SIDE:
+        size = "none" if found is None else " x ".join(map(str, found.shape))
+        raise UserError(
+            f"{text}: spectra need {LEAST_SIDE} x {LEAST_SIDE} cells without Earth, found {size}; leave spectra out"
+        )
+    return found
