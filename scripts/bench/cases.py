@@ -1,5 +1,6 @@
 """The cases of the suite. Each makes, before the clock starts, the action that is measured and what its floor is."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +16,13 @@ import torch
 from machine import Measured
 
 MEMBERS = 5  # of an ensemble that go through the model at a time
+SPAWN = """
+import json, resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+sys.exit(code)
+"""
 Size = tuple[int, int]
 Result = dict[str, Any]
 
@@ -198,15 +206,15 @@ def written_run(size: Size, width: int | None, work: Path) -> Path:
 
 
 def child(line: list[str]) -> tuple[float, int]:
-    """CPU seconds and most bytes of a process."""
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = status
-    if status:
-        raise SystemExit(f"{' '.join(line)} ended with status {status}:\n{said}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    """CPU seconds and most bytes of a process.
+
+    A small process starts it, for the system counts the size of who starts a process as its own.
+    """
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", SPAWN, *line], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(line)} ended with status {done.returncode}:\n{done.stderr}")
+    seconds, memory = json.loads(done.stdout)
+    return seconds, memory * (1 if sys.platform == "darwin" else 1024)
 
 
 def start_up(_: Size, __: int | None, ___: Path, repetitions: int) -> Result:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 
 import pytest
 import torch
@@ -29,6 +30,15 @@ def test_memory_is_what_comes_on_top(bench):
     found = bench("machine").measure(lambda: torch.ones(2**24), 1)
     assert 60e6 < found.memory < 200e6
     assert 0 < found.seconds <= found.median
+
+
+def test_the_memory_of_a_command_is_its_own(bench):
+    """Not that of this process, which has loaded torch."""
+    seconds, memory = bench("cases").child([sys.executable, "-I", "-S", "-c", "pass"])
+    assert seconds > 0
+    assert 2e6 < memory < 60e6
+    with pytest.raises(SystemExit, match="ended with status 3"):
+        bench("cases").child([sys.executable, "-I", "-S", "-c", "import sys; sys.exit(3)"])
 
 
 def row(**changes) -> dict:
