@@ -248,15 +248,21 @@ FORECAST = ("steps=16", "start=2", "boundary=persist", "trainer=cpu", "output={o
 CASES: dict[str, Case] = {
     "start-up": Case("`spacecast-train --help`", start_up, widths=False, sizes=False),
     "graph": Case("graph, published recipe, written to a file", action(graph("reference")), widths=False),
-    "graph-hierarchical": Case("hierarchical graph, written to a file", action(graph("reference_hierarchical")), widths=False),
+    "graph-hierarchical": Case(
+        "hierarchical graph, written to a file", action(graph("reference_hierarchical")), widths=False
+    ),
     "window": Case("window of 2 + 4 frames from prepared zarr", action(window(0.0)), widths=False),
     "window-cached": Case("window of 2 + 4 frames, decoded before", action(window(8.0)), widths=False),
     "step-default": Case("training step, default model, roll-out of 1", action(step("default", 1))),
     "step-default-2": Case("training step, default model, roll-out of 2", action(step("default", 2))),
     "step-flat-1": Case("training step, flat Graph-FM, roll-out of 1", action(step("flat", 1))),
     "step-flat": Case("training step, flat Graph-FM, roll-out of 4", action(step("flat", 4))),
-    "step-flat-bf16": Case("training step, flat Graph-FM, roll-out of 4, bf16-mixed", action(step("flat", 4, precision="bf16-mixed"))),
-    "step-flat-recompute": Case("training step, flat Graph-FM, roll-out of 4, recomputing each step", action(step("flat", 4, "loss.recompute=true"))),
+    "step-flat-bf16": Case(
+        "training step, flat Graph-FM, roll-out of 4, bf16-mixed", action(step("flat", 4, precision="bf16-mixed"))
+    ),
+    "step-flat-recompute": Case(
+        "training step, flat Graph-FM, roll-out of 4, recomputing each step", action(step("flat", 4, "loss.recompute=true"))
+    ),
     "step-hierarchical": Case("training step, hierarchical Graph-FM, roll-out of 4", action(step("hierarchical", 4))),
     "step-efm": Case("training step, Graph-EFM, KL + CRPS + div B, roll-out of 4", action(step("efm", 4))),
     "rollout": Case("roll-out of 4 steps, flat Graph-FM", action(rollout("flat", 4, 1))),
