@@ -261,7 +261,8 @@ CASES: dict[str, Case] = {
         "training step, flat Graph-FM, roll-out of 4, bf16-mixed", action(step("flat", 4, precision="bf16-mixed"))
     ),
     "step-flat-recompute": Case(
-        "training step, flat Graph-FM, roll-out of 4, recomputing each step", action(step("flat", 4, "loss.recompute=true"))
+        "training step, flat Graph-FM, roll-out of 4, recomputing each step",
+        action(step("flat", 4, "loss.recompute=true")),
     ),
     "step-hierarchical": Case("training step, hierarchical Graph-FM, roll-out of 4", action(step("hierarchical", 4))),
     "step-efm": Case("training step, Graph-EFM, KL + CRPS + div B, roll-out of 4", action(step("efm", 4))),
