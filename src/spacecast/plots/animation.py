@@ -100,8 +100,9 @@ def _palette(scales: Sequence[ColourScale]) -> np.ndarray:
 
     names = sorted({scale.cmap for scale in scales})
     greys = np.repeat(np.linspace(0, 1, GREYS)[:, None], 3, axis=1)
-    places = np.linspace(0, 1, (COLOURS - GREYS) // len(names))
-    maps = [mpl.colormaps[name](places)[:, :3] for name in names]
+    room = (COLOURS - GREYS) // len(names)
+    maps = [mpl.colormaps[name](np.linspace(0, 1, room - room // 4))[:, :3] for name in names]
+    maps += [(1 + mpl.colormaps[name](np.linspace(0, 1, room // 4))[:, :3]) / 2 for name in names]  # under the veil
     return np.round(255 * np.concatenate([greys, *maps])).astype(np.uint8)
 
 
