@@ -10,6 +10,7 @@ from spacecast.core.spec import FeatureSpec
 from spacecast.data.contract import offers, split_range, unbroken
 from spacecast.data.datastore import RunDatastore
 from spacecast.data.fit import FittedDatastore
+from spacecast.data.inspection import inspect
 from spacecast.data.whole import WholeRuns
 from spacecast.forecast.starts import find_starts
 
@@ -106,3 +107,9 @@ def test_what_holds_no_frame_is_refused(runs):
         find_starts(every_other, None, None, 1)
     with pytest.raises(IndexError):
         WholeRuns(Splits(runs, train=(0, 9))).read_state("1", "all", 5, 10)
+
+
+def test_splits_that_a_datastore_is_without_are_findings_of_an_inspection(runs):
+    report = inspect(Splits(runs, train=(0, 20), test=(20, 30)), frames=2)
+    assert report.ok
+    assert any("split 'val' has 0 frames" in text for text in report.warnings)

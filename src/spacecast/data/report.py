@@ -8,6 +8,7 @@ import numpy as np
 
 from spacecast.core.errors import UserError
 from spacecast.core.protocols import Datastore
+from spacecast.data.contract import offers
 from spacecast.data.splits import SPLITS
 from spacecast.data.store import RunStore
 
@@ -35,7 +36,7 @@ class RunView:
         categories = {"state": spec.state, "static": spec.static, "forcing": spec.forcing}
         self.names = {category: each.names for category, each in categories.items()}
         self.units = {category: each.units for category, each in categories.items()}
-        times = {split: datastore.times(name, split) for split in SPLITS if datastore.num_frames(name, split)}
+        times = {split: datastore.times(name, split) for split in SPLITS if offers(datastore, name, split)}
         if not times:
             raise UserError(f"{self.label} has no frame in {', '.join(SPLITS)}")
         ordered = sorted(times, key=lambda split: times[split][0])
