@@ -14,12 +14,12 @@ from spacecast.core.errors import UserError
 from spacecast.evaluation.paired_scores import read_scores
 from spacecast.evaluation.scores import Scores
 from spacecast.plots.forecasts import opened
+from spacecast.plots.history import records_of
 from spacecast.plots.picture import NO_SCORES, Choice, ScoredRun
 
 if TYPE_CHECKING:
     from spacecast.core.graph import MeshGraph
 
-RECORDS = ("metrics.csv", "tracking.jsonl")
 EXAMPLES, TABLE, DATASET = "examples.zarr", "scores.csv", "scores.nc"
 
 
@@ -62,11 +62,11 @@ def _plotted(config: Plot, path: Path, name: str) -> Plotted:
             run = ScoredRun(plane=file.plane, examples=path, name=path.stem, choice=choice)
         return Plotted(run, path.with_name(f"{path.stem}_figures"))
     recorded = recorded_config(path)
-    records = next((path / file for file in RECORDS if (path / file).is_file()), None)
+    records = records_of(path)
     examples = path / EXAMPLES if (path / EXAMPLES).is_dir() else None
     scores = _scores(path)
     if examples is None and records is None and not scores.rows:
-        raise UserError(f"run={path} holds neither {TABLE} nor {EXAMPLES} nor {RECORDS[0]}; give the folder of a run")
+        raise UserError(f"run={path} holds neither {TABLE} nor {EXAMPLES} nor records; give the folder of a run")
     plane = None
     if examples is not None:
         with opened(examples, boundary=_boundary(recorded)) as file:

@@ -41,6 +41,7 @@ def score(
         The scores, in the first process; None in others, which write nothing.
 
     """
+    from spacecast.plots.history import records_of
     from spacecast.plots.picture import ScoredRun
     from spacecast.plots.pictures import draw_pictures
     from spacecast.plots.plane import Plane
@@ -66,7 +67,8 @@ def score(
     table = scores.write_csv(run_dir / "scores.csv")
     log.info("%s", scores.table())
     examples = run_dir / "examples.zarr"
-    scored = ScoredRun(scores, Plane.of(spec), examples if examples.exists() else None, name=run_dir.name)
+    shown = examples if examples.exists() else None
+    scored = ScoredRun(scores, Plane.of(spec), shown, run_dir.name, records_of(run_dir))
     pictures = draw_pictures(scored, run_dir / "figures")
     log_scores(logger, scores, split)
     for path in (table, *pictures):

@@ -1,70 +1,146 @@
-"""Scores against lead time, and ranks: pictures of a scored run."""
+"""Scores against lead time, and ranks: pictures of one scored run, or of several beside each other."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spacecast.evaluation.metrics import Metric, find
-from spacecast.plots.canvas import BASELINE, FORECAST, SPREAD, TRUTH, label, new_figure, save
+from spacecast.plots.canvas import (
+    BASELINE,
+    FORECAST,
+    SERIES,
+    SPREAD,
+    TRUTH,
+    label,
+    new_figure,
+    panes_across,
+    save,
+    unit_text,
+)
+from spacecast.plots.forecasts import opened
 from spacecast.plots.picture import Picture, ScoredRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LEAD_TIME = "lead time [s]"
+HIGHEST_RATIO = 1.5  # of RMSE over that of persistence that is shown; a straight line soon leaves the picture
+REFERENCES = {
+    "persistence": ("persistence_rmse", "--"),
+    "climatology": ("climatology_rmse", ":"),
+    "linear extrapolation": ("extrapolation_rmse", "-."),
+}
+
 
 def draw_rmse(run: ScoredRun, path: Path) -> list[Path]:
-    """Draw RMSE against lead time beside persistence, and the spread of an ensemble, a pane per variable."""
-    scores = run.scores
-    lines = {
-        "persistence": ("persistence_rmse", BASELINE, "--"),
-        "climatology": ("climatology_rmse", BASELINE, ":"),
-        "linear extrapolation": ("extrapolation_rmse", BASELINE, "-."),
-        "member": ("member_rmse", FORECAST, ":"),
-        "forecast": ("rmse", FORECAST, "-"),
-        "spread": ("spread", SPREAD, "-"),
-    }
-    lines = {name: line for name, line in lines.items() if line[0] in scores.metrics}
+    """Draw RMSE against lead time with its interval beside references, and the spread of an ensemble, by variable."""
+    runs = _scored(run, "rmse")
+    if not runs:
+        return []
+    first = runs[0].scores
 
     def draw(pane: "Axes", name: str) -> None:
-        for text, (metric, colour, style) in lines.items():
-            leads, values = scores.series(metric, name)
-            text = "ensemble mean" if text == "forecast" and "spread" in lines else text
-            pane.plot(leads, values, style, color=colour, marker="." if len(leads) < 20 else "", label=text)
-        pane.set_title(label(name, scores.units[name]))
-        bounded = [scores.series(metric, name)[1] for metric, _, _ in lines.values() if metric != "extrapolation_rmse"]
-        top = np.max(np.where(np.isfinite(bounded), bounded, 0))  # a straight line soon leaves the picture
+        for text, (metric, style) in REFERENCES.items():
+            if metric in first.metrics:
+                _line(pane, runs[0], metric, name, BASELINE, text, style)
+        tops = [_series(runs[0], "persistence_rmse", name)[1]] if "persistence_rmse" in first.metrics else []
+        for each, colour, text in _coloured(runs):
+            if len(runs) == 1 and "member_rmse" in first.metrics:
+                _line(pane, each, "member_rmse", name, colour, "member", ":")
+            _line(pane, each, "rmse", name, colour, text)
+            tops.append(_series(each, "rmse", name)[1])
+            if len(runs) == 1 and "spread" in first.metrics:
+                _line(pane, each, "spread", name, SPREAD, "spread")
+        pane.set_title(label(name, first.units[name]))
+        top = np.max(np.where(np.isfinite(tops), tops, 0))
         pane.set_ylim(0, 1.1 * top if top > 0 else None)
 
-    return _draw_panes(scores.variables, draw, path, "lead time [s]", find("rmse").label)
+    return _draw_panes(_shown(run, first.variables), draw, path, LEAD_TIME, find("rmse").label)
+
+
+def draw_ratio(run: ScoredRun, path: Path) -> list[Path]:
+    """Draw RMSE over that of persistence, beside other references: 1 is no better than persistence, 0 is perfect."""
+    return _draw_ratio(run, path, "RMSE / persistence", lambda skill: 1 - skill)
 
 
 def draw_skill(run: ScoredRun, path: Path) -> list[Path]:
-    """Draw RMSE over that of persistence, beside other references: 1 is no better than persistence, 0 is perfect."""
-    others = run.scores.references()
-    return _draw_lines(run, path, "skill", "RMSE / persistence", convert=lambda skill: 1 - skill, others=others)
+    """Draw skill as tables have it, 1 - RMSE / persistence: 0 is no better than persistence, 1 is perfect."""
+    return _draw_ratio(run, path, "1 - RMSE / persistence", np.asarray)
+
+
+def _draw_ratio(run: ScoredRun, path: Path, text: str, convert: Callable[[np.ndarray], np.ndarray]) -> list[Path]:
+    """Skill in one of its two forms, a pane for each variable and their mean."""
+    runs = _scored(run, "skill")
+    if not runs:
+        return []
+    first = runs[0].scores
+    limits = np.sort(convert(np.array([-0.05, 1 - HIGHEST_RATIO, 1.0])))
+
+    def draw(pane: "Axes", name: str) -> None:
+        pane.axhline(float(convert(np.zeros(1))[0]), color=BASELINE, linestyle="--", linewidth=1, label="persistence")
+        for reference, (metric, style) in list(REFERENCES.items())[1:]:
+            if metric in first.metrics and name != "mean":
+                leads, above = _series(runs[0], metric, name)
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    skill = 1 - above / _series(runs[0], "persistence_rmse", name)[1]
+                pane.plot(leads, convert(skill), style, color=BASELINE, linewidth=1, label=reference)
+        for each, colour, name_of_run in _coloured(runs):
+            _line(pane, each, "skill", name, colour, name_of_run, convert=convert)
+        pane.set_title("mean over variables" if name == "mean" else label(name))
+        pane.set_ylim(float(limits[0]), float(limits[-1]))
+
+    return _draw_panes([*_shown(run, first.variables), "mean"], draw, path, LEAD_TIME, text)
 
 
 def draw_spread_skill(run: ScoredRun, path: Path) -> list[Path]:
-    """Draw spread over skill, corrected for the number of members, against lead time; 1 is reliable."""
-    return _draw_lines(run, path, "spread_skill_ratio", find("spread_skill_ratio").label)
+    """Draw spread over skill, corrected for the number of members, by variable and their mean; 1 is reliable."""
+    runs = _scored(run, "spread_skill_ratio")
+    if not runs:
+        return []
+
+    def draw(pane: "Axes", name: str) -> None:
+        pane.axhline(1, color=TRUTH, linestyle="--", linewidth=0.8, label="reliable")
+        for each, colour, text in _coloured(runs):
+            _line(pane, each, "spread_skill_ratio", name, colour, text)
+        pane.set_title("mean over variables" if name == "mean" else label(name))
+        pane.set_ylim(0, max(1.3, pane.get_ylim()[1]))
+
+    names = [*_shown(run, runs[0].scores.variables), "mean"]
+    return _draw_panes(names, draw, path, LEAD_TIME, find("spread_skill_ratio").label)
 
 
 def draw_divergence(run: ScoredRun, path: Path) -> list[Path]:
-    """Draw mean |div B| of forecast and truth against lead time."""
-    if "div_b" not in run.scores.metrics:
+    """Draw mean |div B| of forecast and truth against lead time, beside what is large: |B| over the width of a cell."""
+    runs = _scored(run, "div_b")
+    if not runs:
         return []
-    with new_figure(3.6, 2.7) as figure:
+    with new_figure(4.2, 2.7) as figure:
         axes = figure.subplots()
-        for metric, text, colour in (("div_b_truth", "truth", TRUTH), ("div_b", "forecast", FORECAST)):
-            leads, values = run.scores.series(metric, "B")
-            axes.plot(leads, values, color=colour, marker="." if len(leads) < 20 else "", label=text)
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel("lead time [s]")
-        axes.set_ylabel(rf"mean $|\nabla\cdot B|$ [{run.scores.units['Bx']}/$R_E$]")
-        axes.legend(frameon=False)
+        _line(axes, runs[0], "div_b_truth", "B", TRUTH, "truth")
+        for each, colour, text in _coloured(runs):
+            _line(axes, each, "div_b", "B", colour, text)
+        scale = _field_over_width(runs[0])
+        if scale is not None:
+            axes.axhline(scale, color=BASELINE, linestyle=":", linewidth=1, label=r"mean $|B|\,/\,\Delta x$")
+        axes.set_yscale("log")
+        axes.set_xlabel(LEAD_TIME)
+        axes.set_ylabel(rf"mean $|\nabla\cdot B|$ [{runs[0].scores.units['Bx']}/$R_E$]")
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
         return [save(figure, path)]
+
+
+def _field_over_width(run: ScoredRun) -> float | None:
+    """Mean size of the magnetic field of the example forecasts' truth over the width of a cell; None: no examples."""
+    if run.examples is None or run.plane is None or not {"Bx", "By", "Bz"} <= set(run.plane.units):
+        return None
+    with opened(run.examples, run.plane) as file:
+        state = file.frame(0, 1)
+        values = state.mean if state.truth is None else state.truth
+    size = np.linalg.norm([values[:, run.plane.index(name)] for name in ("Bx", "By", "Bz")], axis=0)
+    return float(size.mean() / min(run.plane.grid.spacing))
 
 
 def draw_metric(run: ScoredRun, path: Path, metric: Metric) -> list[Path]:
@@ -76,7 +152,7 @@ def draw_metric(run: ScoredRun, path: Path, metric: Metric) -> list[Path]:
     of = {"mean": "ensemble mean", "each": "members", "none": "forecast"}[metric.members]
 
     def draw(pane: "Axes", name: str) -> None:
-        leads, values = scores.series(metric.name, name)
+        leads, values = _series(run, metric.name, name)
         text = of if scores.members > 1 else "forecast"
         pane.plot(leads, values, color=FORECAST, marker="." if len(leads) < 20 else "", label=text)
         if metric.best is not None:
@@ -87,26 +163,102 @@ def draw_metric(run: ScoredRun, path: Path, metric: Metric) -> list[Path]:
 
 
 def draw_ranks(run: ScoredRun, path: Path) -> list[Path]:
-    """Draw rank histograms at the last lead, a pane per variable; flat (the dashed line) is reliable."""
+    """Draw rank histograms at the first, middle and last lead, by variable; flat (the dashed line) is reliable."""
     if run.scores.ranks is None:
         return []
-    counts = dict(zip(run.scores.variables, run.scores.ranks[-1], strict=True))
+    seconds, counts = run.scores.lead_seconds, run.scores.ranks
+    leads = sorted({0, len(seconds) // 2, len(seconds) - 1})
 
     def draw(pane: "Axes", name: str) -> None:
-        slots = len(counts[name])
-        shares = counts[name] / max(counts[name].sum(), 1) * slots
-        pane.bar(np.arange(slots), shares, width=0.9, color=FORECAST)
-        pane.axhline(1, color=TRUTH, linestyle="--", linewidth=0.8, label="reliable")
+        slots = counts.shape[-1]
+        for lead, colour in zip(leads, (SERIES[4], SERIES[0], TRUTH), strict=False):
+            taken = counts[lead, run.scores.variables.index(name)]
+            shares = taken / max(taken.sum(), 1) * slots
+            edges = np.arange(slots + 1) - 0.5
+            pane.stairs(shares, edges, color=colour, linewidth=1.2, label=f"lead {seconds[lead]:g} s")
+        pane.axhline(1, color=BASELINE, linestyle="--", linewidth=0.8, label="reliable")
+        pane.set_ylim(bottom=0)
         pane.set_title(label(name))
 
-    return _draw_panes(run.scores.variables, draw, path, "rank of the truth", "relative frequency")
+    names = _shown(run, run.scores.variables)
+    return _draw_panes(names, draw, path, f"rank of the truth among {run.scores.members} members", "relative frequency")
+
+
+def draw_spectra(run: ScoredRun, path: Path) -> list[Path]:
+    """Draw power against wave number of forecast and truth at the first and the last lead, by variable."""
+    data = run.scores.dataset
+    if data is None or "spectrum" not in data:
+        return []
+    waves, seconds = data["wavenumber"].values, data["lead_time"].values
+    names = [name for name in run.scores.variables if np.isfinite(data["spectrum"].sel(variable=name)).any()]
+
+    def draw(pane: "Axes", name: str) -> None:
+        for lead, colour in zip(sorted({0, len(seconds) - 1}), (SERIES[4], SERIES[0]), strict=False):
+            for kind, style in (("spectrum_truth", ":"), ("spectrum", "-")):
+                power = data[kind].sel(variable=name).isel(lead_time=lead).values
+                text = f"{'truth' if style == ':' else 'forecast'}, {seconds[lead]:g} s"
+                pane.plot(waves, np.where(power > 0, power, np.nan), style, color=colour, label=text)
+        pane.set_xscale("log")
+        pane.set_yscale("log")
+        pane.set_title(f"{label(name)} [({unit_text(run.scores.units[name])})$^2$ $R_E$]")
+
+    return _draw_panes(_shown(run, names), draw, path, "1 / wavelength [1/$R_E$]", "power")
+
+
+def _scored(run: ScoredRun, metric: str) -> list[ScoredRun]:
+    """The runs that have scores of a metric; none where the first has not."""
+    return (
+        [each for each in (run, *run.others) if metric in each.scores.metrics] if metric in run.scores.metrics else []
+    )
+
+
+def _shown(run: ScoredRun, names: Sequence[str]) -> list[str]:
+    """The variables that are chosen, all where there is no choice."""
+    wanted = run.choice.variables
+    return list(names) if wanted is None or tuple(wanted) == ("all",) else [name for name in names if name in wanted]
+
+
+def _coloured(runs: Sequence[ScoredRun]) -> list[tuple[ScoredRun, str, str]]:
+    """Each run with its colour and what its line is called."""
+    if len(runs) == 1:
+        return [(runs[0], FORECAST, "ensemble mean" if runs[0].scores.members > 1 else "forecast")]
+    return [(run, SERIES[number % len(SERIES)], run.name) for number, run in enumerate(runs)]
+
+
+def _series(run: ScoredRun, metric: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lead times and scores in the chosen region."""
+    return run.scores.series(metric, name, run.choice.region)
+
+
+def _line(
+    pane: "Axes",
+    run: ScoredRun,
+    metric: str,
+    name: str,
+    colour: str,
+    text: str,
+    style: str = "-",
+    convert: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> None:
+    """One curve, of a forecast with the interval over initial times where it is known."""
+    leads, values = _series(run, metric, name)
+    width = 1.0 if colour == BASELINE else None
+    marker = "." if len(leads) < 20 else ""
+    pane.plot(leads, convert(values), style, color=colour, linewidth=width, marker=marker, label=text)
+    data, ends = run.scores.dataset, (f"{metric}_low", f"{metric}_high")
+    if data is not None and colour != BASELINE and set(ends) <= set(data.data_vars) and name in data["variable"].values:
+        place = {"variable": name, **({"region": run.choice.region} if "region" in data[ends[0]].dims else {})}
+        low, high = (convert(data[end].sel(place).values) for end in ends)
+        pane.fill_between(leads, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def _draw_panes(
     names: list[str], draw: "Callable[[Axes, str], None]", path: Path, x_label: str, y_label: str
 ) -> list[Path]:
-    """A pane per variable, four in a row, with one legend."""
-    columns = min(4, len(names))
+    """A pane for each name with one legend; only what has none below it names the axis."""
+    if not names:
+        return []
+    columns = min(panes_across(), len(names))
     rows = -(-len(names) // columns)
     with new_figure(2.1 * columns, 1.65 * rows + 0.7) as figure:
         panes = figure.subplots(rows, columns, squeeze=False)
@@ -121,47 +273,21 @@ def _draw_panes(
         for line in panes:
             line[0].set_ylabel(y_label)
         handles, texts = panes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, texts, loc="outside lower center", ncols=len(texts), frameon=False)
-        return [save(figure, path)]
-
-
-def _draw_lines(
-    run: ScoredRun,
-    path: Path,
-    metric: str,
-    y_label: str,
-    *,
-    convert: Callable[[np.ndarray], np.ndarray] = np.asarray,
-    others: Mapping[str, np.ndarray] | None = None,
-) -> list[Path]:
-    """One dimensionless metric of all variables in one pane, the mean over variables on top."""
-    import matplotlib as mpl
-
-    if metric not in run.scores.metrics:
-        return []
-    with new_figure(5.0, 3.3) as figure:
-        axes = figure.subplots()
-        for number, name in enumerate(run.scores.variables):
-            leads, values = run.scores.series(metric, name)
-            axes.plot(leads, convert(values), color=mpl.colormaps["tab20"](number % 20), linewidth=1, label=label(name))
-        leads, values = run.scores.series(metric, "mean")
-        axes.plot(leads, convert(values), color=TRUTH, linewidth=2.4, label="mean")
-        axes.axhline(1, color=BASELINE, linestyle="--", linewidth=1)
-        axes.set_ylim(bottom=0)
-        axes.autoscale(enable=False, axis="y")
-        for (text, curve), style in zip((others or {}).items(), (":", "-."), strict=False):
-            axes.plot(leads, curve, style, color=TRUTH, linewidth=1, label=text)
-        axes.set_xlabel("lead time [s]")
-        axes.set_ylabel(y_label)
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside right upper", frameon=False)
+        figure.legend(handles, texts, loc="outside lower center", ncols=min(len(texts), 2 * columns), frameon=False)
         return [save(figure, path)]
 
 
 PICTURES = (
-    Picture("rmse", "RMSE against lead time beside persistence, for each variable", draw_rmse),
-    Picture("skill", "RMSE over that of persistence", draw_skill),
-    Picture("divergence", "mean |div B| of forecast and truth", draw_divergence),
-    Picture("spread_skill", "spread over skill of an ensemble", draw_spread_skill),
-    Picture("ranks", "rank histograms of an ensemble", draw_ranks),
+    Picture(
+        "rmse",
+        "RMSE against lead time with intervals beside persistence and other references",
+        draw_rmse,
+        together=True,
+    ),
+    Picture("skill", "1 - RMSE / persistence against lead time", draw_skill, together=True),
+    Picture("rmse_ratio", "RMSE / persistence against lead time", draw_ratio, always=False, together=True),
+    Picture("divergence", "mean |div B| of forecast and truth beside |B| over a cell", draw_divergence, together=True),
+    Picture("spread_skill", "spread over skill of an ensemble", draw_spread_skill, together=True),
+    Picture("ranks", "rank histograms of an ensemble at three leads", draw_ranks),
+    Picture("spectra", "power spectra of forecast and truth", draw_spectra, always=False),
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,10 +49,13 @@ def draw_parallel(parameters: Sequence[Coordinate], scores: Sequence[Coordinate]
                     continue
                 axes.plot([column] * len(found), found, ".", color=colour, markersize=4)
                 axes.plot([column, column], [found.min(), found.max()], color=colour, linewidth=3, alpha=0.4)
+        # no line strikes through a label
+        paper = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+        words: dict[str, Any] = {"fontsize": "small", "bbox": paper, "zorder": 5}
         for column, axis in enumerate(columns):
             axes.axvline(column, color="#222222", linewidth=0.6)
             for height, text in ticks(axis):
-                axes.annotate(text, (column, height), (3, 0), textcoords="offset points", fontsize=6, va="center")
+                axes.annotate(text, (column, height), (4, 0), textcoords="offset points", va="center", **words)
         names = [axis.name.replace(".", ".\n", 1) for axis in columns]
         axes.set_xticks(range(len(columns)), names)
         axes.set_yticks([])

@@ -1,0 +1,83 @@
+"""What a training has recorded as it went: the terms of its loss, and what validation said."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from spacecast.plots.canvas import BASELINE, SERIES, new_figure, save
+from spacecast.plots.picture import Picture, ScoredRun
+
+TRAIN, VALIDATION, STAGE = "train/", "val/", "train/rollout_steps"
+NO_TERMS = (STAGE, "train/lr_factor", "train/epoch")
+FILES = ("metrics.csv", "tracking.jsonl")  # of a run folder, which hold records
+
+
+def records_of(folder: Path) -> Path | None:
+    """The file of a run folder that holds what was recorded; None: there is none."""
+    return next((folder / name for name in FILES if (folder / name).is_file()), None)
+
+
+def read_records(path: Path) -> dict[str, np.ndarray]:
+    """Steps and values of everything that was recorded, by name, shape (record, 2); a CSV file or a journal."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    with path.open(encoding="utf-8", newline="") as stream:
+        for step, values in _lines(stream, journal=path.suffix == ".jsonl"):
+            for name, value in values.items():
+                found.setdefault(name, []).append((step, value))
+    return {name: np.array(sorted(dict(values).items())) for name, values in found.items()}
+
+
+def _lines(stream: Iterator[str], *, journal: bool) -> Iterator[tuple[float, Mapping[str, float]]]:
+    """Step and values of each record."""
+    if not journal:
+        for row in csv.DictReader(stream):
+            kept = {name: float(value) for name, value in row.items() if value and name not in ("epoch", "step")}
+            yield float(row["step"]), kept
+        return
+    for line in stream:
+        record = json.loads(line) if line.endswith("\n") else {}  # the last one may be half written
+        for name, value, step in record.get("metrics", ()):
+            yield float(step), {name: float(value)}
+
+
+def draw_history(run: ScoredRun, path: Path) -> list[Path]:
+    """Draw the terms of the loss and the score of the validation against the optimiser step, stages marked."""
+    if run.records is None:
+        return []
+    records = read_records(run.records)
+    terms = {name: values for name, values in records.items() if name.startswith(TRAIN) and name not in NO_TERMS}
+    ratios = {name: values for name, values in records.items() if name.startswith(f"{VALIDATION}rmse_ratio")}
+    if not terms:
+        return []
+    changes = _stages(records.get(STAGE))
+    with new_figure(5.2, 1.9 * (1 + bool(ratios)) + 0.6) as figure:
+        panes = figure.subplots(1 + bool(ratios), 1, squeeze=False, sharex=True)[:, 0]
+        for pane, shown, text in zip(panes, (terms, ratios), ("loss", "RMSE / persistence"), strict=False):
+            for (name, values), colour in zip(shown.items(), SERIES * len(shown), strict=False):
+                marker = "." if len(values) < 20 else ""
+                pane.plot(*values.T, color=colour, marker=marker, label=name.replace("_", " "), linewidth=1)
+            if all((values[:, 1] > 0).all() for values in shown.values()):
+                pane.set_yscale("log")
+            for step, leads in changes:
+                pane.axvline(step, color=BASELINE, linestyle="--", linewidth=0.8)
+                place = {"xycoords": ("data", "axes fraction"), "rotation": 90, "va": "top", "ha": "right"}
+                pane.annotate(f"{leads:g} steps", (step, 0.98), fontsize="x-small", color="#555555", **place)
+            pane.set_ylabel(text)
+            pane.spines[["top", "right"]].set_visible(False)
+            pane.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        panes[-1].set_xlabel("optimiser step")
+        return [save(figure, path)]
+
+
+def _stages(steps: np.ndarray | None) -> list[tuple[float, float]]:
+    """Where the length of the roll-out changes, and to what."""
+    if steps is None:
+        return []
+    changed = np.flatnonzero(np.diff(steps[:, 1])) + 1
+    return [(float(steps[row, 0]), float(steps[row, 1])) for row in changed]
+
+
+PICTURES = (Picture("history", "terms of the loss and validation as the training went", draw_history),)

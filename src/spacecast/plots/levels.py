@@ -1,0 +1,88 @@
+"""The mesh over the plane, a pane for each level: its own edges, and those that join it to the level below."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spacecast.core.graph import EdgeSet, MeshGraph
+from spacecast.core.grid import Grid
+from spacecast.plots.canvas import BASELINE, FORECAST, SPREAD, TRUTH, new_figure, panes_across, save
+from spacecast.plots.picture import Picture, ScoredRun
+from spacecast.plots.plane import EARTH, draw_earth, draw_globe, extent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_LINES = 30_000  # more would be a grey plane
+
+
+def draw_mesh(run: ScoredRun, path: Path) -> list[Path]:
+    """Draw the mesh of the model of a run, see `draw_levels`."""
+    if run.graph is None or run.plane is None:
+        return []
+    return [draw_levels(run.graph(), run.plane.grid, path)]
+
+
+def draw_levels(graph: MeshGraph, grid: Grid, path: Path) -> Path:
+    """Draw each level of a mesh: nodes, edges within it, and up and down edges between it and the level below.
+
+    A multiscale mesh has one level with edges of several lengths, a hierarchical one several that are joined.
+    """
+    columns = min(panes_across(), 2, len(graph.levels))
+    rows = -(-len(graph.levels) // columns)
+    left, right, low, high = extent(grid)
+    with new_figure(3.6 * columns, (3.4 * (high - low) / (right - left) + 0.5) * rows + 0.4) as figure:
+        panes = figure.subplots(rows, columns, squeeze=False)
+        for number, pane in enumerate(panes.flat):
+            if number >= len(graph.levels):
+                pane.set_visible(False)
+                continue
+            _draw_level(pane, graph, grid, number)
+        handles: dict[str, Any] = {}
+        for pane in panes.flat:
+            handles |= dict(zip(*reversed(pane.get_legend_handles_labels()), strict=True))
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False)
+        return save(figure, path)
+
+
+def _draw_level(pane: "Axes", graph: MeshGraph, grid: Grid, number: int) -> None:
+    """One level on the plane."""
+    level = graph.levels[number]
+    at = level.positions.numpy()
+    draw_earth(pane, grid, EARTH)
+    draw_globe(pane)
+    joined = 0
+    if number:
+        below = graph.levels[number - 1].positions.numpy()
+        for edges, ends, colour, width, text in (
+            (graph.up[number - 1], (below, at), SPREAD, 1.6, "up from the level below"),
+            (graph.down[number - 1], (at, below), TRUTH, 0.5, "down to the level below"),
+        ):
+            _draw_edges(pane, edges, ends, colour, width, text)
+            joined += edges.num_edges
+        pane.scatter(*below.T, s=2, color=BASELINE, linewidths=0, zorder=3)
+    _draw_edges(pane, level.edges, (at, at), FORECAST, 0.7, "within the level")
+    pane.scatter(*at.T, s=4 + 6 * number, color=TRUTH, linewidths=0, zorder=4)
+    counts = f"{level.num_nodes:,} nodes, {level.edges.num_edges:,} edges"
+    pane.set_title(f"level {number}: {counts}" + (f", {joined:,} up and down" if joined else ""))
+    pane.set(xlabel="$x$ [$R_E$]", ylabel="$z$ [$R_E$]", aspect="equal")
+    pane.set_xlim(extent(grid)[:2])
+    pane.set_ylim(extent(grid)[2:])
+
+
+def _draw_edges(
+    pane: "Axes", edges: EdgeSet, ends: tuple[np.ndarray, np.ndarray], colour: str, width: float, text: str
+) -> None:
+    """Straight lines from senders to receivers; of very many the longest, which shorter ones would hide."""
+    from matplotlib.collections import LineCollection
+
+    lines = np.stack([ends[0][edges.senders.numpy()], ends[1][edges.receivers.numpy()]], axis=1)
+    if len(lines) > MOST_LINES:
+        length = np.linalg.norm(lines[:, 1] - lines[:, 0], axis=1)
+        lines, text = lines[np.argsort(length)[-MOST_LINES:]], f"{text} (the {MOST_LINES:,} longest)"
+    drawn = LineCollection(list(lines), colors=colour, linewidths=width, zorder=2, rasterized=True, label=text)
+    pane.add_collection(drawn)
+
+
+PICTURES = (Picture("mesh", "the mesh over the plane, a pane for each level", draw_mesh, always=False),)
