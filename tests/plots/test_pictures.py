@@ -9,11 +9,13 @@ import pytest
 from figure_contents import assert_a_whole_picture, bar_units, images, lines, panes, share_of
 from matplotlib.figure import Figure
 
+from spacecast.core.errors import UserError
+from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.evaluation.metrics import METRICS, find
 from spacecast.evaluation.scores import ScoreRow, Scores
 from spacecast.forecast.writer import ForecastWriter
-from spacecast.plots import canvas, colours, curves, maps, pictures, plane
+from spacecast.plots import canvas, colours, curves, history, maps, pictures, plane
 from spacecast.plots.picture import Picture, ScoredRun
 from spacecast.plots.plane import Plane
 
@@ -115,27 +117,32 @@ def test_rmse_of_an_ensemble_has_its_mean_members_and_spread(scored, tmp_path, d
 
 
 @pytest.mark.parametrize(
-    ("draw", "metric", "label", "sign"),
+    ("draw", "metric", "label", "convert", "reference"),
     [
-        (curves.draw_skill, "skill", "RMSE / persistence", -1),
-        (curves.draw_spread_skill, "spread_skill_ratio", "spread / skill", 1),
+        (curves.draw_skill, "skill", "1 - RMSE / persistence", lambda skill: skill, 0),
+        (curves.draw_ratio, "skill", "RMSE / persistence", lambda skill: 1 - skill, 1),
+        (curves.draw_spread_skill, "spread_skill_ratio", "spread / skill", lambda ratio: ratio, 1),
     ],
 )
-def test_ratios_have_a_line_per_variable_their_mean_and_a_line_at_one(
-    draw, metric, label, sign, scored, tmp_path, drawn
+def test_ratios_have_a_pane_per_variable_and_their_mean_beside_a_reference(
+    draw, metric, label, convert, reference, scored, tmp_path, drawn
 ) -> None:
     draw(scored, tmp_path / "ratio.png")
-    [axes] = panes(drawn[0])
-    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_ylim()[0]) == ("lead time [s]", label, 0)
-    shown = lines(axes)
-    reference = shown.pop(next(text for text in shown if text.startswith("_")))
-    assert reference == [1, 1]
-    expected = {canvas.label(name): name for name in NAMES} | {"mean": "mean"}
-    assert shown.keys() == expected.keys()
-    for text, name in expected.items():
-        values = np.array(curve(metric, name))
-        np.testing.assert_allclose(shown[text], values if sign > 0 else 1 - values)
-    assert len({line.get_color() for line in axes.lines}) == len(axes.lines)
+    shown = panes(drawn[0])
+    assert [axes.get_title() for axes in shown] == [*map(canvas.label, NAMES), "mean over variables"]
+    assert shown[0].get_ylabel() == label
+    for name, axes in zip((*NAMES, "mean"), shown, strict=True):
+        curves_shown = lines(axes)
+        assert curves_shown.pop("reliable" if metric != "skill" else "persistence") == [reference] * 2
+        np.testing.assert_allclose(curves_shown["ensemble mean"], convert(np.array(curve(metric, name))))
+
+
+def test_several_runs_are_lines_of_their_own_beside_one_persistence(tiny_spec, tmp_path, drawn) -> None:
+    one, two = (ScoredRun(make_scores(), Plane.of(tiny_spec), name=name) for name in ("one", "two"))
+    curves.draw_rmse(replace(one, others=[two]), tmp_path / "rmse.png")
+    for name, axes in zip(NAMES, panes(drawn[0]), strict=True):
+        assert lines(axes).keys() == {"persistence", "one", "two"}
+        assert lines(axes)["two"] == curve("rmse", name)
 
 
 def test_divergence_stands_beside_that_of_the_truth(scored, tmp_path, drawn) -> None:
@@ -143,19 +150,62 @@ def test_divergence_stands_beside_that_of_the_truth(scored, tmp_path, drawn) -> 
     [axes] = panes(drawn[0])
     assert lines(axes) == {"truth": curve("div_b_truth", "B"), "forecast": curve("div_b", "B")}
     assert axes.get_ylabel() == r"mean $|\nabla\cdot B|$ [nT/$R_E$]"
-    assert axes.get_ylim()[0] == 0
+    assert axes.get_yscale() == "log"
 
 
-def test_ranks_are_shares_of_the_last_lead_beside_what_is_reliable(scored, tmp_path, drawn) -> None:
+def test_ranks_are_shares_at_three_leads_beside_what_is_reliable(scored, tmp_path, drawn) -> None:
     curves.draw_ranks(scored, tmp_path / "ranks.png")
     shown = panes(drawn[0])
     assert [axes.get_title() for axes in shown] == [canvas.label(name) for name in NAMES]
-    assert shown[-1].get_xlabel() == "rank of the truth"
-    for counts, axes in zip(scored.scores.ranks[-1], shown, strict=True):
-        heights = [bar.get_height() for bar in axes.patches]
-        np.testing.assert_allclose(heights, counts / counts.sum() * 5)
-        assert np.mean(heights) == pytest.approx(1)
+    assert shown[-1].get_xlabel() == "rank of the truth among 4 members"
+    for number, axes in enumerate(shown):
+        steps = {patch.get_label(): patch.get_data().values for patch in axes.patches}
+        assert list(steps) == ["lead 10 s", "lead 20 s", "lead 30 s"]
+        for counts, heights in zip(scored.scores.ranks[:, number], steps.values(), strict=True):
+            np.testing.assert_allclose(heights, counts / counts.sum() * 5)
         assert lines(axes) == {"reliable": [1, 1]}
+
+
+@pytest.mark.parametrize("what", ["rmes", ["rmse", "rmes"]])
+def test_an_unknown_picture_is_refused_with_the_nearest(what) -> None:
+    with pytest.raises(UserError, match=r"what=rmes: there is no such picture; did you mean 'rmse'\?"):
+        pictures.chosen_pictures(what)
+
+
+def test_pictures_are_chosen_by_name_all_or_those_of_an_evaluation() -> None:
+    known = pictures.known_pictures()
+    assert [each.name for each in pictures.chosen_pictures(["cuts", "rmse", "cuts"])] == ["cuts", "rmse"]
+    assert len(pictures.chosen_pictures("all")) == len(known)
+    assert {each.name for each in pictures.chosen_pictures(None)} == {
+        name for name, each in known.items() if each.always
+    }
+
+
+def test_lines_of_a_dipole_are_contours_of_its_potential(tiny_spec) -> None:
+    """A_y = m x / r^2 has Bx = 2 m x z / r^4 and Bz = m (z^2 - x^2) / r^4; far from Earth, as cells are wide."""
+    spacing = np.arange(-29.5, 30)
+    x, z = np.meshgrid(spacing, spacing, indexing="ij")
+    grid = Grid({"x": spacing, "z": spacing}, np.hypot(x, z) > 4)
+    squared = x**2 + z**2
+    bx, bz = 1000 * 2 * x * z / squared**2, 1000 * (z**2 - x**2) / squared**2
+    found = plane.flux_function(grid, grid.to_nodes(bx), grid.to_nodes(bz))
+    far = np.hypot(x, z) > 8
+    wanted = 1000 * x / squared
+    assert np.abs((found - wanted)[far] - np.mean((found - wanted)[far])).max() < 0.05 * np.abs(wanted[far]).max()
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "tracking.jsonl"])
+def test_records_of_a_training_are_read_from_a_table_or_a_journal(name, tmp_path) -> None:
+    texts = {
+        "metrics.csv": "epoch,step,train/loss,val/rmse_ratio\n0,4,2.0,\n0,9,1.0,\n0,9,,0.5\n",
+        "tracking.jsonl": '{"time":1,"params":{}}\n{"time":1,"metrics":[["train/loss",2.0,4]]}\n'
+        '{"time":2,"metrics":[["train/loss",1.0,9],["val/rmse_ratio",0.5,9]]}\n{"time":3,"metr',
+    }
+    (tmp_path / name).write_text(texts[name])
+    found = history.read_records(history.records_of(tmp_path))
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "train/loss": [[4, 2], [9, 1]], "val/rmse_ratio": [[9, 0.5]],
+    }  # fmt: skip
 
 
 def test_maps_show_a_field_on_its_plane(tiny_spec, frames, tmp_path, drawn) -> None:
@@ -264,7 +314,7 @@ def test_every_picture_is_drawn_whole_and_the_same_again(small_spec, frames, tmp
     run = ScoredRun(all_scores(4), Plane.of(small_spec), write_examples(tmp_path, small_spec, frames, 4, count=1))
     first, again = (pictures.draw_pictures(run, tmp_path / name) for name in ("first", "again"))
     names = {path.name for path in first}
-    without = ("examples", "maps")
+    without = ("examples", "maps", "history")
     wanted = {f"{each.name}.png" for each in pictures.chosen_pictures(None) if each.name not in without}
     endings = [f"{kind}{name}" for kind in ("", "_ensemble") for name in ("", "_Bz")]
     assert names == wanted | {f"example_0_lead_2{ending}.png" for ending in endings}

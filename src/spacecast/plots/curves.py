@@ -118,9 +118,9 @@ def draw_divergence(run: ScoredRun, path: Path) -> list[Path]:
         return []
     with new_figure(4.2, 2.7) as figure:
         axes = figure.subplots()
-        _line(axes, runs[0], "div_b_truth", "B", TRUTH, "truth")
         for each, colour, text in _coloured(runs):
-            _line(axes, each, "div_b", "B", colour, text)
+            _line(axes, each, "div_b", "B", colour, text if len(runs) > 1 else "forecast")  # of members, not their mean
+        _line(axes, runs[0], "div_b_truth", "B", TRUTH, "truth", ":")  # last: forecasts may lie upon it
         scale = _field_over_width(runs[0])
         if scale is not None:
             axes.axhline(scale, color=BASELINE, linestyle=":", linewidth=1, label=r"mean $|B|\,/\,\Delta x$")
@@ -200,6 +200,7 @@ def draw_spectra(run: ScoredRun, path: Path) -> list[Path]:
                 pane.plot(waves, np.where(power > 0, power, np.nan), style, color=colour, label=text)
         pane.set_xscale("log")
         pane.set_yscale("log")
+        pane.tick_params(which="minor", labelbottom=False, labelleft=False)  # they would overlap
         pane.set_title(f"{label(name)} [({unit_text(run.scores.units[name])})$^2$ $R_E$]")
 
     return _draw_panes(_shown(run, names), draw, path, "1 / wavelength [1/$R_E$]", "power")

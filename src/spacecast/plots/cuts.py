@@ -10,7 +10,7 @@ from spacecast.plots.colours import colour_scale, own_scale
 from spacecast.plots.forecasts import TRUTH as OF_TRUTH
 from spacecast.plots.forecasts import Frame, opened
 from spacecast.plots.picture import Picture, ScoredRun
-from spacecast.plots.plane import Plane
+from spacecast.plots.plane import EARTH, Plane
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +95,9 @@ def _draw_cut(pane: "Axes", plane: Plane, frame: Frame, name: str, cut: Cut) -> 
     if limits.logarithmic:
         pane.set_yscale("log")
         pane.set_ylim(0.7 * limits.low, 1.5 * limits.high)
-    pane.axvspan(-1, 1, color="#8d949c", alpha=0.5, linewidth=0)  # Earth
+    inside = where[~plane.grid.valid[cut.place]]
+    if inside.size:
+        pane.axvspan(inside.min(), inside.max(), color=EARTH, alpha=0.5, linewidth=0)
     pane.spines[["top", "right"]].set_visible(False)
 
 
@@ -131,7 +133,7 @@ def _draw_keogram(
             scale = own_scale(values) if text == "error" else shared
             values = np.where(values <= 0, 0.999 * scale.low, values) if scale.logarithmic else values
             image = pane.pcolormesh(x, leads, values, cmap=scale.cmap, norm=scale.norm(), rasterized=True)
-            pane.set_facecolor("#8d949c")
+            pane.set_facecolor(EARTH)
             pane.set_title(f"{label(name)}, {text}")
             pane.set_xlabel("$x$ [$R_E$]")
             if text == "error" or text == list(shown)[min(1, len(shown) - 1)]:

@@ -11,6 +11,7 @@ from spacecast.plots.canvas import BASELINE, SERIES, new_figure, save
 from spacecast.plots.picture import Picture, ScoredRun
 
 TRAIN, VALIDATION, STAGE = "train/", "val/", "train/rollout_steps"
+WIDE_RANGE = 5.0  # values that span more than this stand on a logarithmic axis
 NO_TERMS = (STAGE, "train/lr_factor", "train/epoch")
 FILES = ("metrics.csv", "tracking.jsonl")  # of a run folder, which hold records
 
@@ -59,8 +60,11 @@ def draw_history(run: ScoredRun, path: Path) -> list[Path]:
             for (name, values), colour in zip(shown.items(), SERIES * len(shown), strict=False):
                 marker = "." if len(values) < 20 else ""
                 pane.plot(*values.T, color=colour, marker=marker, label=name.replace("_", " "), linewidth=1)
-            if all((values[:, 1] > 0).all() for values in shown.values()):
+            found = np.concatenate([values[:, 1] for values in shown.values()])
+            if found.min() > 0 and found.max() > WIDE_RANGE * found.min():
                 pane.set_yscale("log")
+            elif found.min() > 0:
+                pane.set_ylim(0, 1.1 * found.max())
             for step, leads in changes:
                 pane.axvline(step, color=BASELINE, linestyle="--", linewidth=0.8)
                 place = {"xycoords": ("data", "axes fraction"), "rotation": 90, "va": "top", "ha": "right"}

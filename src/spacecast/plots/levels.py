@@ -61,9 +61,9 @@ def _draw_level(pane: "Axes", graph: MeshGraph, grid: Grid, number: int) -> None
         ):
             _draw_edges(pane, edges, ends, colour, width, text)
             joined += edges.num_edges
-        pane.scatter(*below.T, s=2, color=BASELINE, linewidths=0, zorder=3)
+        pane.scatter(below[:, 0], below[:, 1], s=2, color=BASELINE, linewidths=0, zorder=3)
     _draw_edges(pane, level.edges, (at, at), FORECAST, 0.7, "within the level")
-    pane.scatter(*at.T, s=4 + 6 * number, color=TRUTH, linewidths=0, zorder=4)
+    pane.scatter(at[:, 0], at[:, 1], s=4 + 6 * number, color=TRUTH, linewidths=0, zorder=4)
     counts = f"{level.num_nodes:,} nodes, {level.edges.num_edges:,} edges"
     pane.set_title(f"level {number}: {counts}" + (f", {joined:,} up and down" if joined else ""))
     pane.set(xlabel="$x$ [$R_E$]", ylabel="$z$ [$R_E$]", aspect="equal")

@@ -120,8 +120,8 @@ def flux_function(grid: Grid, bx: np.ndarray, bz: np.ndarray) -> np.ndarray:
     """A_y of a field in the plane, whose contours are field lines: B = curl(A_y e_y), Bx = -dA_y/dz, Bz = dA_y/dx.
 
     The potential whose curl is nearest to the field in the least squares: its Laplacian is dBz/dx - dBx/dz, with the
-    normal derivatives of the field at the edges, solved by cosine transforms. Earth, where there is no field, is
-    filled with that of a line dipole fitted around it.
+    normal derivatives of the field at the edges, solved by cosine transforms. The line dipole that fits the cells
+    around Earth, whose potential is known, is set apart, so that what is unknown inside Earth is small.
 
     Args:
         grid: the plane.
@@ -131,10 +131,10 @@ def flux_function(grid: Grid, bx: np.ndarray, bz: np.ndarray) -> np.ndarray:
         Shape (x, z), that unit times R_E, up to a constant; NaN inside Earth.
 
     """
-    fields = [grid.to_field(np.nan_to_num(np.asarray(values, dtype=np.float64))) for values in (bx, bz)]
+    fields = [grid.to_field(np.asarray(values, dtype=np.float64)) for values in (bx, bz)]
     inner = ~grid.valid
-    if inner.any():
-        fields = _with_dipole(grid, *fields)
+    dipole = _dipole(grid, *fields) if inner.any() else np.zeros((3, *grid.shape))
+    fields = [np.where(inner, 0.0, field - own) for field, own in zip(fields, dipole[1:], strict=True)]
     (dx, dz), (nx, nz) = grid.spacing, grid.shape
     # differences of A_y between neighbouring cells, from the field halfway
     along_x, along_z = dx * (fields[1][1:] + fields[1][:-1]) / 2, -dz * (fields[0][:, 1:] + fields[0][:, :-1]) / 2
@@ -153,23 +153,21 @@ def flux_function(grid: Grid, bx: np.ndarray, bz: np.ndarray) -> np.ndarray:
     spectrum = (bases[0] @ source @ bases[1].T) / symbol
     spectrum[0, 0] = 0.0
     potential = (bases[0] * weights[0][:, None]).T @ spectrum @ (bases[1] * weights[1][:, None])
-    return np.where(inner, np.nan, potential)
+    return np.where(inner, np.nan, potential + dipole[0])
 
 
-def _with_dipole(grid: Grid, bx: np.ndarray, bz: np.ndarray) -> list[np.ndarray]:
-    """Both components, inside Earth those of the line dipole that fits the cells around it best.
+def _dipole(grid: Grid, bx: np.ndarray, bz: np.ndarray) -> np.ndarray:
+    """Potential, Bx and Bz, shape (3, x, z), of the line dipole that fits the cells around Earth best.
 
-    The plane's own dipole, A_y = m x / r^2, has Bx = 2 m x z / r^4 and Bz = m (z^2 - x^2) / r^4.
+    A_y = m x / r^2, of which Bx = 2 m x z / r^4 and Bz = m (z^2 - x^2) / r^4.
     """
     x, z = np.meshgrid(grid.coordinates["x"], grid.coordinates["z"], indexing="ij")
-    inner = ~grid.valid
     radius = np.hypot(x, z)
-    near = grid.valid & (radius < 1.5 * radius[inner].max() + max(grid.spacing))
-    size = np.maximum(radius, 0.5 * min(grid.spacing)) ** 4
-    shapes = 2 * x * z / size, (z**2 - x**2) / size
-    moment = sum(float((shape * field)[near].sum()) for shape, field in zip(shapes, (bx, bz), strict=True))
-    moment /= sum(float((shape[near] ** 2).sum()) for shape in shapes)
-    return [np.where(inner, moment * shape, field) for shape, field in zip(shapes, (bx, bz), strict=True)]
+    near = grid.valid & (radius < 1.5 * radius[~grid.valid].max() + max(grid.spacing))
+    squared = np.maximum(radius, 0.5 * min(grid.spacing)) ** 2
+    shapes = np.stack([x / squared, 2 * x * z / squared**2, (z**2 - x**2) / squared**2])
+    moment = (shapes[1] * bx + shapes[2] * bz)[near].sum() / (shapes[1:, near] ** 2).sum()
+    return np.asarray(moment * shapes)
 
 
 def draw_field_lines(axes: "Axes", plane: Plane, state: np.ndarray, lines: int = 30) -> None:
