@@ -193,5 +193,12 @@ def test_wrong_settings_are_refused(tiny_spec, tiny_graph, batch):
         EnsembleObjective(tiny_spec, members=1)
     with pytest.raises(UserError, match="unknown CRPS estimator 'ecdf'"):
         EnsembleObjective(tiny_spec, estimator="ecdf")
-    with pytest.raises(UserError, match="every weight of the loss is 0"):
-        EnsembleObjective(tiny_spec, mean_weight=0)(Walk(1.0), batch, Stage(crps=0))
+    with pytest.raises(UserError, match="crps_weight and loss.mean_weight are both 0"):
+        EnsembleObjective(tiny_spec, mean_weight=0, crps_weight=0)(Walk(1.0), batch, Stage())
+
+
+def test_before_the_crps_the_squared_error_counts_whatever_the_weights(tiny_spec, batch):
+    stage = Stage(crps=0)
+    plain, without = (EnsembleObjective(tiny_spec, mean_weight=weight)(Walk(1.0), batch, stage) for weight in (1, 0))
+    assert list(without.terms) == ["mean"]
+    assert float(without.total) == float(plain.total) == float(without.terms["mean"])

@@ -91,8 +91,9 @@ class EnsembleObjective(nn.Module):
     """crps_weight * CRPS + mean_weight * squared error of the mean + div_weight * div of a model that draws.
 
     The almost fair CRPS makes the spread honest (Lang et al. 2024), the squared error of the distribution's mean,
-    estimated without bias from the same members, keeps that mean as good as a deterministic forecast. Until the
-    schedule lets the CRPS in, one member without noise is trained by its squared error, which is `loss=wmse`.
+    estimated without bias from the same members, rewards that mean alone. Of two members it is the product of their
+    errors, whose gradient is mostly noise where few random numbers move the whole plane. Until the schedule lets the
+    CRPS in, one member without noise is trained by its squared error, which is `loss=wmse`, whatever the weights.
 
     Args:
         spec: facts of the data.
@@ -144,7 +145,7 @@ class EnsembleObjective(nn.Module):
     def forward(self, model: StepModel, batch: Batch, stage: Stage, keep: Keep | None = None) -> LossTerms:
         """See `core.protocols.Objective`; what is kept is of the first member."""
         self.check(model)
-        weights = {"crps": self.weights["crps"] * stage.crps, "mean": self.weights["mean"]}
+        weights = {"crps": self.weights["crps"] * stage.crps, "mean": self.weights["mean"] if stage.crps else 1.0}
         start, weight = self.start(model, batch), self.interior.own_weight(batch)
         states = self.scores.draw(model, start, stage, **self.options)
         if keep is not None:
@@ -152,7 +153,7 @@ class EnsembleObjective(nn.Module):
         target = batch.target[:, : stage.rollout_steps]
         terms = self.scores(states, target, crps=bool(weights["crps"]), mean=bool(weights["mean"]), weight=weight)
         if not terms:
-            raise UserError("every weight of the loss is 0 in this stage: raise loss.mean_weight or loss.crps_weight")
+            raise UserError("loss.crps_weight and loss.mean_weight are both 0: raise one of them")
         if self.divergence is not None and stage.div:
             weights["div"], terms["div"] = self.weights["div"] * stage.div, self.divergence(states)
         total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
