@@ -121,11 +121,12 @@ class Constraints(nn.Module):
             before: the present state, (batch, node) each.
         """
         spared = []
+        limits = [_reaching(*each) for each in zip(before, self.low, self.high, strict=True)] if self.guarded else []
         if self.potential is not None and potential is not None:
             spared = self.potential.columns
-            _put(variables, spared, self._magnetic(self.potential, potential, [variables[c] for c in spared]))
+            own = [limits[column] for column in spared] if self.guarded else []
+            _put(variables, spared, self._magnetic(self.potential, potential, [variables[c] for c in spared], own))
         if self.guarded:
-            limits = [_reaching(*each) for each in zip(before, self.low, self.high, strict=True)]
             variables = [
                 value if column in spared else value.clamp(*limits[column]) for column, value in enumerate(variables)
             ]
@@ -136,12 +137,15 @@ class Constraints(nn.Module):
             _put(variables, self.electric.columns, self.electric(variables))
         return torch.stack(variables).movedim(0, -1).contiguous()
 
-    def _magnetic(self, head: MagneticPotential, potential: Tensor, base: list[Tensor]) -> list[Tensor]:
-        """Standardised B in the plane, (batch, node) each."""
-        if self.guarded:
-            change = head.within(potential, base, self.low[head.columns], self.high[head.columns])
-        else:
-            change = head(potential)
+    def _magnetic(
+        self,
+        head: MagneticPotential,
+        potential: Tensor,
+        base: list[Tensor],
+        limits: Sequence[tuple[Tensor, Tensor]],
+    ) -> list[Tensor]:
+        """Standardised B in the plane, (batch, node) each, within limits of both components, where there are any."""
+        change = head.within(potential, base, limits) if limits else head(potential)
         return head.settle([before + one for before, one in zip(base, change, strict=True)])
 
     def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:

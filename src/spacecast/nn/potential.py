@@ -82,7 +82,9 @@ class MagneticPotential(nn.Module):
             for each, std in zip(components, self.std, strict=True)
         ]
 
-    def within(self, potential: Tensor, base: Sequence[Tensor], low: Tensor, high: Tensor) -> list[Tensor]:
+    def within(
+        self, potential: Tensor, base: Sequence[Tensor], limits: Sequence[tuple[Tensor, Tensor]]
+    ) -> list[Tensor]:
         """Increments of standardised B that keep `base` plus themselves within limits, as nearly as a curl can.
 
         Where the field would leave its limits the potential gives way, by a few steps of steepest descent of the
@@ -91,13 +93,13 @@ class MagneticPotential(nn.Module):
         Args:
             potential: increment of A in units of `scale`, (batch, node).
             base: standardised B that the increment is added to, both components (batch, node).
-            low, high: limits of standardised B, (2, node).
+            limits: least and largest value of each component, standardised, (batch, node) or (node,) each.
         """
         potential = self.scale * potential
         change = self.curl(potential)
         for _ in range(RELAXATIONS):
             new = [before + one for before, one in zip(base, change, strict=True)]
-            excess = [value - value.clamp(*limits) for value, *limits in zip(new, low, high, strict=True)]
+            excess = [value - value.clamp(*each) for value, each in zip(new, limits, strict=True)]
             if potential.device.type == "cpu" and not any(bool(each.any()) for each in excess):
                 break  # elsewhere to look would be to wait
             one, two = (self._slope(excess[1 - axis] * self.std[1 - axis], axis) for axis in (0, 1))
