@@ -335,6 +335,20 @@ def test_a_true_state_beyond_the_range_is_not_cut_by_a_guard(spec, options):
         torch.testing.assert_close(new, state[..., column] + change.clamp(max=0.0))
 
 
+def test_a_true_field_beyond_the_range_is_not_pulled_back_by_a_guard(spec):
+    """A density that no training run had has another field: it stays where it is, with its divergence."""
+    update = make_update(spec, **LAWS, guard=0.1)
+    state = 3 * without_divergence(spec)
+    free = make_update(spec, **LAWS)
+    silence = torch.zeros(*state.shape[:2], update.outputs)
+    columns = [spec.state.index(name) for name in ("Bx", "Bz")]
+    held, plain = (each.step(silence, state, state).state[..., columns] for each in (update, free))
+    beyond = (state > update.constraints.high.T) | (state < update.constraints.low.T)
+    assert beyond[..., columns].any()
+    torch.testing.assert_close(held, plain, rtol=0, atol=2e-2)
+    assert divergence(spec, update.step(silence, state, state).state).abs().max() < 1e-4
+
+
 def test_a_guard_of_the_potential_undoes_an_excess(spec):
     """A field that one node has left its range by comes back as far as a curl can bring it."""
     head, base = MagneticPotential(spec), torch.zeros(2, 2, spec.num_nodes)
@@ -342,7 +356,7 @@ def test_a_guard_of_the_potential_undoes_an_excess(spec):
     base[0, 0, node] = 0.5
     low, high = torch.full((2, spec.num_nodes), -50.0), torch.full((2, spec.num_nodes), 50.0)
     high[0, node] = 0.0
-    bx, _ = change = head.within(torch.zeros(2, spec.num_nodes), list(base), low, high)
+    bx, _ = change = head.within(torch.zeros(2, spec.num_nodes), list(base), list(zip(low, high, strict=True)))
     assert -0.5 <= bx[0, node] < -0.45
     assert not any(component[1].any() for component in change)
 

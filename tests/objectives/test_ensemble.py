@@ -193,7 +193,7 @@ def test_wrong_settings_are_refused(tiny_spec, tiny_graph, batch):
         EnsembleObjective(tiny_spec, members=1)
     with pytest.raises(UserError, match="unknown CRPS estimator 'ecdf'"):
         EnsembleObjective(tiny_spec, estimator="ecdf")
-    with pytest.raises(UserError, match="crps_weight and loss.mean_weight are both 0"):
+    with pytest.raises(UserError, match=r"crps_weight and loss\.mean_weight are both 0"):
         EnsembleObjective(tiny_spec, mean_weight=0, crps_weight=0)(Walk(1.0), batch, Stage())
 
 

@@ -12,6 +12,7 @@ from spacecast.forecast.standardize import Standardizer
 from spacecast.formulas.pointwise import wmse
 from spacecast.models.persistence import Persistence
 from spacecast.objectives.elbo import ElboObjective
+from spacecast.objectives.ensemble import EnsembleObjective
 from spacecast.objectives.forecast import ForecastObjective
 
 
@@ -127,3 +128,12 @@ def test_standardizer_round_trip_and_statistics(tiny_spec):
     mean = torch.as_tensor(tiny_spec.state.mean)
     torch.testing.assert_close(scaler.state(mean), torch.zeros(12))
     assert not scaler.state_dict()
+
+
+@pytest.mark.parametrize("build", [ForecastObjective, EnsembleObjective, ElboObjective])
+def test_every_tensor_of_an_objective_follows_it_to_its_device(build, tiny_spec):
+    objective = build(tiny_spec).to("meta")
+    inside = [part for part in objective.modules() for part in vars(part).values()]
+    options = [value for part in inside if isinstance(part, dict) for value in part.values()]
+    tensors = [value for value in options if isinstance(value, torch.Tensor)]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}

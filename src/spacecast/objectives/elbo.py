@@ -84,7 +84,7 @@ class ElboObjective(nn.Module):
         self.scores = EnsembleScores(self.interior, members=members, estimator=estimator, alpha=alpha)
         self.members = members
         self.start = InitialStates(spec, noise=input_noise, previous_given=previous_given)
-        self.options = {"boundary": self.interior.driven, "detach": detach, "recompute": recompute}
+        self.options = {"detach": detach, "recompute": recompute}
         self.divergence = DivergencePenalty(spec, reduction=reduction) if div_weight else None
 
     def forward(self, model: StepModel, batch: Batch, stage: Stage) -> LossTerms:
@@ -100,7 +100,7 @@ class ElboObjective(nn.Module):
         steps = stage.rollout_steps
         target = batch.target[:, :steps]
         batch = self.start(model, batch)
-        options = {**self.options, "prepared": model.prepare()}
+        options = {**self.options, "boundary": self.interior.driven, "prepared": model.prepare()}
         terms: dict[str, Tensor] = {}
         fields = []
         if weights["loss"] or weights["kl"]:

@@ -132,7 +132,7 @@ class EnsembleObjective(nn.Module):
         self.weights = {"crps": crps_weight, "mean": mean_weight, "div": div_weight}
         self.members = members
         self.start = InitialStates(spec, noise=input_noise, previous_given=previous_given)
-        self.options = {"boundary": self.interior.driven, "detach": detach, "recompute": recompute}
+        self.options = {"detach": detach, "recompute": recompute}
         self.divergence = DivergencePenalty(spec) if div_weight else None
 
     def check(self, model: nn.Module | StepModel) -> None:
@@ -147,7 +147,7 @@ class EnsembleObjective(nn.Module):
         self.check(model)
         weights = {"crps": self.weights["crps"] * stage.crps, "mean": self.weights["mean"] if stage.crps else 1.0}
         start, weight = self.start(model, batch), self.interior.own_weight(batch)
-        states = self.scores.draw(model, start, stage, **self.options)
+        states = self.scores.draw(model, start, stage, boundary=self.interior.driven, **self.options)
         if keep is not None:
             keep(start.initial[:, 1], states[0, :, 0])
         target = batch.target[:, : stage.rollout_steps]

@@ -48,14 +48,14 @@ class ForecastObjective(nn.Module):
         self.interior = InteriorLoss(spec, loss=loss, variable_weights=variable_weights, reduction=reduction)
         self.start = InitialStates(spec, noise=input_noise, previous_given=previous_given)
         self.div_weight = div_weight
-        self.options = {"boundary": self.interior.driven, "detach": detach, "recompute": recompute}
+        self.options = {"detach": detach, "recompute": recompute}
         self.divergence = DivergencePenalty(spec, reduction=reduction) if div_weight else None
 
     def forward(self, model: StepModel, batch: Batch, stage: Stage, keep: Keep | None = None) -> LossTerms:
         """See `core.protocols.Objective`."""
         steps = stage.rollout_steps
         start = self.start(model, batch)
-        forecast = rollout(model, start, steps, **self.options)
+        forecast = rollout(model, start, steps, boundary=self.interior.driven, **self.options)
         if keep is not None:
             keep(start.initial[:, 1], forecast.states[:, 0])
         terms = {"loss": self.interior(forecast, batch.target[:, :steps], self.interior.own_weight(batch))}
