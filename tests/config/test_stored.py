@@ -54,6 +54,14 @@ def test_the_tracked_run_is_named_after_the_training_that_is_scored():
     assert complete({**COMPOSED, "logger": None}, [])["logger"] is None
 
 
+def test_the_chosen_members_are_those_of_the_training_but_for_the_typed_ones():
+    composed = {**COMPOSED, "logger": {"_target_": "New", "choices": {"model": "graph_unet", "graph": "simple"}}}
+    stored = {**STORED, "logger": {"_target_": "Old", "choices": {"model": "keisler", "graph": "multiscale"}}}
+    found = complete(composed, ["graph=simple"], stored)["logger"]["choices"]
+    assert found == {"model": "keisler", "graph": "simple"}
+    assert complete(composed, [])["logger"]["choices"] == {"model": None, "graph": None}  # it does not say
+
+
 def test_typed_values_win_one_by_one():
     found = complete(COMPOSED, ["++evaluation.steps=4", "++datastore.runs=[2]", "checkpoint=run"])
     assert found["evaluation"] == {**STORED["evaluation"], "steps": 4}

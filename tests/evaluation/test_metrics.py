@@ -59,7 +59,8 @@ def test_a_metric_of_ones_own_is_one_value(own, store, fakes, tmp_path) -> None:
         assert [row["units"] for row in found] == units
     mean = scores.series("log_error", "mean")[1]
     np.testing.assert_allclose(mean, np.mean([scores.series("log_error", name)[1] for name in state.names], axis=0))
-    assert {"test_log_error_by_lead/mean", "test_range_by_lead/Bx"} <= {point.name for point in score_points(scores)}
+    recorded = {point.name for point in score_points(scores)}
+    assert {"test/supplement_by_lead_s/log_error", "test/supplement_by_lead_s/range_Bx"} <= recorded
     pictures = draw_pictures(ScoredRun(scores, store.spec), tmp_path / "figures")
     assert {"log_error.png", "range.png"} <= {path.name for path in pictures}
     assert "range" not in evaluate(fakes.Persist(), store, steps=1).metrics

@@ -51,7 +51,7 @@ def test_everything_arrives(uri, tmp_path):
         logger.log_metrics({"train/loss": 0.5, "epoch": 0, "bad(name)": float("nan"), "inf": float("inf")}, step=20)
     run = _run(logger)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "a-run")
-    assert run.data.params == {"seed": "1", "model/name": "C", "model/hidden_dim": "8"}
+    assert run.data.params == {"seed": "1", "model": "C", "model/hidden_dim": "8"}
     assert run.data.tags["sweep"] == "s1"
     assert run.data.tags["graph_hash"] == "g"
     assert _history(logger, "train/loss") == [(20, 0.5)]
@@ -68,8 +68,8 @@ def test_hundreds_of_values_in_one_go(uri):
     log_scores(logger, [ScoreRow("rmse", f"v{v}", "nT", 10.0 * k, "all", float(k)) for v in range(110) for k in leads])
     run = _run(logger)
     assert len(run.data.params) == 230
-    assert run.data.metrics["test_rmse_by_lead/v7"] == 10.0
-    assert _history(logger, "test_rmse_by_lead/v109") == [(k, float(k)) for k in range(1, 11)]
+    assert run.data.metrics["test/rmse_by_lead_s/v7"] == 10.0
+    assert _history(logger, "test/rmse_by_lead_s/v109") == [(10 * k, float(k)) for k in range(1, 11)]
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def evaluate(inputs: Inputs[Evaluate]) -> "Scores | None":
     with shared(inputs, COMMAND) as processes:
         logger = config.logger.build(**separate_journal(config.logger.content)) if processes.first else None
         with tracked(logger):
-            log_params(logger, inputs.plain)
+            log_params(logger, inputs.plain, parameters=sum(weight.numel() for weight in model.parameters()))
             log_tags(logger, {**provenance(spec.data_hash, graph.content_hash), "checkpoint": str(config.checkpoint)})
             log_artifact(logger, config.paths.run_dir / "config.yaml", "config")
             scores = score(config, model, datastore, spec, logger, processes)

@@ -104,6 +104,15 @@ def register_best(config: Train, logger: Any, scores: "Scores | None") -> None:
         log.warning("tracking: nothing is registered as model %s: %s", logger.registers, error)
 
 
+def record_checkpoint(logger: Any, run_dir: Path) -> None:
+    """Make the best checkpoint an artifact of its run, unless its registration does."""
+    from spacecast.tracking.logger import RunLogger, log_artifact
+
+    file = run_dir / "checkpoints" / BEST
+    if isinstance(logger, RunLogger) and logger.checkpoint and not logger.registers and file.is_file():
+        log_artifact(logger, file, "checkpoints")
+
+
 def register_finished(config: Train, **kept: str) -> None:
     """The same for a training that has come to its end before, unless its journal knows of it.
 
@@ -137,13 +146,13 @@ def described(config: Train, file: Path, scores: "Scores") -> tuple[dict[str, st
 
     """
     from spacecast.checkpoint.content import load_checkpoint
-    from spacecast.tracking.names import score_points
+    from spacecast.tracking.names import rmse_ratios
     from spacecast.tracking.registration import scored
 
     content, split = load_checkpoint(file), config.evaluation.label
     facts, name = content["spacecast"], f"{split}/rmse_ratio"
     data_hash = str((facts["data_spec"] or {}).get("data_hash") or "")
-    single = {point.name: point.value for point in score_points(scores, split) if point.name.startswith(name)}
+    single = rmse_ratios(scores, split)
     tags = {
         "data_hash": data_hash,
         "graph_hash": str((facts["graph"] or {}).get("hash") or ""),

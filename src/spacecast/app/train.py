@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spacecast.app.cli import run_command
-from spacecast.app.registered import complete_name, complete_start, register_best, register_finished
+from spacecast.app.registered import complete_name, complete_start, record_checkpoint, register_best, register_finished
 from spacecast.app.run_records import (
     check_training_folder,
     has_begun,
@@ -22,6 +22,7 @@ from spacecast.app.start import Start, check_former_defaults, check_start, find_
 from spacecast.config.binding import without_foreign
 from spacecast.config.command import Command, Inputs, Opened, Plain
 from spacecast.config.schema import Train
+from spacecast.core.names import typed_keys
 from spacecast.process.exit_codes import USER_ERROR, Interrupted
 from spacecast.process.run_folder import add_facts, discard_run, read_facts
 from spacecast.process.signals import current, first_process
@@ -95,7 +96,7 @@ def fit_and_score(inputs: Inputs[Train], parts: "Parts", start: Start) -> "Score
     logger = None if is_scored(config) else config.logger.build(**kept)
     with tracked(logger), marked(logger):
         remember_tracking(config, logger)
-        log_params(logger, inputs.plain)
+        log_params(logger, inputs.plain, parameters=sum(weight.numel() for weight in model.parameters()))
         log_tags(logger, provenance(parts.spec.data_hash, parts.graph.content_hash))
         log_artifact(logger, run_dir / "config.yaml", "config")
         if any(weight.requires_grad for weight in parts.model.parameters()):
@@ -109,6 +110,7 @@ def fit_and_score(inputs: Inputs[Train], parts: "Parts", start: Start) -> "Score
         else:
             log.info("this model has nothing to train")
         scores = score(config, model, parts.datastore, parts.spec, logger)
+        record_checkpoint(logger, run_dir)
         register_best(config, logger, scores)
     remember_scores(config)
     return scores
@@ -197,7 +199,18 @@ def complete(plain: Plain, words: Sequence[str], _: Opened) -> Plain:
         from spacecast.app.auto import as_recorded
 
         plain = as_recorded(plain)
+    plain = _named(plain, words)
     return {**plain, "optimizer": without_foreign(section, "optimizer", words)} if isinstance(section, dict) else plain
+
+
+def _named(plain: Plain, words: Sequence[str]) -> Plain:
+    """A composed training whose name tells what was typed, unless a name was."""
+    logger = plain.get("logger")
+    if not isinstance(logger, dict) or not logger.get("run_name") or "logger.run_name" in typed_keys(words):
+        return plain
+    from spacecast.tracking.names import named_apart
+
+    return {**plain, "logger": {**logger, "run_name": named_apart(logger["run_name"], words)}}
 
 
 COMMAND = Command(

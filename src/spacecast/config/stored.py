@@ -77,6 +77,8 @@ def merged(composed: Plain, stored: Plain, words: Sequence[str], source: str) ->
         result["same_data"] = before.get("datastore") != stored.get("datastore")
     if "run_name" in (composed.get("logger") or {}) and "logger.run_name" not in keys:
         result["logger"] = {**composed["logger"], "run_name": f"{_tracked_name(stored)}-evaluate"}
+    if "choices" in (composed.get("logger") or {}):
+        result["logger"] = {**result["logger"], "choices": _chosen(composed["logger"]["choices"], stored, keys)}
     return result
 
 
@@ -158,6 +160,14 @@ def _replaced(section: Any, path: Sequence[str], source: Any) -> Any:
     else:
         copy.pop(first, None)
     return copy
+
+
+def _chosen(composed: Any, stored: Plain, keys: Sequence[str]) -> Plain:
+    """The chosen members of groups: those that were typed, and those of the training where it says which they were."""
+    before = (stored.get("logger") or {}).get("choices")
+    known = before if isinstance(before, Mapping) else {}
+    names = dict.fromkeys([*(composed or {}), *known])
+    return {name: composed.get(name) if name in keys else known.get(name) for name in names}
 
 
 def _tracked_name(stored: Plain) -> str:

@@ -21,9 +21,9 @@ from spacecast.core.types import ScoreRow
 from spacecast.tracking.background import BackgroundDelivery
 from spacecast.tracking.delivered import one_at_a_time
 from spacecast.tracking.journal import Journal, RunSummary, summarise
-from spacecast.tracking.machine import PREFIX, MachineMonitor
+from spacecast.tracking.machine import PREFIX, MachineMonitor, job_number
 from spacecast.tracking.mlflow_run import MlflowRun
-from spacecast.tracking.names import MAX_VALUE, Point, choose_params, clean, score_points
+from spacecast.tracking.names import MAX_VALUE, RENAMED, Point, choose_params, clean, score_points, units_tag
 from spacecast.tracking.registration import ModelName, check_sum
 from spacecast.tracking.store import StoreUri, check_uri
 
@@ -46,6 +46,7 @@ class RunLogger(Logger):
             everything stays in the journal.
         experiment: name of the experiment, made if absent.
         run_name: says what differs from other runs.
+        choices: the chosen members of groups, recorded as parameters, for example `model` to `keisler`.
         tags: plain text.
         run_id: a run of that store to continue; a journal knows its own.
         system_metrics_seconds: sampling interval of CPU, memory, disk, network and GPU use; 0 turns it off.
@@ -53,6 +54,7 @@ class RunLogger(Logger):
         journal: file that keeps every record; a run that has one goes on. None: what is not delivered when the process
             ends is lost.
         retry_seconds: pause after the store has failed.
+        checkpoint: whether the best checkpoint of a training becomes an artifact, `checkpoints/best.ckpt`.
 
     Raises:
         UserError: when the tracking URI is one that MLflow does not accept, or there is neither store nor journal.
@@ -70,6 +72,8 @@ class RunLogger(Logger):
         journal: str | Path | None = None,
         retry_seconds: float = 30.0,
         register: bool | ModelName = False,
+        choices: Mapping[str, Any] | None = None,
+        checkpoint: bool = True,
     ) -> None:
         super().__init__()
         if not tracking_uri and not journal:
@@ -79,6 +83,7 @@ class RunLogger(Logger):
         self._experiment_name = experiment
         self._run_name = run_name
         self._tags = {clean(name): str(value) for name, value in (tags or {}).items()}
+        self.choices, self.checkpoint = dict(choices or {}), checkpoint
         self._run_id = run_id
         self._system_metrics_seconds = system_metrics_seconds
         self._retry_seconds = retry_seconds
@@ -120,7 +125,8 @@ class RunLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log scalars at a training step; a run that goes on skips the steps that it has logged before."""
         self._open()
-        points = [Point(clean(name), float(value), int(step or 0)) for name, value in metrics.items()]
+        named = {clean(RENAMED.get(name, name)): float(value) for name, value in metrics.items()}
+        points = [Point(name, value, int(step or 0)) for name, value in named.items()]
         self.log_points([point for point in points if point.step > self._logged.get(point.name, -1)])
 
     @rank_zero_only
@@ -201,7 +207,7 @@ class RunLogger(Logger):
         self._models |= summary.models
         self._identity = summary.run or self._identity or uuid.uuid4().hex
         run = {"run": self._identity, "experiment": self._experiment_name, "name": self._run_name, "tags": self._tags}
-        process = {"host": socket.gethostname(), "pid": os.getpid(), "job": _job(os.environ)}
+        process = {"host": socket.gethostname(), "pid": os.getpid(), "job": job_number(os.environ)}
         journal.append(start={**run, "store": self.tracking_uri, **process})
         summary.add(journal.read(place)[0])
         if self.tracking_uri:
@@ -221,14 +227,6 @@ class RunLogger(Logger):
     def __getstate__(self) -> dict[str, Any]:
         """Travel to another process without files, connections and threads."""
         return {**self.__dict__, "_journal": None, "_delivery": None, "_monitor": None}
-
-
-def _job(environment: Mapping[str, str]) -> str | None:
-    """Number of the job of Slurm that this is, as squeue writes it."""
-    names = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
-    if all(name in environment for name in names):
-        return "_".join(environment[name] for name in names)
-    return environment.get("SLURM_JOB_ID")
 
 
 @contextmanager
@@ -258,10 +256,18 @@ def tracked(logger: object) -> Iterator[None]:
         logger._tracked = False
 
 
-def log_params(logger: object, config: Mapping[str, Any]) -> None:
-    """Log about fifty parameters chosen from a resolved configuration of plain types."""
+def log_params(logger: object, config: Mapping[str, Any], **facts: Any) -> None:
+    """Log about fifty parameters chosen from a resolved configuration of plain types.
+
+    Args:
+        logger: other loggers, and None, are left alone.
+        config: see `names.choose_params`.
+        facts: `parameters`, the number of trained numbers, recorded as `model/parameters`.
+
+    """
     if isinstance(logger, RunLogger):
-        logger.log_hyperparams(choose_params(config))
+        found = {f"model/{name}": value for name, value in facts.items()}
+        logger.log_hyperparams(choose_params(config, logger.choices) | found)
 
 
 def log_tags(logger: object, tags: Mapping[str, Any]) -> None:
@@ -277,9 +283,11 @@ def log_artifact(logger: object, path: str | Path, folder: str = "") -> None:
 
 
 def log_scores(logger: object, rows: Iterable[ScoreRow], split: str = "test") -> None:
-    """Log scores by lead; see `names.score_points`."""
+    """Log scores by lead, see `names.score_points`, and the units of the variables."""
     if isinstance(logger, RunLogger):
+        rows = list(rows)
         logger.log_points(score_points(rows, split))
+        logger.log_tags(units_tag(rows))
 
 
 def no_logger(**_: Any) -> None:

@@ -49,6 +49,14 @@ class MachineMonitor:
             log.warning("tracking: the machine is no longer sampled: %s", error)
 
 
+def job_number(environment: Mapping[str, str]) -> str | None:
+    """Number of the job of Slurm that this is, as squeue writes it."""
+    names = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
+    if all(name in environment for name in names):
+        return "_".join(environment[name] for name in names)
+    return environment.get("SLURM_JOB_ID")
+
+
 def _monitors() -> list[Any]:
     """Those that work here."""
     load_mlflow()

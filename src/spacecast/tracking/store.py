@@ -15,6 +15,7 @@ from spacecast.core.text import as_typed
 from spacecast.process.files import atomic_write, remove_leftovers
 from spacecast.process.lock import exclusive
 from spacecast.tracking.artifacts import FOLDER, artifact_folder, follow_store, location_of
+from spacecast.tracking.description import DESCRIPTION, NOTE
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,10 @@ def ensure_store(uri: str) -> str:
 
 
 def ensure_experiment(client: Any, uri: str, name: str) -> str:
-    """Number of the experiment of that name, made if absent; artifacts of a sqlite store lie in `mlruns` beside it."""
+    """Number of the experiment of that name, made if absent, with a description where nobody has given it one.
+
+    Artifacts of a sqlite store lie in `mlruns` beside it.
+    """
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
@@ -139,13 +143,15 @@ def ensure_experiment(client: Any, uri: str, name: str) -> str:
         path = sqlite_path(uri)
         location = location_of(artifact_folder(path, name)) if path else None
         try:
-            return str(client.create_experiment(name, artifact_location=location))
+            return str(client.create_experiment(name, artifact_location=location, tags={NOTE: DESCRIPTION}))
         except MlflowException:
             found = client.get_experiment_by_name(name)  # another process was faster
             if found is None:
                 raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
+    if not found.tags.get(NOTE):
+        client.set_experiment_tag(found.experiment_id, NOTE, DESCRIPTION)
     return str(found.experiment_id)
 
 
