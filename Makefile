@@ -46,9 +46,7 @@ demo: $(STAMP) ## Simulate, train, score, track: the whole chain in minutes
 
 .PHONY: ui
 ui: $(STAMP) ## Open the MLflow pages of mlflow.db (PORT=5000)
-	@echo "http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning"
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \
-		$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --port $(PORT) --workers 1
+	@$(BIN)/python scripts/ui.py --port $(PORT)
 
 .PHONY: test
 test: $(STAMP) ## Run every test

@@ -1,6 +1,7 @@
 """Serve the MLflow pages of a store until Ctrl-C; prints the address where runs are compared once it can be opened."""
 
 import argparse
+import signal
 import sys
 import time
 
@@ -10,6 +11,7 @@ from spacecast.tracking.pages import answers, charts_address, newest_experiment,
 
 def main() -> int:
     """Exit code: 0 after Ctrl-C, 1 when the server ends by itself, 2 for a store that cannot be opened."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server ends with this, however it is ended
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("store", nargs="?", default="mlflow.db", help="file, or address as of logger.tracking_uri")
     parser.add_argument("--port", type=int, default=5000)
@@ -30,7 +32,7 @@ def main() -> int:
                 time.sleep(0.2)
             if server.poll() is None:
                 print(f"\n{charts_address(base, experiment)}\n\nCtrl-C ends it", flush=True)
-            return server.wait() and 1
+            return 1 if server.wait() else 0
     except KeyboardInterrupt:
         return 0
 

@@ -73,7 +73,8 @@ def test_a_group_is_named_by_its_chosen_member_and_nothing_stands_twice():
 
 
 def test_typed_settings_tell_runs_of_the_same_members_apart():
-    words = ["model=keisler", "++model.hidden_dim=128", "data.workers=4", "datastore.root=/x", "seed=2", "~loss.x", "experiment=smoke"]
+    words = ["model=keisler", "++model.hidden_dim=128", "data.workers=4", "datastore.root=/x", "seed=2", "~loss.x"]
+    words.append("experiment=smoke")
     assert named_apart("keisler-simple-mse", words) == "keisler-simple-mse smoke hidden_dim=128 seed=2"
     assert named_apart("keisler-simple-mse", ["paths.run_dir=x", "experiment=none"]) == "keisler-simple-mse"
 
