@@ -16,8 +16,9 @@ NAMED = ("graph", "model", "loss", "schedule", "optimizer")  # groups whose clas
 REPEATED = {"data/seed": "seed", "schedule/epochs": "trainer/max_epochs"}  # what they follow unless it is typed
 LEFT_OUT = (  # say nothing of the experiment, or are tables
     "data/workers", "datastore/cache_gb", "evaluation/batch_size", "evaluation/convert_units", "evaluation/examples",
-    "evaluation/plasma_regions", "evaluation/regions", "evaluation/spread", "evaluation/surfaces", "loss/recompute",
-    "model/execution", "optimizer/fused", "trainer/accelerator", "trainer/check_val_every_n_epoch",
+    "evaluation/member_chunk", "evaluation/plasma_regions", "evaluation/regions", "evaluation/spread",
+    "evaluation/surfaces", "loss/recompute", "model/execution", "optimizer/fused",
+    "trainer/accelerator", "trainer/check_val_every_n_epoch",
     "trainer/checkpoint_minutes", "trainer/detect_anomaly", "trainer/deterministic", "trainer/enable_progress_bar",
     "trainer/log_every_n_steps", "trainer/max_nonfinite_steps", "trainer/num_nodes", "trainer/strategy",
 )  # fmt: skip
