@@ -16,8 +16,9 @@ from spacecast.evaluation.evaluator import evaluate
 from spacecast.evaluation.metrics import METRICS, Metric, distance_to_best
 from spacecast.evaluation.sample import Sample, Setting
 from spacecast.evaluation.scores import ScoreRow, Scores
-from spacecast.plots.canvas import ScoredRun
+from spacecast.plots.picture import ScoredRun
 from spacecast.plots.pictures import draw_pictures
+from spacecast.plots.plane import Plane
 from spacecast.process.status import write_status
 from spacecast.sweep.folder import Sweep, name_runs
 from spacecast.sweep.report import write_report
@@ -61,7 +62,7 @@ def test_a_metric_of_ones_own_is_one_value(own, store, fakes, tmp_path) -> None:
     np.testing.assert_allclose(mean, np.mean([scores.series("log_error", name)[1] for name in state.names], axis=0))
     recorded = {point.name for point in score_points(scores)}
     assert {"test/supplement_by_lead_s/log_error", "test/supplement_by_lead_s/range_Bx"} <= recorded
-    pictures = draw_pictures(ScoredRun(scores, store.spec), tmp_path / "figures")
+    pictures = draw_pictures(ScoredRun(scores, Plane.of(store.spec)), tmp_path / "figures")
     assert {"log_error.png", "range.png"} <= {path.name for path in pictures}
     assert "range" not in evaluate(fakes.Persist(), store, steps=1).metrics
 

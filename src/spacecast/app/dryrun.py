@@ -59,7 +59,9 @@ def dry_run(config: Train, parts: Parts) -> None:
 
 
 def planned_memory(config: Train, parts: Parts, epochs: int) -> MemoryPlan | None:
-    """The memory of the step that takes most, by part, in the log; None where that is not known beforehand."""
+    """The memory of the step that takes most, by part, in the log; None where that is not known or nothing trains."""
+    if not any(weight.requires_grad for weight in parts.model.parameters()):
+        return None
     stages = representative_stages(parts.schedule, epochs)
     longest = [stage for stage in stages if stage.rollout_steps == stages[0].rollout_steps]
     batch = first_batch(parts.data.dataset("train", longest[0].rollout_steps), parts.data.batch_size)
