@@ -33,7 +33,8 @@ def dry_run(config: Train, parts: Parts) -> None:
     step is taken where it would not fit.
     """
     epochs, device = epochs_of(config), device_of(config)
-    if not fits(planned_memory(config, parts, epochs), device):
+    trains = any(weight.requires_grad for weight in parts.model.parameters())
+    if not fits(planned_memory(config, parts, epochs) if trains else None, device):
         return
     before = _memory(device)
     cost = _measured(config, parts, epochs)
@@ -59,9 +60,7 @@ def dry_run(config: Train, parts: Parts) -> None:
 
 
 def planned_memory(config: Train, parts: Parts, epochs: int) -> MemoryPlan | None:
-    """The memory of the step that takes most, by part, in the log; None where that is not known or nothing trains."""
-    if not any(weight.requires_grad for weight in parts.model.parameters()):
-        return None
+    """The memory of the step that takes most, by part, in the log; None where that is not known beforehand."""
     stages = representative_stages(parts.schedule, epochs)
     longest = [stage for stage in stages if stage.rollout_steps == stages[0].rollout_steps]
     batch = first_batch(parts.data.dataset("train", longest[0].rollout_steps), parts.data.batch_size)

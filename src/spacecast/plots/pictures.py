@@ -21,12 +21,18 @@ ALL = "all"
 
 
 @cache
-def known_pictures() -> Mapping[str, Picture]:
-    """Every picture by its name."""
+def pictures_of_modules() -> tuple[Picture, ...]:
+    """What the modules of this package list as their `PICTURES`."""
     found: list[Picture] = []
     for module in sorted(entry.name for entry in pkgutil.iter_modules(spacecast.plots.__path__)):
         if module != __name__.rpartition(".")[2]:
             found += getattr(importlib.import_module(f"spacecast.plots.{module}"), "PICTURES", ())
+    return tuple(found)
+
+
+def known_pictures() -> Mapping[str, Picture]:
+    """Every picture by its name: those of the modules, and one of each metric that is drawn, as there are by now."""
+    found = list(pictures_of_modules())
     own = [each for each in metrics.METRICS if each.picture]
     found += [Picture(each.name, each.label, partial(curves.draw_metric, metric=each), together=True) for each in own]
     return {picture.name: picture for picture in found}
