@@ -638,7 +638,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(frames, fakes, tmp_path) -> No
 
 # ------------------------------------------------------------------------------------------------------------ memory
 def test_memory_is_that_of_a_unit_whatever_members_and_steps(spec, fakes, tmp_path, monkeypatch) -> None:
-    """Rows through the model at once, and what Python and numpy hold; the case forecast of scripts/bench asks the system."""
+    """Rows through the model at once, and what Python holds; the forecast case of scripts/bench asks the system."""
     x, z = np.arange(90.0), np.arange(60.0)
     monkeypatch.setattr(layout, "CHUNK_BYTES", 5 * 10 * 4 * x.size * z.size)
     grid = Grid({"x": x, "z": z}, np.ones((x.size, z.size)))
