@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from spacecast.config.command import Inputs
 from spacecast.config.schema import Data
 from spacecast.core.errors import UserError, nearest
-from spacecast.core.text import as_typed
+from spacecast.core.text import as_typed, as_words
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def download(inputs: Inputs[Data]) -> None:
 
     name, folder = _what(inputs)
     config = inputs.config
-    only = [config.only] if isinstance(config.only, str) else list(config.only or ())
+    only = as_words(config.only or ())
     with ProgressBar("fetching") as progress:
         repository = fetch(
             name, folder, revision=config.revision, only=only, overwrite=config.overwrite, progress=progress

@@ -10,7 +10,7 @@ from spacecast.config.check import untracked
 from spacecast.config.command import Command, Inputs
 from spacecast.config.plot_schema import Plot
 from spacecast.core.errors import UserError, nearest
-from spacecast.core.text import several
+from spacecast.core.text import as_words, several
 from spacecast.process.workers import import_by_name
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def _formats(wanted: str | Sequence[str]) -> list[str]:
     from spacecast.plots.canvas import picture_formats
 
     known = picture_formats()
-    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    names = as_words(wanted)
     for name in names:
         if name not in known:
             raise UserError(f"format={name}: no picture is written so; {nearest(name, known)}")

@@ -11,6 +11,7 @@ from spacecast.app.run_records import recorded_config
 from spacecast.config.paths import absolute_path
 from spacecast.config.plot_schema import Plot
 from spacecast.core.errors import UserError
+from spacecast.core.text import as_words
 from spacecast.evaluation.paired_scores import read_scores
 from spacecast.evaluation.scores import Scores
 from spacecast.plots.forecasts import opened
@@ -38,7 +39,7 @@ def plotted_runs(config: Plot) -> list[Plotted]:
         UserError: one is not there, is none, or is named twice.
 
     """
-    words = [config.run] if isinstance(config.run, str) else list(config.run)
+    words = as_words(config.run)
     for word in words:
         path = Path(absolute_path(word, "run"))
         if not path.exists():
@@ -51,7 +52,7 @@ def plotted_runs(config: Plot) -> list[Plotted]:
 def _plotted(config: Plot, path: Path, name: str) -> Plotted:
     """One of them, with all that there is of it."""
     choice = Choice(
-        variables=None if config.variables is None else _words(config.variables),
+        variables=None if config.variables is None else as_words(config.variables),
         leads=[config.leads] if isinstance(config.leads, int) else config.leads,
         region=config.region,
         field_lines=config.field_lines,
@@ -74,11 +75,6 @@ def _plotted(config: Plot, path: Path, name: str) -> Plotted:
     graph = partial(_graph, Path(str(recorded.get("checkpoint") or path)), config.trust)
     run = ScoredRun(scores, plane, examples, name, records, graph, choice=choice)
     return Plotted(run, path / "figures")
-
-
-def _words(value: str | Sequence[str]) -> list[str]:
-    """One or several."""
-    return [value] if isinstance(value, str) else list(value)
 
 
 def _scores(folder: Path) -> Scores:

@@ -2,11 +2,17 @@
 
 import itertools
 import shlex
+from collections.abc import Iterable
 
 
 def several(number: int, noun: str) -> str:
     """A number with its noun, in the plural unless it is one: `1 run`, `3 runs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def as_words(value: str | Iterable[str]) -> list[str]:
+    """One word or several, as a configuration has them."""
+    return [value] if isinstance(value, str) else list(value)
 
 
 def as_typed(*words: object) -> str:

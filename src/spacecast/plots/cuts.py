@@ -9,7 +9,7 @@ from spacecast.plots.canvas import FORECAST, SPREAD, TRUTH, label, new_figure, s
 from spacecast.plots.colours import colour_scale, own_scale
 from spacecast.plots.forecasts import TRUTH as OF_TRUTH
 from spacecast.plots.forecasts import Frame, opened
-from spacecast.plots.picture import Picture, ScoredRun
+from spacecast.plots.picture import Picture, ScoredRun, chosen_frames
 from spacecast.plots.plane import EARTH, Plane
 
 if TYPE_CHECKING:
@@ -45,15 +45,7 @@ def cuts_of(plane: Plane) -> list[Cut]:
 
 def draw_cuts(run: ScoredRun, path: Path) -> list[Path]:
     """Draw the variables along the Sun-Earth line and across the tail, forecast beside truth, at the chosen leads."""
-    if run.examples is None or run.plane is None:
-        return []
-    paths = []
-    with opened(run.examples, run.plane) as file:
-        for number in range(file.count):
-            for lead in file.chosen_leads(run.choice.leads):
-                picture = path.with_stem(f"{path.stem}_{number}_lead_{lead}")
-                paths.append(_draw_cuts(run, file.frame(number, lead), picture))
-    return paths
+    return [_draw_cuts(run, frame, picture) for frame, picture in chosen_frames(run, path)]
 
 
 def _draw_cuts(run: ScoredRun, frame: Frame, path: Path) -> Path:

@@ -8,8 +8,8 @@ import numpy as np
 
 from spacecast.plots.canvas import label, panes_across, save
 from spacecast.plots.colours import colour_scale, own_scale
-from spacecast.plots.forecasts import Frame, opened
-from spacecast.plots.picture import Picture, ScoredRun
+from spacecast.plots.forecasts import Frame
+from spacecast.plots.picture import Picture, ScoredRun, chosen_frames
 from spacecast.plots.plane import ALL, Plane, draw_field, draw_field_lines, new_planes
 
 
@@ -114,7 +114,7 @@ def draw_examples(run: ScoredRun, path: Path) -> list[Path]:
     names = run.choice.variables
     return [
         each
-        for shown in _shown(run, path)
+        for shown in chosen_frames(run, path.with_stem("example"))
         for each in _draw(run, *shown, None if names is None or tuple(names) == ALL else names)
     ]
 
@@ -124,18 +124,8 @@ def draw_maps(run: ScoredRun, path: Path) -> list[Path]:
     if run.plane is None:
         return []
     names = run.plane.chosen(run.choice.variables)
-    shown = list(_shown(run, path))
+    shown = list(chosen_frames(run, path.with_stem("example")))
     return [each for one in shown for name in names for each in _draw(run, *one, [name], f"_{name}")]
-
-
-def _shown(run: ScoredRun, path: Path) -> Iterator[tuple[Frame, Path]]:
-    """The chosen frames of all examples, each with the path of its picture."""
-    if run.examples is None or run.plane is None:
-        return
-    with opened(run.examples, run.plane) as file:
-        for number in range(file.count):
-            for lead in file.chosen_leads(run.choice.leads):
-                yield file.frame(number, lead), path.with_name(f"example_{number}_lead_{lead}{path.suffix}")
 
 
 def _draw(

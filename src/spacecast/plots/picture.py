@@ -1,11 +1,12 @@
 """What a picture is, and what it is drawn from: the page to read before a picture is added."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spacecast.evaluation.scores import Scores
+from spacecast.plots.forecasts import Frame, opened
 from spacecast.plots.plane import Plane
 
 if TYPE_CHECKING:
@@ -81,3 +82,19 @@ class Picture:
     always: bool = True
     together: bool = False
     suffix: str = ""
+
+
+def chosen_frames(run: ScoredRun, path: Path) -> Iterator[tuple[Frame, Path]]:
+    """The chosen leads of all example forecasts of a run, each with the path of its picture; none without examples.
+
+    Args:
+        run: what is drawn.
+        path: the paths are `<its name>_<number>_lead_<lead>` beside it.
+
+    """
+    if run.examples is None or run.plane is None:
+        return
+    with opened(run.examples, run.plane) as file:
+        for number in range(file.count):
+            for lead in file.chosen_leads(run.choice.leads):
+                yield file.frame(number, lead), path.with_stem(f"{path.stem}_{number}_lead_{lead}")

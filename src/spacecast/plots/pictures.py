@@ -10,6 +10,7 @@ from pathlib import Path
 
 import spacecast.plots
 from spacecast.core.errors import UserError, nearest
+from spacecast.core.text import as_words
 from spacecast.evaluation import metrics
 from spacecast.plots import curves
 from spacecast.plots.canvas import SIZES, sized
@@ -51,7 +52,7 @@ def chosen_pictures(what: str | Sequence[str] | None) -> list[Picture]:
     known = known_pictures()
     if what is None:
         return [picture for picture in known.values() if picture.always]
-    names = [what] if isinstance(what, str) else list(what)
+    names = as_words(what)
     if ALL in names:
         return list(known.values())
     for name in names:

@@ -39,17 +39,6 @@ def charts_address(base: str, experiment: str) -> str:
     return f"{base}/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART"
 
 
-def run_address(base: str, experiment: str, run_id: str) -> str:
-    """Address of the charts of one run."""
-    return f"{base}/#/experiments/{experiment}/runs/{run_id}/model-metrics?workflowType=machine_learning"
-
-
-def comparison_address(base: str, experiment: str, run_ids: list[str]) -> str:
-    """Address of the comparison of some runs."""
-    quoted = "[" + ",".join(f"%22{run_id}%22" for run_id in run_ids) + "]"
-    return f"{base}/#/compare-runs?runs={quoted}&experiments=[%22{experiment}%22]&workflowType=machine_learning"
-
-
 @contextmanager
 def served(uri: str, port: int, environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """The server of a store, a process with children of its own, all of which have ended when the block has.
