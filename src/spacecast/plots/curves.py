@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LEAD_TIME = "lead time [s]"
+LONG_LABEL = 24  # letters, beyond which the labels of panes beside each other would meet
 HIGHEST_RATIO = 1.5  # of RMSE over that of persistence that is shown; a straight line soon leaves the picture
 REFERENCES = {
     "persistence": ("persistence_rmse", "--"),
@@ -270,7 +271,7 @@ def _draw_panes(
             draw(pane, names[number])
             pane.spines[["top", "right"]].set_visible(False)
             if number + columns >= len(names):
-                pane.set_xlabel(x_label)
+                pane.set_xlabel(x_label, fontsize="small" if len(x_label) > LONG_LABEL else None)
         for line in panes:
             line[0].set_ylabel(y_label)
         handles, texts = panes[0, 0].get_legend_handles_labels()
