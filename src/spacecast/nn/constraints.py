@@ -21,6 +21,7 @@ ElectricKind = Literal["free", "ideal", "auto"]
 Guard = NonNegativeFloat | Literal["auto"]
 """Here and above, `auto` is a word of configurations, see `app.auto`; whatever computes refuses it."""
 StateLaw = Literal["free", "project"]
+ASTRAY = 0.01  # share of the nodes that may leave the range in a forecast that needs a guard
 SPARE = 0.05  # of a standard deviation, that a value may leave a range of no width
 
 
@@ -38,8 +39,8 @@ class Constraints(nn.Module):
         state_law: `project`: P = n k T by the smallest change (`nn.laws`).
         smooth: whether to take a sixteenth of the fourth difference off the network's output: `none`, `always`, or
             `without_previous`, where the state before the last is that same state, which stands for none.
-        guard: share of its range in the training runs by which a value may leave it on each node. One that has left
-            it by more, as true states may, goes no further; None: no such limit.
+        guard: share of its range in the training runs by which a value may leave it on each node, see
+            `guarded_limits` for states that have left it by more, as true ones may; None: no such limit.
         lower, upper: limits by variable name, physical units, which hold for the projection too.
 
     Attributes:
@@ -121,7 +122,7 @@ class Constraints(nn.Module):
             before: the present state, (batch, node) each.
         """
         spared = []
-        limits = [_reaching(*each) for each in zip(before, self.low, self.high, strict=True)] if self.guarded else []
+        limits = guarded_limits(torch.stack(before, dim=1), self.low, self.high) if self.guarded else []
         if self.potential is not None and potential is not None:
             spared = self.potential.columns
             own = [limits[column] for column in spared] if self.guarded else []
@@ -186,9 +187,27 @@ def by_variable(values: Tensor) -> tuple[Tensor, ...]:
     return values.movedim(-1, 0).contiguous().unbind()
 
 
-def _reaching(present: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Limits (node,) made wide enough for the present value (batch, node): it need not come back, but not go on."""
-    return torch.minimum(low, present), torch.maximum(high, present)
+def guarded_limits(present: Tensor, low: Tensor, high: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Limits of each variable, wide enough for where the present state is.
+
+    A value beyond the limits need not come back, but goes no further. Where more nodes than one in a hundred are
+    beyond them, the state is of a kind that the training did not have, such as another density of the solar wind, and
+    no forecast that went astray: all limits of the variable move as far as all but a hundredth of the nodes need.
+
+    Args:
+        present: standardised state, (batch, state, node).
+        low, high: limits, (state, node) each.
+
+    Returns:
+        Least and largest value of each variable, (batch, node) each.
+    """
+    with torch.no_grad():
+        width = high - low
+        beyond = torch.maximum(low - present, present - high) / width
+        spared = max(round(ASTRAY * present.shape[-1]), 1)
+        room = beyond.topk(spared + 1, dim=-1).values[..., -1:].clamp(min=0.0) * width
+        least, most = torch.minimum(low - room, present), torch.maximum(high + room, present)
+    return list(zip(least.unbind(1), most.unbind(1), strict=True))
 
 
 def training_range(spec: DataSpec, share: float) -> tuple[Tensor, Tensor]:
