@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from figure_contents import assert_a_whole_picture, bar_units, images, lines, panes, share_of
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
@@ -15,7 +16,7 @@ from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.evaluation.metrics import METRICS, find
 from spacecast.evaluation.scores import ScoreRow, Scores
 from spacecast.forecast.writer import ForecastWriter
-from spacecast.plots import canvas, colours, curves, history, maps, pictures, plane
+from spacecast.plots import canvas, colours, curves, divergence, forecasts, history, maps, pictures, plane
 from spacecast.plots.picture import Picture, ScoredRun
 from spacecast.plots.plane import Plane
 
@@ -102,9 +103,8 @@ def test_rmse_has_a_pane_per_variable_with_persistence(tiny_spec, tmp_path, draw
         assert lines(axes) == {"persistence": curve("persistence_rmse", name), "forecast": curve("rmse", name)}
         assert [list(line.get_xdata()) for line in axes.lines] == [list(LEADS)] * 2
         assert axes.get_ylim()[0] == 0
-    # four in a row: only what has no pane below it names the axis
-    assert [axes.get_xlabel() for axes in shown] == ["", *["lead time [s]"] * 4]
-    assert [axes.get_ylabel() for axes in shown] == ["RMSE", "", "", "", "RMSE"]
+    assert [axes.get_xlabel() for axes in shown] == ["lead time [s]"] * 5
+    assert [axes.get_ylabel() for axes in shown] == ["RMSE", "", "", "", ""]
     assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["persistence", "forecast"]
 
 
@@ -130,7 +130,9 @@ def test_ratios_have_a_pane_per_variable_and_their_mean_beside_a_reference(
     draw(scored, tmp_path / "ratio.png")
     shown = panes(drawn[0])
     assert [axes.get_title() for axes in shown] == [*map(canvas.label, NAMES), "mean over variables"]
-    assert shown[0].get_ylabel() == label
+    # four in a row: only what has no pane below it names the axis
+    assert [axes.get_xlabel() for axes in shown] == ["", "", *["lead time [s]"] * 4]
+    assert [axes.get_ylabel() for axes in shown] == [label, "", "", "", label, ""]
     for name, axes in zip((*NAMES, "mean"), shown, strict=True):
         curves_shown = lines(axes)
         assert curves_shown.pop("reliable" if metric != "skill" else "persistence") == [reference] * 2
@@ -146,7 +148,7 @@ def test_several_runs_are_lines_of_their_own_beside_one_persistence(tiny_spec, t
 
 
 def test_divergence_stands_beside_that_of_the_truth(scored, tmp_path, drawn) -> None:
-    curves.draw_divergence(scored, tmp_path / "divergence.png")
+    divergence.draw_divergence(scored, tmp_path / "divergence.png")
     [axes] = panes(drawn[0])
     assert lines(axes) == {"truth": curve("div_b_truth", "B"), "forecast": curve("div_b", "B")}
     assert axes.get_ylabel() == r"mean $|\nabla\cdot B|$ [nT/$R_E$]"
@@ -194,17 +196,44 @@ def test_lines_of_a_dipole_are_contours_of_its_potential(tiny_spec) -> None:
     assert np.abs((found - wanted)[far] - np.mean((found - wanted)[far])).max() < 0.05 * np.abs(wanted[far]).max()
 
 
+def test_a_divergence_that_is_exactly_zero_stands_on_the_axis(scored, tmp_path, drawn) -> None:
+    rows = [row._replace(value=0.0) if row.metric == "div_b_truth" else row for row in scored.scores.rows]
+    run = replace(scored, scores=replace(scored.scores, rows=tuple(rows)))
+    divergence.draw_divergence(run, tmp_path / "divergence.png")
+    [axes] = panes(drawn[0])
+    assert lines(axes)["truth"] == [0, 0, 0]
+    assert axes.get_yscale() == "symlog"
+    assert axes.get_ylim()[0] < 0 < axes.get_ylim()[1]
+    to_axes = axes.transData - axes.transAxes
+    heights = [to_axes.transform((20, value))[1] for value in (0, *curve("div_b", "B"))]
+    assert 0 < heights[0] < heights[1] < heights[3] < 1
+
+
+def test_stages_of_a_training_are_marked_where_they_began(tmp_path, drawn) -> None:
+    """Three epochs of ten steps; half an epoch is half its steps, and what was not come to is left out."""
+    rows = [f"{epoch},{10 * epoch + step},{1 + step}" for epoch in range(3) for step in (4, 9)]
+    (tmp_path / "metrics.csv").write_text("\n".join(["epoch,step,train/loss", *rows]))
+    stages = [(1, "2 steps"), (1.5, "CRPS"), (7, "div B")]
+    run = ScoredRun(records=tmp_path / "metrics.csv", stages=stages)
+    history.draw_history(run, tmp_path / "history.png")
+    [axes] = panes(drawn[0])
+    marks = {text.get_text(): text.xy[0] for text in axes.texts}
+    assert marks == {"2 steps": 10, "CRPS": 15}
+    assert [line.get_xdata()[0] for line in axes.lines[1:]] == [10, 15]
+    assert axes.lines[0].get_label() == "train/loss"
+
+
 @pytest.mark.parametrize("name", ["metrics.csv", "tracking.jsonl"])
 def test_records_of_a_training_are_read_from_a_table_or_a_journal(name, tmp_path) -> None:
     texts = {
         "metrics.csv": "epoch,step,train/loss,val/rmse_ratio\n0,4,2.0,\n0,9,1.0,\n0,9,,0.5\n",
-        "tracking.jsonl": '{"time":1,"params":{}}\n{"time":1,"metrics":[["train/loss",2.0,4]]}\n'
-        '{"time":2,"metrics":[["train/loss",1.0,9],["val/rmse_ratio",0.5,9]]}\n{"time":3,"metr',
+        "tracking.jsonl": '{"time":1,"params":{}}\n{"time":1,"metrics":[["train/loss",2.0,4],["train/epoch",0,4]]}\n'
+        '{"time":2,"metrics":[["train/loss",1.0,9],["val/rmse_ratio",0.5,9],["train/epoch",0,9]]}\n{"time":3,"metr',
     }
     (tmp_path / name).write_text(texts[name])
     found = history.read_records(history.records_of(tmp_path))
     assert {name: values.tolist() for name, values in found.items()} == {
-        "train/loss": [[4, 2], [9, 1]], "val/rmse_ratio": [[9, 0.5]],
+        "train/loss": [[4, 2], [9, 1]], "val/rmse_ratio": [[9, 0.5]], "train/epoch": [[4, 0], [9, 0]],
     }  # fmt: skip
 
 
@@ -261,6 +290,24 @@ def test_truth_and_forecast_share_their_colours_and_the_error_has_its_own(tiny_s
     assert len({images(axes)[1].get_clim() for axes in shown}) > len(NAMES)
 
 
+def test_where_states_are_logarithmic_their_errors_are_too(tiny_spec, frames, tmp_path, drawn) -> None:
+    """Down to a thirtieth of the largest, so that the error of thin plasma is seen beside that of dense plasma."""
+    state = frames[0].copy()
+    state[:, 9] = np.geomspace(0.01, 10, len(state))
+    for factor, scale in ((1.5, "symlog"), (1 + 1e-5, "linear")):
+        forecast = np.where(np.arange(len(state))[:, None] % 2, state * factor, state / factor)
+        columns = {"truth": state, "forecast": forecast, "error": forecast - state}
+        maps.draw_comparison(Plane.of(tiny_spec), columns, tmp_path / "maps.png", variables=["rho"])
+        truth, _, error = (images(axes)[1] for axes in panes(drawn[-1]))
+        assert truth.norm(0.1) == pytest.approx((truth.norm(0.01) + truth.norm(1.0)) / 2, abs=0.01)
+        assert error.get_clim()[0] == -error.get_clim()[1]
+        assert error.norm(0) == 0.5
+        high = error.get_clim()[1]
+        assert (error.norm(0.1 * high) > 0.6) == (scale == "symlog")
+        ticks = [text.get_text() for text in drawn[-1].axes[-1].get_yticklabels()]
+        assert len(set(ticks)) == len(ticks)
+
+
 def test_a_spread_starts_from_zero(tiny_spec, frames, tmp_path, drawn) -> None:
     columns = {"truth": frames[0], "ensemble mean": frames[1:].mean(axis=0), "spread": frames[1:].std(axis=0)}
     maps.draw_comparison(Plane.of(tiny_spec), columns, tmp_path / "spread.png", variables=["Bz"])
@@ -284,6 +331,34 @@ def write_examples(folder: Path, spec: DataSpec, frames: np.ndarray, members: in
                 shown = (1 + example) * (1 + 2 * lead) * frames[..., : len(spec.state.names)]
                 writer.write(example, lead, shown[1 : 1 + members], shown[0])
     return folder / "examples.zarr"
+
+
+def test_titles_name_the_wind_at_the_beginning_at_all_leads(tiny_spec, frames, tmp_path) -> None:
+    with forecasts.opened(write_examples(tmp_path, tiny_spec, frames, 4), Plane.of(tiny_spec)) as file:
+        wind = frames[0][tiny_spec.boundary, 9].mean()
+        for example in (0, 1):
+            found = {file.frame(example, lead).title.partition(", 2000")[0] for lead in (1, 2)}
+            assert found == {f"run b, solar wind {(1 + example) * wind:.2g} cm$^{{-3}}$"}
+            assert file.title(example).startswith(found.pop())
+
+
+@pytest.mark.parametrize("size", ["column", "slide"])
+def test_pictures_for_papers_and_talks_are_as_large_as_these_and_hold_few_variables(
+    size, small_spec, tiny_spec, frames, tmp_path, drawn
+) -> None:
+    run = ScoredRun(make_scores(), Plane.of(tiny_spec), write_examples(tmp_path, tiny_spec, frames, 1, count=1))
+    with canvas.sized(size):
+        paths = maps.draw_examples(run, tmp_path / "examples.png")
+        curves.draw_rmse(run, tmp_path / "rmse.png")
+    names = ("Bx_By_Bz", "Ex_Ey_Ez", "vx_vy_vz", "rho_P_T")
+    assert [path.name for path in paths] == [f"example_0_lead_2_{name}.png" for name in names]
+    most = {"column": (3.4, 20), "slide": (10, 5.6)}[size]
+    for figure in drawn:
+        assert figure.get_figwidth() <= most[0] + 0.01
+        assert figure.get_figheight() <= most[1] + 0.01
+    assert [len(panes(figure)) for figure in drawn] == [9, 9, 9, 9, 5]
+    letters = {text.get_fontsize() for figure in drawn for text in figure.findobj(Text) if text.get_text()}
+    assert min(letters) > 4.5
 
 
 @pytest.mark.parametrize("members", [1, 4])
@@ -359,7 +434,7 @@ def test_a_picture_that_fails_costs_a_warning(error, scored, tmp_path, drawn, mo
     monkeypatch.setattr(pictures, "known_pictures", lambda: known)
     with caplog.at_level(logging.WARNING, logger="spacecast"):
         found = pictures.draw_pictures(scored, tmp_path)
-    assert [path.name for path in found] == ["rmse.png", "divergence.png", "spread_skill.png", "ranks.png"]
+    assert [path.name for path in found] == ["rmse.png", "spread_skill.png", "ranks.png", "divergence.png"]
     assert caplog.messages == ["picture skill was not drawn: no room"]
 
 
@@ -408,6 +483,23 @@ def test_the_strong_field_near_earth_does_not_drown_the_rest() -> None:
     assert colours.colour_scale(field).high <= 1.01
 
 
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 4), (5, 5), (6, 4), (12, 4), (13, 5)])
+def test_panes_leave_few_places_empty(count, columns) -> None:
+    assert canvas.columns_for(count) == columns
+
+
+def test_a_long_title_is_broken_at_commas() -> None:
+    title = "run unseen, solar wind 1 cm$^{-3}$, 2000-01-01 00:00:10 + 1000 s"
+    assert canvas.wrapped(title, 9.0) == title
+    assert canvas.wrapped(title, 3.2) == "run unseen, solar wind 1 cm$^{-3}$,\n2000-01-01 00:00:10 + 1000 s"
+    assert canvas.wrapped(title, 0.1) == title.replace(", ", ",\n")
+
+
+def test_a_legend_has_as_many_columns_as_there_is_room_for() -> None:
+    texts = ["persistence", "climatology", "linear extrapolation", "forecast"]
+    assert [canvas.legend_columns(texts, width) for width in (0.1, 3.4, 8.4, 100)] == [1, 2, 4, 4]
+
+
 def test_labels_are_those_of_a_paper() -> None:
     assert canvas.label("Bx", "nT") == "$B_x$ [nT]"
     assert canvas.label("rho", "1/cm3") == r"$\rho$ [cm$^{-3}$]"
@@ -436,7 +528,7 @@ def test_pictures_leave_the_callers_style_alone(scored, tmp_path) -> None:
     from matplotlib import pyplot
 
     before = dict(mpl.rcParams)
-    curves.draw_divergence(scored, tmp_path / "divergence.pdf")
+    divergence.draw_divergence(scored, tmp_path / "divergence.pdf")
     assert (tmp_path / "divergence.pdf").read_bytes().startswith(b"%PDF")
     assert dict(mpl.rcParams) == before
     assert not pyplot.get_fignums()
@@ -450,5 +542,5 @@ def test_a_picture_that_cannot_be_finished_leaves_nothing(scored, tmp_path, monk
     (tmp_path / "divergence.png").write_bytes(b"before")
     monkeypatch.setattr(Figure, "savefig", break_off)
     with pytest.raises(OSError, match="disk full"):
-        curves.draw_divergence(scored, tmp_path / "divergence.png")
+        divergence.draw_divergence(scored, tmp_path / "divergence.png")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"divergence.png": b"before"}

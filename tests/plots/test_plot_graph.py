@@ -29,10 +29,13 @@ def test_the_picture_shows_every_edge_cell_and_degree(grid, tmp_path, layout, le
     mesh, within, between, *pieces = panes(figure)
     assert mesh.get_title() == "mesh"
     drawn_edges = sum(len(lines.get_segments()) for lines in mesh.collections if isinstance(lines, LineCollection))
-    assert drawn_edges == sum(len(start) for start, _ in edge_classes(graph))
+    up, down = (sum(edges.num_edges for edges in sets) for sets in (graph.up, graph.down))
+    assert drawn_edges == sum(len(start) for start, _ in edge_classes(graph.levels)) + up
     points = [len(dots.get_offsets()) for dots in mesh.collections if isinstance(dots, PathCollection)]
     assert points == [level.num_nodes for level in graph.levels]
-    assert len(mesh.get_legend().get_texts()) == len(edge_classes(graph))
+    texts = [text.get_text() for text in mesh.get_legend().get_texts()]
+    assert len(texts) == len(edge_classes(graph.levels)) + bool(up)
+    assert bool(up) == (layout == "hierarchical") == (f"{up:,} up (drawn) and {down:,} down edges" in texts)
     for axes, names in ((within, "m2m"), (between, "g2m m2g")):
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("in-degree", "share of nodes")
         for container in axes.containers:
@@ -40,7 +43,7 @@ def test_the_picture_shows_every_edge_cell_and_degree(grid, tmp_path, layout, le
             assert sum(bar.get_height() for bar in container) == pytest.approx(1)
     assert [axes.get_title().partition(",")[0] for axes in pieces] == ["grid to mesh", "mesh to grid"]
     for axes in (mesh, *pieces):
-        assert (axes.get_xlabel(), axes.get_ylabel()) == ("x [$R_E$]", "z [$R_E$]")
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("$x$ [$R_E$]", "$z$ [$R_E$]")
         [earth] = images(axes)
         np.testing.assert_array_equal(np.ma.getmaskarray(earth.get_array()), grid.valid.T)
         assert tuple(earth.get_extent()) == (-26, 16, -15, 15)
@@ -54,7 +57,7 @@ def test_the_picture_is_written_whole(grid, tmp_path):
 
 def test_edges_fall_into_classes_of_length(grid):
     graph = MeshGraphBuilder("multiscale", levels=3, mesh_spacing=2).build(grid)
-    classes = edge_classes(graph)
+    classes = edge_classes(graph.levels)
     assert len(classes) == 3
     assert [round(float(np.abs(stop - start).max())) for start, stop in classes] == [2, 6, 18]
     assert sum(len(start) for start, _ in classes) == graph.levels[0].edges.num_edges // 2

@@ -8,6 +8,7 @@ from spacecast.training.schedule import (
     EnsembleSchedule,
     GraphEFMSchedule,
     GraphFMSchedule,
+    changes,
     switch_epochs,
 )
 
@@ -117,3 +118,11 @@ def test_switch_points_in_epochs_or_shares():
     assert switch_epochs([0.55, 0.905, 95.5], 100) == [55, 90.5, 95.5]
     with pytest.raises(UserError, match="do not ascend"):
         switch_epochs([0.9, 0.5], 100)
+
+
+def test_changes_tell_what_begins_when():
+    efm = GraphEFMSchedule(10, switches=[0.4, 0.6, 0.85, 0.9], rollout_steps=2)
+    assert changes(efm, 10) == [(4, "KL"), (6, "2 steps"), (8.5, "CRPS"), (9, "div B")]
+    assert changes(EnsembleSchedule(8, switches=[0.75, 0.875]), 8) == [(6, "CRPS"), (7, "2 steps")]
+    assert changes(ConstantSchedule(10), 10) == []
+    assert changes(ConstantSchedule(10), 0) == []

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from spacecast.app.checkpoints import listed
 from spacecast.app.run_records import recorded_config
+from spacecast.config.build import build
+from spacecast.config.compose import conf_dir
 from spacecast.config.paths import absolute_path
 from spacecast.config.plot_schema import Plot
+from spacecast.config.trust import Trust
 from spacecast.core.errors import UserError
 from spacecast.core.text import as_words
 from spacecast.evaluation.paired_scores import read_scores
@@ -17,6 +20,7 @@ from spacecast.evaluation.scores import Scores
 from spacecast.plots.forecasts import opened
 from spacecast.plots.history import records_of
 from spacecast.plots.picture import NO_SCORES, Choice, ScoredRun
+from spacecast.training.schedule import changes
 
 if TYPE_CHECKING:
     from spacecast.core.graph import MeshGraph
@@ -73,7 +77,7 @@ def _plotted(config: Plot, path: Path, name: str) -> Plotted:
         with opened(examples, boundary=_boundary(recorded)) as file:
             plane = file.plane
     graph = partial(_graph, Path(str(recorded.get("checkpoint") or path)), config.trust)
-    run = ScoredRun(scores, plane, examples, name, records, graph, choice=choice)
+    run = ScoredRun(scores, plane, examples, name, records, graph, choice, stages_of(recorded, config.trust))
     return Plotted(run, path / "figures")
 
 
@@ -90,6 +94,19 @@ def _scores(folder: Path) -> Scores:
         ranks = data["rank_histogram"].sel(variable=table.variables).transpose("lead_time", "variable", "rank").values
     facts: dict[str, Any] = {"windows": int(data.attrs["forecasts"]), "scored": str(data.attrs.get("scored", ""))}
     return Scores(table.rows, members=int(data.attrs["members"]), ranks=ranks, dataset=data, **facts)
+
+
+def stages_of(recorded: Mapping[str, Any], trust: str | Sequence[str] | None = None) -> list[tuple[float, str]]:
+    """Epochs at which the schedule of a recorded training changes something, and what; none where that is not known."""
+    section, trainer = recorded.get("schedule"), recorded.get("trainer")
+    epochs = trainer.get("max_epochs") if isinstance(trainer, Mapping) else None
+    if not isinstance(section, Mapping) or not isinstance(epochs, int) or epochs < 1:
+        return []
+    try:
+        Trust.of({"trust": trust}, [conf_dir()]).check({"schedule": section}, "config.yaml")
+        return changes(build(section), epochs)
+    except (UserError, TypeError, ValueError):  # of a user's own, or of another version
+        return []
 
 
 def _boundary(recorded: Mapping[str, Any]) -> Any:

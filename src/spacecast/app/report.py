@@ -45,6 +45,7 @@ def score(
     from spacecast.plots.picture import ScoredRun
     from spacecast.plots.pictures import draw_pictures
     from spacecast.plots.plane import Plane
+    from spacecast.training.schedule import changes
 
     run_dir, split = config.paths.run_dir, config.evaluation.label
     processes = processes or Processes(device=device_of(config))
@@ -68,7 +69,8 @@ def score(
     log.info("%s", scores.table())
     examples = run_dir / "examples.zarr"
     shown = examples if examples.exists() else None
-    scored = ScoredRun(scores, Plane.of(spec), shown, run_dir.name, records_of(run_dir))
+    stages = changes(config.schedule.build(), config.trainer.max_epochs or 0) if isinstance(config, Train) else []
+    scored = ScoredRun(scores, Plane.of(spec), shown, run_dir.name, records_of(run_dir), stages=stages)
     pictures = draw_pictures(scored, run_dir / "figures")
     log_scores(logger, scores, split)
     for path in (table, *pictures):

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from spacecast.plots.animation_files import COLOURS, write_animation
-from spacecast.plots.canvas import label
+from spacecast.plots.canvas import label, size_of_now
 from spacecast.plots.colours import ColourScale, colour_scale, own_scale
 from spacecast.plots.fields import ERROR, is_ensemble, read_field
 from spacecast.plots.forecasts import MEAN, SPREAD, TRUTH, ForecastFile, opened
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 DPI = 110
-BLANK = " "  # keeps room for the title, which changes
 GREYS = 32  # of the colours of a GIF, for letters and lines
 SAMPLES = 5  # leads that colours are chosen from
 HEADINGS = {TRUTH: "truth", MEAN: "forecast", ERROR: "error", SPREAD: "ensemble spread"}
@@ -76,7 +75,7 @@ def _animate(
     sampled = [leads[place] for place in np.unique(np.linspace(0, len(leads) - 1, SAMPLES).astype(int))]
     scales = {name: _scales(file, example, name, kinds, sampled) for name in names}
     bars = [column for column, kind in enumerate(kinds) if kind != TRUTH]
-    with new_planes(file.plane, len(names), len(kinds), bars, BLANK) as planes:
+    with new_planes(file.plane, len(names), len(kinds), bars, file.title(example, leads[-1])) as planes:
         panes = [
             _pane(planes, file, Shown(example, name, kind, scales[name][kind]), (row, column), (len(names), leads[0]))
             for row, name in enumerate(names)
@@ -145,9 +144,9 @@ class Scene:
 
         self.file, self.example, self.panes = file, example, panes
         self.figure = planes.figure
-        self.figure.set_dpi(DPI)
-        middle: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": "larger"}
-        self.title = self.figure.text(0.5, 1 - 0.08 / planes.size[1], "", **middle)
+        self.figure.set_dpi(max(DPI, round(0.7 * size_of_now().dpi)))
+        assert planes.title is not None
+        self.planes, self.title = planes, planes.title
         self.canvas = FigureCanvasAgg(self.figure)
         moving: list[Artist] = [self.title, *(artist for pane in panes for artist in (pane.image, *pane.over()))]
         for artist in moving:
@@ -164,7 +163,7 @@ class Scene:
             pane.image.set_data(plane_image(self.file.plane, field, scale))
             for artist in (pane.image, *pane.over()):
                 pane.axes.draw_artist(artist)
-        self.title.set_text(self.file.title(self.example, lead))
+        self.title.set_text(self.planes.in_lines(self.file.title(self.example, lead)))
         self.figure.draw_artist(self.title)
         return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
 
@@ -191,7 +190,7 @@ def _scales(
     states = np.concatenate(fields.get(TRUTH, fields[MEAN]))
     shared = colour_scale(states, *fields[MEAN])
     own = [kind for kind in kinds if kind in (ERROR, SPREAD)]
-    return {kind: own_scale(np.concatenate(fields[kind])) if kind in own else shared for kind in kinds}
+    return {kind: own_scale(np.concatenate(fields[kind]), shared) if kind in own else shared for kind in kinds}
 
 
 PICTURES = (

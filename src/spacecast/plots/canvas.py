@@ -1,11 +1,13 @@
 """The common style of all pictures: sizes, colours, labels, figures, safe writing."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
 
 from spacecast.core.errors import UserError
 from spacecast.process.files import atomic_write
@@ -26,7 +28,11 @@ TEXT = {
     "font.size": 8.0, "axes.titlesize": 8.0, "axes.labelsize": 8.0, "xtick.labelsize": 7.0, "ytick.labelsize": 7.0,
     "legend.fontsize": 7.0, "figure.titlesize": 9.0,
 }  # fmt: skip
-LINES = {"axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.4}
+LINES = {
+    "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4, "lines.linewidth": 1.4,
+}  # fmt: skip
+LETTER = 0.55  # mean width of a letter over the height of the font
 FORECAST, BASELINE, TRUTH, SPREAD = "#0072b2", "#8a8a8a", "#222222", "#d55e00"
 # told apart by all kinds of colour vision: Okabe and Ito, Color Universal Design, 2008, without the palest
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#222222")
@@ -38,17 +44,25 @@ class Size(NamedTuple):
     Args:
         width, height: most of a picture [inches]; None: as it is designed.
         across: panes in a row.
-        text: factor of the height of letters, beside that of the picture.
+        maps: variables in one picture of maps of several; None: all.
+        text: factor of the height of letters, which do not shrink with a picture.
+        dpi: pixels per inch.
 
     """
 
     width: float | None
     height: float | None
     across: int
+    maps: int | None
     text: float
+    dpi: int
 
 
-SIZES = {"page": Size(None, None, 4, 1.0), "column": Size(3.4, None, 2, 1.0), "slide": Size(10.0, 5.6, 5, 1.2)}
+SIZES = {
+    "page": Size(None, None, 4, None, 1.0, 150),
+    "column": Size(3.4, None, 2, 3, 0.875, 300),
+    "slide": Size(10.0, 5.6, 4, 3, 1.4, 192),
+}
 _size: ContextVar[Size] = ContextVar("size", default=SIZES["page"])
 
 
@@ -62,9 +76,20 @@ def sized(name: str) -> Iterator[None]:
         _size.reset(before)
 
 
+def size_of_now() -> Size:
+    """What pictures are made for."""
+    return _size.get()
+
+
 def panes_across() -> int:
     """How many panes stand beside each other at the size of now."""
     return _size.get().across
+
+
+def columns_for(count: int) -> int:
+    """In how many columns so many panes leave the fewest places empty: about as many as stand beside each other."""
+    most = min(panes_across(), count)
+    return min((most, most + 1), key=lambda columns: (-count % columns, columns)) if count > most else most
 
 
 @contextmanager
@@ -74,22 +99,61 @@ def new_figure(
     """A figure in the common style, as large as the size of now allows; nothing global is changed or kept open.
 
     Args:
-        width, height: of a page [inches]; other sizes keep the proportion.
-        layout: None: axes are placed by the caller, and letters grow and shrink with the picture.
+        width, height: of a page [inches]. A slide keeps the proportion; a column is as wide as it is and less high.
+        layout: None: axes are placed by the caller, who has asked for the size of now, and nothing is scaled.
 
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     size = _size.get()
-    limits = [most / own for most, own in ((size.width, width), (size.height, height)) if most is not None]
-    factor = min(limits, default=1.0)
-    text = factor if layout is None else max(factor * size.text, min(factor, 1.0) ** 0.5)
-    style = {name: value * text for name, value in TEXT.items()} | {
-        name: value * factor for name, value in LINES.items()
-    }
+    if layout is not None and size.width is not None:
+        across = size.width / width
+        if size.height is None:
+            width, height = width * across, height * across**0.5  # letters do not shrink
+        else:
+            factor = min(across, size.height / height)
+            width, height = width * factor, height * factor
+    style: dict[Any, Any] = {name: value * size.text for name, value in (TEXT | LINES).items()}
+    if size.width is not None:
+        style["savefig.dpi"] = size.dpi
     with mpl.rc_context(STYLE | style):
-        yield Figure(figsize=(width * factor, height * factor), layout=layout)
+        yield Figure(figsize=(width, height), layout=layout)
+
+
+def _width(text: str, points: float) -> float:
+    """About how wide a text is [inches], without the signs that only make up a formula."""
+    return LETTER * points * size_of_now().text / 72 * len(re.sub(r"\\\w+|[\\$^_{}]", "", text))
+
+
+def wrapped(text: str, width: float, points: float = TEXT["figure.titlesize"]) -> str:
+    """A title in lines that are no wider than so many inches, broken at commas."""
+    lines: list[str] = []
+    for part in text.split(", "):
+        longer = f"{lines[-1]}, {part}" if lines else part
+        if lines and _width(longer, points) > width:
+            lines.append(part)
+        else:
+            lines[-1:] = [longer]
+    return ",\n".join(lines)
+
+
+def entitle(figure: "Figure", text: str) -> None:
+    """A title above the panes, in as many lines as it needs."""
+    figure.suptitle(wrapped(text, 0.95 * float(figure.get_figwidth())))
+
+
+def legend_columns(texts: Sequence[str], width: float) -> int:
+    """How many columns a legend of these texts has room for in so many inches."""
+    points = TEXT["legend.fontsize"]
+    beside = 5 * points * size_of_now().text / 72  # its line, and the gaps
+    return int(np.clip(width / (beside + max(_width(text, points) for text in texts)), 1, len(texts)))
+
+
+def add_legend(figure: "Figure", handles: Sequence[Any], texts: Sequence[str]) -> None:
+    """One legend below the panes, in as many columns as there is room for."""
+    columns = legend_columns(texts, figure.get_figwidth())
+    figure.legend(handles, texts, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def save(figure: "Figure", path: str | Path) -> Path:

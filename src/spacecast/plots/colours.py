@@ -11,6 +11,7 @@ SIGNED, POSITIVE, AMOUNT = "RdBu_r", "viridis", "magma"
 WIDE_RANGE = 30.0  # positive values whose bulk spans more than this are shown on a logarithmic scale
 LARGEST_RANGE = 1e4  # of a logarithmic scale
 STRETCH = 10.0  # of its lower end by other fields than the first
+SHORT_RANGE = 10.0  # of the least states over errors that are not worth a logarithm
 
 
 class ColourScale(NamedTuple):
@@ -20,6 +21,7 @@ class ColourScale(NamedTuple):
         cmap: name of the colour map.
         low, high: limits.
         logarithmic: whether equal ratios, rather than equal differences, are equal steps of colour.
+        linear: below this size values of both signs are shown linearly, above it by their logarithm; 0: all linearly.
 
     """
 
@@ -27,11 +29,14 @@ class ColourScale(NamedTuple):
     low: float
     high: float
     logarithmic: bool = False
+    linear: float = 0.0
 
     def norm(self) -> "Normalize":
         """For matplotlib."""
-        from matplotlib.colors import LogNorm, Normalize
+        from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 
+        if self.linear:
+            return SymLogNorm(self.linear, vmin=self.low, vmax=self.high)
         return (LogNorm if self.logarithmic else Normalize)(self.low, self.high)
 
 
@@ -61,9 +66,19 @@ def colour_scale(*fields: np.ndarray) -> ColourScale:
     return ColourScale(POSITIVE, low, high if high > low else low + 1.0)
 
 
-def own_scale(field: np.ndarray) -> ColourScale:
-    """Colours of what is no state: an error diverges about zero, a spread starts from it."""
+def own_scale(field: np.ndarray, states: ColourScale | None = None) -> ColourScale:
+    """Colours of what is no state: an error diverges about zero, a spread starts from it.
+
+    Args:
+        field: any shape.
+        states: colours of the states that it belongs to; where these are logarithmic, it is too, or the lobes and the
+            tail would show no error.
+
+    """
     finite = field[np.isfinite(field)]
-    if not finite.size or finite.min() < 0:
-        return colour_scale(field)
-    return ColourScale(AMOUNT, 0.0, float(np.percentile(finite, 99)) or 1.0)
+    signed = not finite.size or finite.min() < 0
+    plain = colour_scale(field) if signed else ColourScale(AMOUNT, 0.0, float(np.percentile(finite, 99)) or 1.0)
+    least = plain.high / WIDE_RANGE
+    if states is None or not states.logarithmic or least <= states.low / SHORT_RANGE:
+        return plain
+    return plain._replace(linear=least) if signed else plain._replace(low=least, logarithmic=True)

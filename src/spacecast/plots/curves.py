@@ -13,13 +13,13 @@ from spacecast.plots.canvas import (
     SERIES,
     SPREAD,
     TRUTH,
+    add_legend,
+    columns_for,
     label,
     new_figure,
-    panes_across,
     save,
     unit_text,
 )
-from spacecast.plots.forecasts import opened
 from spacecast.plots.picture import Picture, ScoredRun
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LEAD_TIME = "lead time [s]"
 LONG_LABEL = 24  # letters, beyond which the labels of panes beside each other would meet
 HIGHEST_RATIO = 1.5  # of RMSE over that of persistence that is shown; a straight line soon leaves the picture
+LEAD_COLOURS = (SERIES[0], SERIES[1], TRUTH)  # of the first lead and later ones
 REFERENCES = {
     "persistence": ("persistence_rmse", "--"),
     "climatology": ("climatology_rmse", ":"),
@@ -37,7 +38,7 @@ REFERENCES = {
 
 def draw_rmse(run: ScoredRun, path: Path) -> list[Path]:
     """Draw RMSE against lead time with its interval beside references, and the spread of an ensemble, by variable."""
-    runs = _scored(run, "rmse")
+    runs = scored_runs(run, "rmse")
     if not runs:
         return []
     first = runs[0].scores
@@ -45,15 +46,16 @@ def draw_rmse(run: ScoredRun, path: Path) -> list[Path]:
     def draw(pane: "Axes", name: str) -> None:
         for text, (metric, style) in REFERENCES.items():
             if metric in first.metrics:
-                _line(pane, runs[0], metric, name, BASELINE, text, style)
+                draw_line(pane, runs[0], metric, name, BASELINE, text, style)
         tops = [_series(runs[0], "persistence_rmse", name)[1]] if "persistence_rmse" in first.metrics else []
-        for each, colour, text in _coloured(runs):
-            if len(runs) == 1 and "member_rmse" in first.metrics:
-                _line(pane, each, "member_rmse", name, colour, "member", ":")
-            _line(pane, each, "rmse", name, colour, text)
-            tops.append(_series(each, "rmse", name)[1])
-            if len(runs) == 1 and "spread" in first.metrics:
-                _line(pane, each, "spread", name, SPREAD, "spread")
+        for each, colour, text in coloured_runs(runs):
+            shown = [("rmse", colour, text, "-")]
+            if len(runs) == 1 and first.members > 1:
+                shown = [("member_rmse", colour, "member", ":"), *shown, ("spread", SPREAD, "spread", "-")]
+            for metric, shade, words, style in shown:
+                if metric in first.metrics:
+                    draw_line(pane, each, metric, name, shade, words, style)
+                    tops.append(_series(each, metric, name)[1])
         pane.set_title(label(name, first.units[name]))
         top = np.max(np.where(np.isfinite(tops), tops, 0))
         pane.set_ylim(0, 1.1 * top if top > 0 else None)
@@ -73,7 +75,7 @@ def draw_skill(run: ScoredRun, path: Path) -> list[Path]:
 
 def _draw_ratio(run: ScoredRun, path: Path, text: str, convert: Callable[[np.ndarray], np.ndarray]) -> list[Path]:
     """Skill in one of its two forms, a pane for each variable and their mean."""
-    runs = _scored(run, "skill")
+    runs = scored_runs(run, "skill")
     if not runs:
         return []
     first = runs[0].scores
@@ -87,8 +89,8 @@ def _draw_ratio(run: ScoredRun, path: Path, text: str, convert: Callable[[np.nda
                 with np.errstate(invalid="ignore", divide="ignore"):
                     skill = 1 - above / _series(runs[0], "persistence_rmse", name)[1]
                 pane.plot(leads, convert(skill), style, color=BASELINE, linewidth=1, label=reference)
-        for each, colour, name_of_run in _coloured(runs):
-            _line(pane, each, "skill", name, colour, name_of_run, convert=convert)
+        for each, colour, name_of_run in coloured_runs(runs):
+            draw_line(pane, each, "skill", name, colour, name_of_run, convert=convert)
         pane.set_title("mean over variables" if name == "mean" else label(name))
         pane.set_ylim(float(limits[0]), float(limits[-1]))
 
@@ -97,51 +99,19 @@ def _draw_ratio(run: ScoredRun, path: Path, text: str, convert: Callable[[np.nda
 
 def draw_spread_skill(run: ScoredRun, path: Path) -> list[Path]:
     """Draw spread over skill, corrected for the number of members, by variable and their mean; 1 is reliable."""
-    runs = _scored(run, "spread_skill_ratio")
+    runs = scored_runs(run, "spread_skill_ratio")
     if not runs:
         return []
 
     def draw(pane: "Axes", name: str) -> None:
         pane.axhline(1, color=TRUTH, linestyle="--", linewidth=0.8, label="reliable")
-        for each, colour, text in _coloured(runs):
-            _line(pane, each, "spread_skill_ratio", name, colour, text)
+        for each, colour, text in coloured_runs(runs):
+            draw_line(pane, each, "spread_skill_ratio", name, colour, text)
         pane.set_title("mean over variables" if name == "mean" else label(name))
         pane.set_ylim(0, max(1.3, pane.get_ylim()[1]))
 
     names = [*_shown(run, runs[0].scores.variables), "mean"]
     return _draw_panes(names, draw, path, LEAD_TIME, find("spread_skill_ratio").label)
-
-
-def draw_divergence(run: ScoredRun, path: Path) -> list[Path]:
-    """Draw mean |div B| of forecast and truth against lead time, beside what is large: |B| over the width of a cell."""
-    runs = _scored(run, "div_b")
-    if not runs:
-        return []
-    with new_figure(4.2, 2.7) as figure:
-        axes = figure.subplots()
-        for each, colour, text in _coloured(runs):
-            _line(axes, each, "div_b", "B", colour, text if len(runs) > 1 else "forecast")  # of members, not their mean
-        _line(axes, runs[0], "div_b_truth", "B", TRUTH, "truth", ":")  # last: forecasts may lie upon it
-        scale = _field_over_width(runs[0])
-        if scale is not None:
-            axes.axhline(scale, color=BASELINE, linestyle=":", linewidth=1, label=r"mean $|B|\,/\,\Delta x$")
-        axes.set_yscale("log")
-        axes.set_xlabel(LEAD_TIME)
-        axes.set_ylabel(rf"mean $|\nabla\cdot B|$ [{runs[0].scores.units['Bx']}/$R_E$]")
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False)
-        return [save(figure, path)]
-
-
-def _field_over_width(run: ScoredRun) -> float | None:
-    """Mean size of the magnetic field of the example forecasts' truth over the width of a cell; None: no examples."""
-    if run.examples is None or run.plane is None or not {"Bx", "By", "Bz"} <= set(run.plane.units):
-        return None
-    with opened(run.examples, run.plane) as file:
-        state = file.frame(0, 1)
-        values = state.mean if state.truth is None else state.truth
-    size = np.linalg.norm([values[:, run.plane.index(name)] for name in ("Bx", "By", "Bz")], axis=0)
-    return float(size.mean() / min(run.plane.grid.spacing))
 
 
 def draw_metric(run: ScoredRun, path: Path, metric: Metric) -> list[Path]:
@@ -172,11 +142,11 @@ def draw_ranks(run: ScoredRun, path: Path) -> list[Path]:
 
     def draw(pane: "Axes", name: str) -> None:
         slots = counts.shape[-1]
-        for lead, colour in zip(leads, (SERIES[4], SERIES[0], TRUTH), strict=False):
+        for lead, colour in zip(leads, LEAD_COLOURS, strict=False):
             taken = counts[lead, run.scores.variables.index(name)]
             shares = taken / max(taken.sum(), 1) * slots
             edges = np.arange(slots + 1) - 0.5
-            pane.stairs(shares, edges, color=colour, linewidth=1.2, label=f"lead {seconds[lead]:g} s")
+            pane.stairs(shares, edges, baseline=None, color=colour, label=f"lead {seconds[lead]:g} s")
         pane.axhline(1, color=BASELINE, linestyle="--", linewidth=0.8, label="reliable")
         pane.set_ylim(bottom=0)
         pane.set_title(label(name))
@@ -187,6 +157,8 @@ def draw_ranks(run: ScoredRun, path: Path) -> list[Path]:
 
 def draw_spectra(run: ScoredRun, path: Path) -> list[Path]:
     """Draw power against wave number of forecast and truth at the first and the last lead, by variable."""
+    from matplotlib.ticker import LogLocator
+
     data = run.scores.dataset
     if data is None or "spectrum" not in data:
         return []
@@ -194,20 +166,22 @@ def draw_spectra(run: ScoredRun, path: Path) -> list[Path]:
     names = [name for name in run.scores.variables if np.isfinite(data["spectrum"].sel(variable=name)).any()]
 
     def draw(pane: "Axes", name: str) -> None:
-        for lead, colour in zip(sorted({0, len(seconds) - 1}), (SERIES[4], SERIES[0]), strict=False):
+        for lead, colour in zip(sorted({0, len(seconds) - 1}), LEAD_COLOURS, strict=False):
             for kind, style in (("spectrum_truth", ":"), ("spectrum", "-")):
                 power = data[kind].sel(variable=name).isel(lead_time=lead).values
                 text = f"{'truth' if style == ':' else 'forecast'}, {seconds[lead]:g} s"
                 pane.plot(waves, np.where(power > 0, power, np.nan), style, color=colour, label=text)
         pane.set_xscale("log")
         pane.set_yscale("log")
+        pane.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        pane.xaxis.set_major_formatter("{x:g}")
         pane.tick_params(which="minor", labelbottom=False, labelleft=False)  # they would overlap
         pane.set_title(f"{label(name)} [({unit_text(run.scores.units[name])})$^2$ $R_E$]")
 
     return _draw_panes(_shown(run, names), draw, path, "1 / wavelength [1/$R_E$]", "power")
 
 
-def _scored(run: ScoredRun, metric: str) -> list[ScoredRun]:
+def scored_runs(run: ScoredRun, metric: str) -> list[ScoredRun]:
     """The runs that have scores of a metric; none where the first has not."""
     return (
         [each for each in (run, *run.others) if metric in each.scores.metrics] if metric in run.scores.metrics else []
@@ -220,7 +194,7 @@ def _shown(run: ScoredRun, names: Sequence[str]) -> list[str]:
     return list(names) if wanted is None or tuple(wanted) == ("all",) else [name for name in names if name in wanted]
 
 
-def _coloured(runs: Sequence[ScoredRun]) -> list[tuple[ScoredRun, str, str]]:
+def coloured_runs(runs: Sequence[ScoredRun]) -> list[tuple[ScoredRun, str, str]]:
     """Each run with its colour and what its line is called."""
     if len(runs) == 1:
         return [(runs[0], FORECAST, "ensemble mean" if runs[0].scores.members > 1 else "forecast")]
@@ -232,7 +206,7 @@ def _series(run: ScoredRun, metric: str, name: str) -> tuple[np.ndarray, np.ndar
     return run.scores.series(metric, name, run.choice.region)
 
 
-def _line(
+def draw_line(
     pane: "Axes",
     run: ScoredRun,
     metric: str,
@@ -260,7 +234,7 @@ def _draw_panes(
     """A pane for each name with one legend; only what has none below it names the axis."""
     if not names:
         return []
-    columns = min(panes_across(), len(names))
+    columns = columns_for(len(names))
     rows = -(-len(names) // columns)
     with new_figure(2.1 * columns, 1.65 * rows + 0.7) as figure:
         panes = figure.subplots(rows, columns, squeeze=False)
@@ -274,8 +248,7 @@ def _draw_panes(
                 pane.set_xlabel(x_label, fontsize="small" if len(x_label) > LONG_LABEL else None)
         for line in panes:
             line[0].set_ylabel(y_label)
-        handles, texts = panes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, texts, loc="outside lower center", ncols=min(len(texts), 2 * columns), frameon=False)
+        add_legend(figure, *panes[0, 0].get_legend_handles_labels())
         return [save(figure, path)]
 
 
@@ -288,7 +261,6 @@ PICTURES = (
     ),
     Picture("skill", "1 - RMSE / persistence against lead time", draw_skill, together=True),
     Picture("rmse_ratio", "RMSE / persistence against lead time", draw_ratio, always=False, together=True),
-    Picture("divergence", "mean |div B| of forecast and truth beside |B| over a cell", draw_divergence, together=True),
     Picture("spread_skill", "spread over skill of an ensemble", draw_spread_skill, together=True),
     Picture("ranks", "rank histograms of an ensemble at three leads", draw_ranks),
     Picture("spectra", "power spectra of forecast and truth", draw_spectra, always=False),

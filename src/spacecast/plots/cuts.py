@@ -1,11 +1,24 @@
 """Cuts through forecasts: along the line from the Sun to Earth, across the tail, and the former against time."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from spacecast.plots.canvas import FORECAST, SPREAD, TRUTH, label, new_figure, save, unit_text
+from spacecast.plots.canvas import (
+    BASELINE,
+    FORECAST,
+    SPREAD,
+    TRUTH,
+    add_legend,
+    entitle,
+    label,
+    new_figure,
+    panes_across,
+    save,
+    unit_text,
+    wrapped,
+)
 from spacecast.plots.colours import colour_scale, own_scale
 from spacecast.plots.forecasts import TRUTH as OF_TRUTH
 from spacecast.plots.forecasts import Frame, opened
@@ -37,9 +50,9 @@ def cuts_of(plane: Plane) -> list[Cut]:
     """The lines of cells that are nearest to z = 0 and to `TAIL`, the latter where the plane reaches so far."""
     x, z = plane.grid.coordinates["x"], plane.grid.coordinates["z"]
     middle, tail = int(np.abs(z).argmin()), int(np.abs(x - TAIL).argmin())
-    found = [Cut("x", (slice(None), middle), f"Sun-Earth line, $z$ = {z[middle]:g} $R_E$")]
+    found = [Cut("x", (slice(None), middle), f"Sun-Earth line, $z = {z[middle]:g}\\,R_E$")]
     if x[0] <= TAIL <= x[-1]:
-        found.append(Cut("z", (tail, slice(None)), f"across the tail, $x$ = {x[tail]:g} $R_E$"))
+        found.append(Cut("z", (tail, slice(None)), f"across the tail, $x = {x[tail]:g}\\,R_E$"))
     return found
 
 
@@ -52,19 +65,19 @@ def _draw_cuts(run: ScoredRun, frame: Frame, path: Path) -> Path:
     """One forecast at one lead, a row for each variable and a column for each cut."""
     assert run.plane is not None
     names, cuts = run.plane.chosen(run.choice.variables), cuts_of(run.plane)
-    with new_figure(3.4 * len(cuts), 1.5 * len(names) + 0.7) as figure:
-        figure.suptitle(frame.title)
+    narrow = panes_across() < 3
+    with new_figure(3.4 * len(cuts), 1.5 * len(names) + (2.0 if narrow else 0.7)) as figure:
+        entitle(figure, frame.title)
         panes = figure.subplots(len(names), len(cuts), squeeze=False, sharex="col")
         for line, name in zip(panes, names, strict=True):
             for pane, cut in zip(line, cuts, strict=True):
                 _draw_cut(pane, run.plane, frame, name, cut)
             line[0].set_ylabel(label(name, run.plane.units[name]))
         for pane, cut in zip(panes[0], cuts, strict=True):
-            pane.set_title(cut.text)
+            pane.set_title(wrapped(cut.text, 1.3 if narrow else 3.0))
         for pane, cut in zip(panes[-1], cuts, strict=True):
             pane.set_xlabel(f"${cut.axis}$ [$R_E$]")
-        handles, texts = panes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, texts, loc="outside lower center", ncols=len(texts), frameon=False)
+        add_legend(figure, *panes[0, 0].get_legend_handles_labels())
         return save(figure, path)
 
 
@@ -90,6 +103,12 @@ def _draw_cut(pane: "Axes", plane: Plane, frame: Frame, name: str, cut: Cut) -> 
     inside = where[~plane.grid.valid[cut.place]]
     if inside.size:
         pane.axvspan(inside.min(), inside.max(), color=EARTH, alpha=0.5, linewidth=0)
+    driven = where[plane.grid.to_field(plane.boundary.astype(float), fill=0.0)[cut.place] > 0]
+    if driven.size:
+        half = (where[1] - where[0]) / 2
+        style: dict[str, Any] = {"color": BASELINE, "alpha": 0.25, "linewidth": 0}
+        pane.axvspan(driven.min() - half, driven.max() + half, label="driven by true values, not scored", **style)
+    pane.margins(x=0.02)
     pane.spines[["top", "right"]].set_visible(False)
 
 
@@ -118,19 +137,25 @@ def _draw_keogram(
     """Fields of shape (lead, x), time upwards."""
     x = plane.grid.coordinates["x"]
     shared = colour_scale(*[values for text, values in shown.items() if text != "error"])
-    with new_figure(2.6 * len(shown) + 0.4, 3.0) as figure:
-        figure.suptitle(title)
-        panes = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
-        for pane, (text, values) in zip(panes, shown.items(), strict=True):
-            scale = own_scale(values) if text == "error" else shared
+    upright = panes_across() < len(shown)
+    count = len(shown)
+    size, places = ((3.4, 2.1 * count + 0.4), (count, 1)) if upright else ((2.6 * count + 0.4, 3.0), (1, count))
+    with new_figure(*size) as figure:
+        entitle(figure, title)
+        panes = figure.subplots(*places, squeeze=False, sharex=True, sharey=True)
+        for pane, (text, values) in zip(panes.flat, shown.items(), strict=True):
+            scale = own_scale(values, shared) if text == "error" else shared
             values = np.where(values <= 0, 0.999 * scale.low, values) if scale.logarithmic else values
             image = pane.pcolormesh(x, leads, values, cmap=scale.cmap, norm=scale.norm(), rasterized=True)
             pane.set_facecolor(EARTH)
             pane.set_title(f"{label(name)}, {text}")
+            if upright or text != "truth":
+                units = unit_text(plane.units[name])
+                figure.colorbar(image, ax=pane, label=units, extend="both", pad=0.02)
+        for pane in panes[-1]:
             pane.set_xlabel("$x$ [$R_E$]")
-            if text == "error" or text == list(shown)[min(1, len(shown) - 1)]:
-                figure.colorbar(image, ax=pane, label=unit_text(plane.units[name]), extend="both", pad=0.02)
-        panes[0].set_ylabel("lead time [s]")
+        for pane in panes[:, 0]:
+            pane.set_ylabel("lead time [s]")
         return save(figure, path)
 
 

@@ -29,7 +29,7 @@ class Frame:
     """One forecast at one lead, physical units.
 
     Args:
-        title: run, density of the solar wind, initial time and lead, for people.
+        title: run, density of the solar wind at the beginning, initial time and lead, for people.
         truth: shape (node, state); None: it is not known.
         members: shape (member, node, state), one where there is no ensemble; None: the file holds their mean and spread
             alone.
@@ -104,7 +104,7 @@ class ForecastFile:
             mean = members.mean(axis=0)
         else:
             members, mean, spread = None, self._nodes(part, MEAN), self._nodes(part, SPREAD)
-        return Frame(self.title(example, lead, mean if truth is None else truth), truth, members, mean, spread)
+        return Frame(self.title(example, lead), truth, members, mean, spread)
 
     def series(self, name: str, example: int, kind: str = "") -> np.ndarray:
         """Planes of a variable at all leads, of an ensemble its mean: shape (lead, x, z)."""
@@ -113,19 +113,29 @@ class ForecastFile:
         part = part.mean("member") if "member" in part.dims else part
         return np.asarray(part.transpose("lead_time", *self.plane.grid.axes).values, dtype=float)
 
-    def title(self, example: int, lead: int | None = None, state: np.ndarray | None = None) -> str:
-        """Run, density of the solar wind, initial time and lead."""
+    def title(self, example: int, lead: int | None = None) -> str:
+        """Run, density of the solar wind at the beginning, initial time, and lead where one is given."""
         runs = self.data.attrs.get("runs", self.data.attrs.get("run", ""))
         names = [str(run) for run in runs] if isinstance(runs, list | tuple | np.ndarray) else [str(runs)]
         run = names[example] if len(names) == self.count else names[0] if len(set(names)) == 1 else ""
-        part = self.data.isel({self.axis: example})
-        moment = part["init_time"].values
+        moment = self.data.isel({self.axis: example})["init_time"].values
         start = "start" if np.isnat(moment) else str(np.datetime_as_string(moment, unit="s")).replace("T", " ")
         words = [f"run {run}"] if run else []
-        density = None if state is None else self.plane.wind_density(state)
+        density = self._wind_density(example)
         if density is not None:
             words.append(f"solar wind {density:.2g} {unit_text(self.plane.units['rho'])}")
         return ", ".join([*words, start if lead is None else f"{start} + {self.leads[lead - 1]:g} s"])
+
+    def _wind_density(self, example: int) -> float | None:
+        """Mean density at the first lead where the solar wind is driven by true values; None: it is nowhere."""
+        driven = self.plane.boundary
+        if "rho" not in self.plane.units or not driven.any():
+            return None
+        kind = next(ending for ending in (TRUTH, "", MEAN) if f"rho{ending}" in self.data)
+        field = self.data[f"rho{kind}"].isel({self.axis: example, "lead_time": 0})
+        nodes = self.plane.grid.to_nodes(field.transpose(..., *self.plane.grid.axes).values)
+        density = float(np.mean(nodes[..., driven]))
+        return density if np.isfinite(density) else None
 
     def _nodes(self, part: "Dataset", suffix: str) -> np.ndarray:
         """All variables on the nodes, shape (..., node, state)."""

@@ -1,20 +1,21 @@
 """Pictures of mesh graphs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spacecast.core.graph import EdgeSet, MeshGraph
+from spacecast.core.graph import EdgeSet, MeshGraph, MeshLevel
 from spacecast.core.grid import Grid
 from spacecast.plots.canvas import save
-from spacecast.plots.plane import draw_earth
+from spacecast.plots.plane import draw_earth, draw_globe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CLASS_COLOURS = ("#8fa6be", "#2a78b5", "#e07b39", "#b5305f", "#5b2a86", "#222222")
-EARTH, CELL, NODE = "#3f4752", "#b9c0c8", "#14375a"
+EARTH, CELL, NODE, UP = "#3f4752", "#b9c0c8", "#14375a", "#cc79a7"
 MOST_LINES = 60_000  # of the finest edges; more would be a grey plane
 NEXT_CLASS = 1.6  # an edge so many times longer than the next shorter one begins a new class
 ZOOM = 7  # mesh spacings across the enlarged pieces
@@ -64,10 +65,10 @@ def draw_graph(graph: MeshGraph, grid: Grid, path: str | Path) -> Path:
     return save(figure, path)
 
 
-def edge_classes(graph: MeshGraph) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Mesh edges by length, shortest first: positions of both ends, shape (edge, 2) each, every edge once."""
+def edge_classes(levels: Sequence[MeshLevel]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Edges within levels by length, shortest first: positions of both ends, shape (edge, 2) each, every edge once."""
     starts, stops = [], []
-    for level in graph.levels:
+    for level in levels:
         at = level.positions.numpy()
         once = (level.edges.senders < level.edges.receivers).numpy()
         starts.append(at[level.edges.senders.numpy()[once]])
@@ -82,7 +83,7 @@ def edge_classes(graph: MeshGraph) -> list[tuple[np.ndarray, np.ndarray]]:
 def _draw_mesh(axes: "Axes", graph: MeshGraph, grid: Grid) -> None:
     """All mesh nodes and edges, coarse ones on top."""
     _draw_plane(axes, grid)
-    classes = edge_classes(graph)
+    classes = edge_classes(graph.levels)
     for number, (start, stop) in enumerate(classes):
         colour = CLASS_COLOURS[min(number, len(CLASS_COLOURS) - 1)]
         length = np.median(np.abs(stop - start).max(axis=1))
@@ -93,6 +94,13 @@ def _draw_mesh(axes: "Axes", graph: MeshGraph, grid: Grid) -> None:
         width = 0.5 + 0.4 * number if len(start) < 8000 else 0.3 + 0.3 * number
         _draw_lines(axes, start, stop, colour, width)
         axes.plot([], [], color=colour, linewidth=max(width, 1), label=label)
+    places = [level.positions.numpy() for level in graph.levels]
+    for number, edges in enumerate(graph.up):
+        start, stop = places[number][edges.senders.numpy()], places[number + 1][edges.receivers.numpy()]
+        _draw_lines(axes, start, stop, UP, 0.6)
+    if graph.up:
+        up, down = (sum(edges.num_edges for edges in sets) for sets in (graph.up, graph.down))
+        axes.plot([], [], color=UP, linewidth=1, label=f"{up:,} up (drawn) and {down:,} down edges")
     for number, level in enumerate(graph.levels):
         at = level.positions.numpy()
         size = min(3.0, 6000 / len(at)) * (1 + 2.5 * number)
@@ -121,7 +129,7 @@ def _draw_degrees(axes: "Axes", sets: dict[str, EdgeSet], title: str) -> None:
 
 def _draw_piece(axes: "Axes", graph: MeshGraph, grid: Grid, cells: np.ndarray, nodes: np.ndarray, title: str) -> None:
     """A few mesh spacings on the day side of Earth; `cells` and `nodes` are the ends of each edge, (edge, 2)."""
-    first, second = edge_classes(graph)[0]
+    first, second = edge_classes(graph.levels)[0]
     half = ZOOM / 2 * float(np.median(np.abs(second - first).max(axis=1)))
     inside = grid.distance[~grid.valid]
     centre = np.array([(inside.max() if inside.size else 0.0) + 0.45 * half, 0.45 * half])
@@ -150,8 +158,9 @@ def _draw_piece(axes: "Axes", graph: MeshGraph, grid: Grid, cells: np.ndarray, n
 def _draw_plane(axes: "Axes", grid: Grid) -> None:
     """Labels and Earth."""
     draw_earth(axes, grid, EARTH)
-    axes.set_xlabel("x [$R_E$]")
-    axes.set_ylabel("z [$R_E$]")
+    draw_globe(axes)
+    axes.set_xlabel("$x$ [$R_E$]")
+    axes.set_ylabel("$z$ [$R_E$]")
     axes.set_aspect("equal")
 
 

@@ -2,17 +2,18 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from spacecast.plots.canvas import BASELINE, SERIES, new_figure, save
+from spacecast.plots.canvas import BASELINE, SERIES, legend_columns, new_figure, save
 from spacecast.plots.picture import Picture, ScoredRun
 
-TRAIN, VALIDATION, STAGE = "train/", "val/", "train/rollout_steps"
+TRAIN, VALIDATION, EPOCH = "train/", "val/", "train/epoch"
 WIDE_RANGE = 5.0  # values that span more than this stand on a logarithmic axis
-NO_TERMS = (STAGE, "train/lr_factor", "train/epoch")
+NO_TERMS = ("train/rollout_steps", "train/lr_factor", EPOCH)
 FILES = ("metrics.csv", "tracking.jsonl")  # of a run folder, which hold records
 
 
@@ -35,8 +36,8 @@ def _lines(stream: Iterator[str], *, journal: bool) -> Iterator[tuple[float, Map
     """Step and values of each record."""
     if not journal:
         for row in csv.DictReader(stream):
-            kept = {name: float(value) for name, value in row.items() if value and name not in ("epoch", "step")}
-            yield float(row["step"]), kept
+            named = {EPOCH if name == "epoch" else name: value for name, value in row.items() if name != "step"}
+            yield float(row["step"]), {name: float(value) for name, value in named.items() if value}
         return
     for line in stream:
         record = json.loads(line) if line.endswith("\n") else {}  # the last one may be half written
@@ -53,35 +54,42 @@ def draw_history(run: ScoredRun, path: Path) -> list[Path]:
     ratios = {name: values for name, values in records.items() if name.startswith(f"{VALIDATION}rmse_ratio")}
     if not terms:
         return []
-    changes = _stages(records.get(STAGE))
+    changes = list(_steps_of(run.stages, records.get(EPOCH)))
     with new_figure(5.2, 1.9 * (1 + bool(ratios)) + 0.6) as figure:
         panes = figure.subplots(1 + bool(ratios), 1, squeeze=False, sharex=True)[:, 0]
         for pane, shown, text in zip(panes, (terms, ratios), ("loss", "RMSE / persistence"), strict=False):
             for (name, values), colour in zip(shown.items(), SERIES * len(shown), strict=False):
                 marker = "." if len(values) < 20 else ""
-                pane.plot(*values.T, color=colour, marker=marker, label=name.replace("_", " "), linewidth=1)
+                pane.plot(*values.T, color=colour, marker=marker, label=name, linewidth=1)
             found = np.concatenate([values[:, 1] for values in shown.values()])
             if found.min() > 0 and found.max() > WIDE_RANGE * found.min():
                 pane.set_yscale("log")
             elif found.min() > 0:
                 pane.set_ylim(0, 1.1 * found.max())
-            for step, leads in changes:
+            for step, _ in changes:
                 pane.axvline(step, color=BASELINE, linestyle="--", linewidth=0.8)
-                place = {"xycoords": ("data", "axes fraction"), "rotation": 90, "va": "top", "ha": "right"}
-                pane.annotate(f"{leads:g} steps", (step, 0.98), fontsize="x-small", color="#555555", **place)
             pane.set_ylabel(text)
             pane.spines[["top", "right"]].set_visible(False)
-            pane.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+            room = 1.14 if changes and pane is panes[0] else 1.0
+            columns = legend_columns(list(shown), 0.85 * figure.get_figwidth())
+            pane.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, room), ncols=columns, borderaxespad=0.2)
+        for step, words in changes:
+            place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+            panes[0].annotate(words, (step, 1.0), (0, 2), fontsize="x-small", color="#555555", ha="center", **place)
         panes[-1].set_xlabel("optimiser step")
         return [save(figure, path)]
 
 
-def _stages(steps: np.ndarray | None) -> list[tuple[float, float]]:
-    """Where the length of the roll-out changes, and to what."""
-    if steps is None:
-        return []
-    changed = np.flatnonzero(np.diff(steps[:, 1])) + 1
-    return [(float(steps[row, 0]), float(steps[row, 1])) for row in changed]
+def _steps_of(stages: Sequence[tuple[float, str]], epochs: np.ndarray | None) -> Iterator[tuple[float, str]]:
+    """Steps at which stages begin, of those that the training has come to; `epochs` as recorded, (record, 2)."""
+    if epochs is None or not stages:
+        return
+    numbers = np.unique(epochs[:, 1])
+    ends = [0.0, *(1 + epochs[epochs[:, 1] == number, 0].max() for number in numbers)]
+    done = [numbers[0], *(numbers + 1)]
+    for epoch, words in stages:
+        if epoch < done[-1]:
+            yield float(np.interp(epoch, done, ends)), words
 
 
 PICTURES = (Picture("history", "terms of the loss and validation as the training went", draw_history),)

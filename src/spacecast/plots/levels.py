@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spacecast.core.graph import EdgeSet, MeshGraph
+from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
-from spacecast.plots.canvas import BASELINE, FORECAST, SPREAD, TRUTH, new_figure, panes_across, save
+from spacecast.plots.canvas import BASELINE, FORECAST, SERIES, SPREAD, TRUTH, add_legend, new_figure, panes_across, save
+from spacecast.plots.graph import edge_classes
 from spacecast.plots.picture import Picture, ScoredRun
 from spacecast.plots.plane import EARTH, draw_earth, draw_globe, extent
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_LINES = 30_000  # more would be a grey plane
+# colour and width of edges of the shortest class and longer ones
+BY_LENGTH = ((FORECAST, 0.5), (SERIES[5], 1.1), (SERIES[3], 1.8), (SERIES[2], 2.4), (SERIES[4], 3.0), (TRUTH, 3.6))
 
 
 def draw_mesh(run: ScoredRun, path: Path) -> list[Path]:
@@ -29,7 +32,7 @@ def draw_levels(graph: MeshGraph, grid: Grid, path: Path) -> Path:
 
     A multiscale mesh has one level with edges of several lengths, a hierarchical one several that are joined.
     """
-    columns = min(panes_across(), 2, len(graph.levels))
+    columns = min(panes_across() // 2, len(graph.levels))
     rows = -(-len(graph.levels) // columns)
     left, right, low, high = extent(grid)
     with new_figure(3.6 * columns, (3.4 * (high - low) / (right - left) + 0.5) * rows + 0.4) as figure:
@@ -42,7 +45,7 @@ def draw_levels(graph: MeshGraph, grid: Grid, path: Path) -> Path:
         handles: dict[str, Any] = {}
         for pane in panes.flat:
             handles |= dict(zip(*reversed(pane.get_legend_handles_labels()), strict=True))
-        figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False)
+        add_legend(figure, list(handles.values()), list(handles))
         return save(figure, path)
 
 
@@ -59,25 +62,28 @@ def _draw_level(pane: "Axes", graph: MeshGraph, grid: Grid, number: int) -> None
             (graph.up[number - 1], (below, at), SPREAD, 1.6, "up from the level below"),
             (graph.down[number - 1], (at, below), TRUTH, 0.5, "down to the level below"),
         ):
-            _draw_edges(pane, edges, ends, colour, width, text)
+            lines = np.stack([ends[0][edges.senders.numpy()], ends[1][edges.receivers.numpy()]], axis=1)
+            _draw_lines(pane, lines, colour, width, text)
             joined += edges.num_edges
         pane.scatter(below[:, 0], below[:, 1], s=2, color=BASELINE, linewidths=0, zorder=3)
-    _draw_edges(pane, level.edges, (at, at), FORECAST, 0.7, "within the level")
+    classes = edge_classes([level])
+    for (start, stop), (colour, width) in zip(classes, BY_LENGTH, strict=False):
+        length = np.median(np.abs(stop - start).max(axis=1))
+        text = "within the level" if graph.hierarchical else f"of about {length:.2g} $R_E$"
+        _draw_lines(pane, np.stack([start, stop], axis=1), colour, width, text)
     pane.scatter(at[:, 0], at[:, 1], s=4 + 6 * number, color=TRUTH, linewidths=0, zorder=4)
     counts = f"{level.num_nodes:,} nodes, {level.edges.num_edges:,} edges"
-    pane.set_title(f"level {number}: {counts}" + (f", {joined:,} up and down" if joined else ""))
+    name = f"level {number + 1}" if graph.hierarchical else "mesh"
+    pane.set_title(f"{name}: {counts}" + (f",\n{joined:,} edges up and down" if joined else ""))
     pane.set(xlabel="$x$ [$R_E$]", ylabel="$z$ [$R_E$]", aspect="equal")
     pane.set_xlim(extent(grid)[:2])
     pane.set_ylim(extent(grid)[2:])
 
 
-def _draw_edges(
-    pane: "Axes", edges: EdgeSet, ends: tuple[np.ndarray, np.ndarray], colour: str, width: float, text: str
-) -> None:
-    """Straight lines from senders to receivers; of very many the longest, which shorter ones would hide."""
+def _draw_lines(pane: "Axes", lines: np.ndarray, colour: str, width: float, text: str) -> None:
+    """Lines between pairs of positions, (line, 2, 2); of very many the longest, which shorter ones would hide."""
     from matplotlib.collections import LineCollection
 
-    lines = np.stack([ends[0][edges.senders.numpy()], ends[1][edges.receivers.numpy()]], axis=1)
     if len(lines) > MOST_LINES:
         length = np.linalg.norm(lines[:, 1] - lines[:, 0], axis=1)
         lines, text = lines[np.argsort(length)[-MOST_LINES:]], f"{text} (the {MOST_LINES:,} longest)"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spacecast.plots.canvas import label, panes_across, save
+from spacecast.plots.canvas import label, panes_across, save, size_of_now
 from spacecast.plots.colours import colour_scale, own_scale
 from spacecast.plots.forecasts import Frame
 from spacecast.plots.picture import Picture, ScoredRun, chosen_frames
@@ -62,7 +62,8 @@ def draw_comparison(
 ) -> Path:
     """Draw three planes per variable: the first two share their colours; two variables in a row when there are many.
 
-    One variable alone has them below each other where a picture is as narrow as a column of a paper.
+    One variable alone has them below each other where a picture is as narrow as a column of a paper. Where the first
+    two have a logarithmic scale, the third has one too.
 
     Args:
         plane: names, units, grid and boundary.
@@ -77,7 +78,7 @@ def draw_comparison(
 
     """
     names = list(plane.units if variables is None else variables)
-    groups = 1 if len(names) <= 4 else 2
+    groups = 1 if len(names) <= 4 or panes_across() < 3 else 2
     rows = -(-len(names) // groups)
     upright = len(names) == 1 and panes_across() < 3
     bars = [0] if upright else [column for column in range(3 * groups) if column % 3]
@@ -86,7 +87,8 @@ def draw_comparison(
             group, row = divmod(number, rows)
             lowest = row == rows - 1 or number == len(names) - 1
             shown = [field[:, plane.index(name)] for field in fields.values()]
-            shared, own = colour_scale(shown[0], shown[1]), own_scale(shown[2])
+            shared = colour_scale(shown[0], shown[1])
+            own = own_scale(shown[2], shared)
             for place, (field, heading) in enumerate(zip(shown, fields, strict=True)):
                 where = (place, 0) if upright else (row, 3 * group + place)
                 labelled = (place == 2 if upright else lowest, where[1] == 0)
@@ -105,17 +107,24 @@ def draw_examples(run: ScoredRun, path: Path) -> list[Path]:
 
     Args:
         run: with example forecasts.
-        path: beside which the pictures go: `example_<number>_lead_<number>.png` and `..._ensemble.png`.
+        path: beside which the pictures go: `example_<number>_lead_<number>.png` and `..._ensemble.png`. Those for a
+            column or a slide hold a few variables each, whose names they have.
 
     Returns:
         The paths, in order.
 
     """
+    if run.plane is None:
+        return []
     names = run.choice.variables
+    wanted = list(run.plane.units) if names is None or tuple(names) == ALL else list(names)
+    most = size_of_now().maps or len(wanted)
+    parts = [wanted[first : first + most] for first in range(0, len(wanted), most)]
     return [
         each
         for shown in chosen_frames(run, path.with_stem("example"))
-        for each in _draw(run, *shown, None if names is None or tuple(names) == ALL else names)
+        for part in parts
+        for each in _draw(run, *shown, part, "" if len(parts) == 1 else f"_{'_'.join(part)}")
     ]
 
 
@@ -129,7 +138,7 @@ def draw_maps(run: ScoredRun, path: Path) -> list[Path]:
 
 
 def _draw(
-    run: ScoredRun, frame: Frame, path: Path, variables: Sequence[str] | None, ending: str = ""
+    run: ScoredRun, frame: Frame, path: Path, variables: Sequence[str], ending: str = ""
 ) -> Iterator[Path]:
     """The pictures of one frame."""
     assert run.plane is not None

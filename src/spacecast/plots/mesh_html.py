@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 LIFT = 0.18  # height of a level above the one below, over the longer side of the plane
 CELL, EARTH = "#b4bac1", "#3f4752"
+CAMERA = {"eye": {"x": 0.0, "y": -1.7, "z": 1.9}, "center": {"x": 0.0, "y": 0.0, "z": -0.15}}
 HIDDEN = "legendonly"  # not drawn until it is clicked in the legend
 
 
@@ -55,7 +56,7 @@ def write_mesh_page(graph: MeshGraph, path: Path, grid: Grid | None = None, titl
     figure = mesh_figure(graph, grid, title)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
-        figure.write_html(partial, include_plotlyjs=True, full_html=True)
+        figure.write_html(partial, include_plotlyjs=True, full_html=True, default_height="97vh")
     return path
 
 
@@ -78,9 +79,9 @@ def mesh_figure(graph: MeshGraph, grid: Grid | None = None, title: str = "") -> 
     heading = f"{html.escape(title)}: " if title else ""
     figure.update_layout(
         title={"text": f"{heading}{graph.num_grid_nodes:,} cells, {counts} mesh nodes"},
-        scene={**scene, "aspectmode": "data", "camera": {"eye": {"x": 0.0, "y": -1.2, "z": 1.4}}},
+        scene={**scene, "aspectmode": "data", "camera": CAMERA},
         legend={"itemsizing": "constant"},
-        margin={"l": 0, "r": 0, "t": 50, "b": 0},
+        margin={"l": 20, "r": 20, "t": 50, "b": 20},
         template="plotly_white",
     )
     return figure

@@ -58,5 +58,5 @@ def _scales(fields: Mapping[tuple[str, str], np.ndarray]) -> dict[str, ColourSca
     """Colours of each kind, the same in all rows."""
     shared = colour_scale(*(field for (_, kind), field in fields.items() if kind != SPREAD))
     spreads = [field for (_, kind), field in fields.items() if kind == SPREAD]
-    own = own_scale(np.concatenate(spreads)) if spreads else shared
+    own = own_scale(np.concatenate(spreads), shared) if spreads else shared
     return {TRUTH: shared, MEAN: shared, SPREAD: own}

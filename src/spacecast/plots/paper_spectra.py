@@ -60,7 +60,7 @@ def draw_spectra(
                 powers = [_power(place, checked_field(truth, OF_TRUTH, name, _lead(truth, lead), text)[None])]
                 powers += [_power(place, samples(file, name, _lead(file, lead), each)) for each, file in models.items()]
                 for power, style in zip(powers, lines.values(), strict=True):
-                    pane.loglog(place.wavenumbers, power, linewidth=1, zorder=3 - len(style), **style)
+                    pane.loglog(place.wavenumbers, power, linewidth=1, zorder=len(style), **style)  # the truth on top
                 top = max(top, float(powers[0].max()))
                 pane.set_title(f"{label(name)}, {lead:g} s")
                 for axis in (pane.xaxis, pane.yaxis):  # a label of every minor tick would lie on its neighbours

@@ -45,6 +45,7 @@ class ScoredRun:
         examples: forecasts in a file, beside the truth where it is known; see `forecasts.py`.
         name: what people call the run.
         records: of the training by step and epoch, see `history.py`.
+        stages: epochs at which the training changed more than its learning rate, and what changed.
         graph: makes the mesh graph of the model.
         choice: what of it is shown.
         others: runs that are shown beside it, by pictures that can.
@@ -58,6 +59,7 @@ class ScoredRun:
     records: Path | None = None
     graph: "Callable[[], MeshGraph] | None" = None
     choice: Choice = field(default_factory=Choice)
+    stages: Sequence[tuple[float, str]] = ()
     others: "Sequence[ScoredRun]" = ()
 
 

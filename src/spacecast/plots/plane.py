@@ -10,17 +10,21 @@ import numpy as np
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec
-from spacecast.plots.canvas import new_figure, unit_text
+from spacecast.plots.canvas import new_figure, size_of_now, unit_text, wrapped
 from spacecast.plots.colours import ColourScale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+    from matplotlib.text import Text
 
 EARTH = "#8d949c"
-# in inches: height of a plane, room above it, between planes, for a colour bar, and for the line at the foot
-PANE, HEADING, GAP, BAR, FOOT = 1.75, 0.27, 0.12, 0.5, 0.2
+# in inches: height of a plane, room above it, between planes, and for a colour bar
+PANE, HEADING, GAP, BAR = 1.75, 0.27, 0.12, 0.5
+FOOT_POINTS = 6.6  # height of the letters at the foot
+LOW_BAR = 1.2  # up to which a colour bar has room for one number above and below zero
+TICKS = 0.42  # at least so many inches from one number of an axis to the next
 FEW = ("rho", "vx", "Bz")  # variables that have a picture of their own where none are chosen
 ALL = ("all",)
 DRIVEN = "pale, beyond the dashed line: driven by true values, not scored"
@@ -62,13 +66,6 @@ class Plane:
         if wanted is None:
             return [name for name in FEW if name in self.units] or list(self.units)[: len(FEW)]
         return list(self.units) if tuple(wanted) == ALL else list(wanted)
-
-    def wind_density(self, state: np.ndarray) -> float | None:
-        """Mean density of a state, shape (node, state), where the wind is driven by true values; None: nowhere."""
-        if "rho" not in self.units or not self.boundary.any():
-            return None
-        density = float(np.mean(state[self.boundary, self.index("rho")]))
-        return density if np.isfinite(density) else None
 
 
 def draw_field(axes: "Axes", plane: Plane, nodes: np.ndarray, colours: ColourScale) -> "AxesImage":
@@ -195,28 +192,42 @@ def extent(grid: Grid) -> tuple[float, float, float, float]:
 def new_planes(plane: Plane, rows: int, columns: int, bars: Collection[int], title: str | None) -> Iterator["Planes"]:
     """A figure of planes that is laid out by arithmetic, since their shape is known beforehand.
 
-    A layout engine measures every label of dozens of axes, twice: four fifths of the time of such a picture.
+    A layout engine measures every label of dozens of axes, twice: four fifths of the time of such a picture. Planes are
+    as large as there is room for at the size of now; letters, and room for them, have that of its text.
 
     Args:
         plane: that all of them show; where true values drive a part of it, a line at the foot says so.
         rows: of planes.
         columns: of planes.
         bars: columns with room for a colour bar to their right.
-        title: above all; None: none.
+        title: above all, in as many lines as it needs; None: none.
 
     """
+    now = size_of_now()
+    text = now.text
     x_min, x_max, z_min, z_max = extent(plane.grid)
-    foot = FOOT if plane.boundary.any() else 0.0
-    width, left, top = PANE * (x_max - x_min) / (z_max - z_min), 0.5, 0.3 + (0.25 if title else 0.0)
-    lefts = [left + column * (width + GAP) + BAR * sum(bar < column for bar in bars) for column in range(columns)]
-    bottoms = [0.4 + foot + (rows - 1 - row) * (PANE + HEADING) for row in range(rows)]
-    size = lefts[-1] + width + GAP + BAR * (columns - 1 in bars), bottoms[0] + PANE + top
+    ratio = (x_max - x_min) / (z_max - z_min)
+    left, bar, heading = 0.5 * text, BAR * text, HEADING * text
+    across = left + GAP * columns + bar * len(bars)
+    high = PANE if now.width is None else (now.width - across) / (columns * ratio)
+    lines = []
+    for _ in range(2):  # planes that are less high are less wide, and with them the room for the title
+        width = across + columns * ratio * high
+        lines = wrapped(title, 0.97 * width).splitlines() if title else []
+        foot = wrapped(DRIVEN, width - left, FOOT_POINTS).splitlines() if plane.boundary.any() else []
+        below, above = text * (0.4 + 0.08 * bool(foot) + 0.12 * len(foot)), text * (0.34 + 0.18 * len(lines))
+        if now.height is not None:
+            high = min(high, (now.height - below - above - (rows - 1) * heading) / rows - 0.01)
+    before = [bar * sum(each < column for each in bars) for column in range(columns)]
+    lefts = [left + column * (ratio * high + GAP) + room for column, room in enumerate(before)]
+    bottoms = [below + (rows - 1 - row) * (high + heading) for row in range(rows)]
+    size = lefts[-1] + ratio * high + GAP + bar * (columns - 1 in bars), bottoms[0] + high + above
     with new_figure(*size, layout=None) as figure:
-        if title:
-            figure.suptitle(title, y=1 - 0.08 / size[1], va="top")
+        shown = figure.suptitle("\n".join(lines), y=1 - 0.08 / size[1], va="top") if title else None
         if foot:
-            figure.text(left / size[0], 0.05 / size[1], DRIVEN, va="bottom", fontsize="small", color="#555555")
-        yield Planes(figure, size, lefts, bottoms, width)
+            words: dict[str, Any] = {"va": "bottom", "fontsize": FOOT_POINTS * text, "color": "#555555"}
+            figure.text(left / size[0], 0.05 / size[1], "\n".join(foot), **words)
+        yield Planes(figure, size, lefts, bottoms, (ratio * high, high), shown)
 
 
 class Planes(NamedTuple):
@@ -226,13 +237,21 @@ class Planes(NamedTuple):
     size: tuple[float, float]
     lefts: Sequence[float]
     bottoms: Sequence[float]
-    width: float
+    pane: tuple[float, float]
+    title: "Text | None"
+
+    def in_lines(self, title: str) -> str:
+        """A title in as many lines as it needs."""
+        return wrapped(title, 0.97 * self.size[0])
 
     def plane(self, row: int, column: int, *, labelled: tuple[bool, bool]) -> "Axes":
         """Axes of one plane; `labelled`: whether the ticks of x and of z have numbers and a name."""
-        axes = self._axes(self.lefts[column], self.bottoms[row], self.width, PANE)
+        axes = self._axes(self.lefts[column], self.bottoms[row], *self.pane)
         along_x, along_z = labelled
-        axes.locator_params(axis="x", nbins=5)  # or the last number of a plane meets the first of the next
+        # or the last number of a plane meets the first of the next
+        width, height = (length / (TICKS * size_of_now().text) for length in self.pane)
+        axes.locator_params(axis="x", nbins=int(np.clip(width, 1, 5)))
+        axes.locator_params(axis="y", nbins=int(np.clip(1.5 * height, 1, 8)))
         axes.set_xlabel("$x$ [$R_E$]")
         axes.set_ylabel("$z$ [$R_E$]", labelpad=0)
         axes.xaxis.set_visible(along_x)
@@ -241,13 +260,20 @@ class Planes(NamedTuple):
 
     def colourbar(self, image: "AxesImage", row: int, column: int, units: str) -> None:
         """A slim colour bar right of a plane, its units above it, pointed where colours are clipped."""
+        from matplotlib.colors import SymLogNorm
+
         values: np.ndarray = np.ma.compressed(np.ma.masked_invalid(np.ma.asarray(image.get_array())))
         low, high = image.get_clim()
         below, above = bool((values < low).any()), bool((values > high).any())
         pointed = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
-        place = self._axes(self.lefts[column] + self.width + GAP / 2, self.bottoms[row], 0.09, PANE)
+        width, height = self.pane
+        place = self._axes(self.lefts[column] + width + GAP / 2, self.bottoms[row], 0.09, height)
         bar = self.figure.colorbar(image, cax=place, extend=pointed[below, above])
         bar.outline.set_linewidth(0.5)
+        if isinstance(image.norm, SymLogNorm):  # whose own ticks lie upon each other about zero
+            powers = 10.0 ** np.arange(np.ceil(np.log10(image.norm.linthresh)), np.log10(high))
+            powers = powers if height > LOW_BAR * size_of_now().text else powers[-1:]
+            bar.set_ticks([*-powers[::-1], 0.0, *powers], labels=[f"{each:g}" for each in (*-powers[::-1], 0, *powers)])
         bar.ax.tick_params(labelsize="x-small", pad=1)
         bar.ax.set_title(unit_text(units) if units else "", fontsize="small", loc="left", pad=8)
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, Protocol
 
 from spacecast.core.errors import UserError
@@ -253,6 +254,26 @@ def schedule_table(schedule: Schedule, epochs: int) -> list[str]:
         weights = f"{stage.kl:>6.3g}  {stage.crps:>6.3g}  {stage.div:>6.3g}"
         lines.append(f"  {f'{first:g} to {last:g}':>12}  {stage.rollout_steps:>8}  {rates:>16}  {weights}{own}")
     return lines
+
+
+def changes(schedule: Schedule, epochs: int) -> list[tuple[float, str]]:
+    """Epochs at which something else than the learning rate changes, and what, in a few words."""
+    stages = [(first, stage) for first, _, stage in _stretches(schedule, epochs)]
+    return [(epoch, _difference(before, after)) for (_, before), (epoch, after) in pairwise(stages)]
+
+
+def _difference(before: Stage, after: Stage) -> str:
+    """What a stage has that the one before had not."""
+    words = []
+    if after.rollout_steps != before.rollout_steps:
+        words.append("1 step" if after.rollout_steps == 1 else f"{after.rollout_steps} steps")
+    for name, text in (("kl", "KL"), ("crps", "CRPS"), ("div", "div B")):
+        then, now = getattr(before, name), getattr(after, name)
+        if then != now:
+            words.append(text if not then else f"no {text}" if not now else f"{text} x {now:g}")
+    if after.own_states != before.own_states:
+        words.append("own states" if after.own_states else "true states")
+    return ", ".join(words)
 
 
 def _stretches(schedule: Schedule, epochs: int) -> Iterator[tuple[float, float, Stage]]:
