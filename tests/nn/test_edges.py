@@ -5,6 +5,7 @@ import torch
 
 from spacecast.core.graph import EdgeSet
 from spacecast.nn.edges import EdgeBuffers, add_shared, distinct_rows
+from spacecast.nn.rows import add_read, sum_segments
 
 
 def edge_set(senders, receivers, num_senders, num_receivers):
@@ -32,9 +33,9 @@ def test_sum_and_mean_are_those_of_a_plain_loop(case, batch):
     for number, receiver in enumerate(edges.receivers.tolist()):
         total[:, receiver] += messages[:, number]
         count[receiver] += 1
-    torch.testing.assert_close(index.sum(messages.flatten(0, 1)), total.flatten(0, 1))
+    torch.testing.assert_close(sum_segments(messages.flatten(0, 1), index.segments(mean=False)), total.flatten(0, 1))
     mean = total / count.clamp(min=1)
-    torch.testing.assert_close(index.mean(messages.flatten(0, 1)), mean.flatten(0, 1), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(sum_segments(messages.flatten(0, 1), index.segments(mean=True)), mean.flatten(0, 1), rtol=1e-6, atol=1e-6)
 
 
 def test_graphs_of_a_batch_do_not_touch():
@@ -61,7 +62,8 @@ def test_an_index_made_in_inference_mode_serves_training():
         edges.index(2)
     nodes = torch.randn(6, 2, requires_grad=True)
     index = edges.index(2)
-    index.mean(nodes.index_select(0, index.senders)).square().sum().backward()
+    messages = nodes.index_select(0, index.senders)
+    sum_segments(messages, index.segments(mean=True)).square().sum().backward()
     assert torch.isfinite(nodes.grad).all()
 
 
@@ -87,4 +89,7 @@ def test_what_follows_from_the_kind_is_added_to_each_edge():
     torch.testing.assert_close(index.add_static(double, own), own + double.repeat(2, 1))
     torch.testing.assert_close(index.add_static(own, own), 2 * own)
     nodes = torch.randn(6, 3)
-    torch.testing.assert_close(index.add_receivers(own, nodes), own + nodes[index.receivers])
+    for static, expected in ((2 * edges.features, double.repeat(2, 1)), (double, double.repeat(2, 1)), (own, own)):
+        assert torch.equal(add_read(None, index.static(static), 12), expected)
+    source, factor = index.of_receivers(nodes, torch.eye(3))
+    assert torch.equal(add_read(None, source, 12, factor), nodes[index.receivers])

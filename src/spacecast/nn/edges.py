@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spacecast.core.graph import EdgeSet, MeshGraph
+from spacecast.nn.rows import Segments, Source
 from spacecast.nn.stack import Stack
 
 MOST_BATCH_SIZES = 4
@@ -70,22 +71,22 @@ class EdgeIndex(NamedTuple):
             return functional.embedding(self.kinds, static) + own
         return add_shared(static, own)
 
-    def add_receivers(self, messages: Tensor, receivers: Tensor) -> Tensor:
-        """Add to each edge (batch * edge, hidden) the row of its receiver, (batch * receiver, hidden)."""
-        if self.degree:
-            return (messages.view(self.num_receivers, self.degree, -1) + receivers[:, None]).view_as(messages)
-        return messages + receivers.index_select(0, self.receivers)
+    def static(self, values: Tensor) -> Source:
+        """How edges read what follows from their static features, see `add_static`."""
+        if self.kinds is not None and len(values) == self.num_kinds:
+            return Source(values, self.kinds)
+        return Source(values)
 
-    def sum(self, messages: Tensor) -> Tensor:
-        """Sum of the messages that end at each receiver: (batch * edge, hidden) to (batch * receiver, hidden)."""
+    def of_receivers(self, receivers: Tensor, weight: Tensor) -> tuple[Source, Tensor | None]:
+        """How edges read the products of their receivers, (receiver, dim), with a weight; made once for each."""
         if self.degree:
-            return messages.view(self.num_receivers, self.degree, -1).sum(dim=1)
-        result = messages.new_zeros(self.num_receivers, messages.shape[-1])
-        return result.index_add_(0, self.receivers, messages)
+            return Source(receivers, repeat=self.degree), weight
+        return Source(functional.linear(receivers, weight), self.receivers), None
 
-    def mean(self, messages: Tensor) -> Tensor:
-        """Mean of the messages that end at each receiver, 0 without an edge."""
-        return self.sum(messages) * self.inverse_degree.to(messages.dtype)
+    def segments(self, *, mean: bool) -> Segments:
+        """Sums, or means, of the messages that end at each receiver; 0 without an edge."""
+        factor = self.inverse_degree if mean else None
+        return Segments(self.receivers, self.num_receivers, self.degree, factor)
 
 
 class EdgeBuffers(nn.Module):

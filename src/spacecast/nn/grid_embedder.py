@@ -5,9 +5,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spacecast.core.spec import DataSpec
-from spacecast.nn.edges import add_shared
+from spacecast.nn.blockwise import compute
 from spacecast.nn.inputs import GridInputs, InputKind
 from spacecast.nn.mlp import MLP
+from spacecast.nn.rows import Source, Task
 
 
 class GridEmbedder(nn.Module):
@@ -53,5 +54,12 @@ class GridEmbedder(nn.Module):
     ) -> Tensor:
         """(batch, node, variable) to (batch * node, dim); `following` is X_{t+1}."""
         varying = self.inputs(previous, state, forcing, following).flatten(0, 1)
-        hidden = functional.linear(varying, self.mlp.first.weight[:, : self.num_varying])
-        return self.mlp.after_first(add_shared(prepared, hidden))
+        task = Task(
+            number=len(varying),
+            sources=[Source(varying), Source(prepared)],
+            products=[(0, self.mlp.first.weight[:, : self.num_varying]), (1, None)],
+            layers=self.mlp.layers(biased=False),
+        )
+        embedded, _ = compute(task)
+        assert embedded is not None
+        return embedded

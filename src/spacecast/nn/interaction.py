@@ -6,9 +6,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spacecast.core.errors import UserError, nearest
+from spacecast.nn.blockwise import compute
 from spacecast.nn.conditioning import scale_and_shift
 from spacecast.nn.edges import EdgeIndex, add_shared
 from spacecast.nn.mlp import MLP
+from spacecast.nn.rows import Source, Task
 from spacecast.nn.stack import Stack
 
 Aggregation = Literal["sum", "mean"]
@@ -98,27 +100,54 @@ class InteractionNet(nn.Module):
         `condition` scales and shifts the change of the receivers, see `nn.conditioning.scale_and_shift`.
         """
         prepared = edges if isinstance(edges, Prepared) else self.prepare(edges)
-        messages = self._messages(senders, receivers, prepared, index)
+        gathered, new_edges = self._messages(senders, receivers, prepared, index)
+        return self._update(receivers, gathered, condition), new_edges
+
+    def _messages(
+        self, senders: Tensor, receivers: Tensor, prepared: Prepared, index: EdgeIndex
+    ) -> tuple[Tensor, Tensor | None]:
+        """Sum or mean of the messages to each receiver, and new edges where they are updated."""
+        weight, dim, number = self.edge_mlp.first.weight, self.dim, len(index.senders)
+        of_senders, of_receivers = weight[:, dim : 2 * dim], weight[:, 2 * dim :]
+        sources, products, after = [index.static(prepared.bias)], [(0, None)], []
+
+        def add(source: Source, factor: Tensor | None) -> int:
+            sources.append(source)
+            products.append((len(sources) - 1, factor))
+            return len(sources) - 1
+
+        many = number > len(senders)  # edges for each sender: it is multiplied before it is gathered
+        added = add(Source(functional.linear(senders, of_senders) if many else senders, index.senders), None if many else of_senders)
         if self.propagation:
-            messages = messages + senders.index_select(0, index.senders)
-        gathered = index.mean(messages) if self.mean else index.sum(messages)
-        change = scale_and_shift(self._update(receivers, gathered), condition)
-        new_receivers = gathered + change if self.propagation else add_shared(receivers, change)
-        return new_receivers, index.add_static(prepared.edges, messages) if self.update_edges else None
-
-    def _messages(self, senders: Tensor, receivers: Tensor, prepared: Prepared, index: EdgeIndex) -> Tensor:
-        """The edge network, its first layer applied part by part."""
-        weight, dim = self.edge_mlp.first.weight, self.dim
-        hidden = functional.linear(senders, weight[:, dim : 2 * dim]).index_select(0, index.senders)
+            if many:
+                sources.append(Source(senders, index.senders))
+            after = [len(sources) - 1]
         if not prepared.receivers_included:
-            hidden = index.add_receivers(hidden, functional.linear(receivers, weight[:, 2 * dim :]))
-        return self.edge_mlp.after_first(index.add_static(prepared.bias, hidden))
+            add(*index.of_receivers(receivers, of_receivers))
+        kept = None
+        if self.update_edges:
+            sources.append(index.static(prepared.edges))
+            kept = len(sources) - 1
+        layers = self.edge_mlp.layers(biased=False)
+        return compute(Task(number, sources, products, layers, after, kept, index.segments(mean=self.mean)))[::-1]
 
-    def _update(self, receivers: Tensor, gathered: Tensor) -> Tensor:
-        """The node network without building the concatenation of its two inputs."""
-        weight, bias = self.aggr_mlp.first.weight, self.aggr_mlp.first.bias
-        own = functional.linear(receivers, weight[:, : self.dim], bias)
-        return self.aggr_mlp.after_first(add_shared(own, functional.linear(gathered, weight[:, self.dim :])))
+    def _update(self, receivers: Tensor, gathered: Tensor, condition: Tensor | None) -> Tensor:
+        """New receivers."""
+        weight = self.aggr_mlp.first.weight
+        old = 1 if self.propagation else 0
+        task = Task(
+            number=len(gathered),
+            sources=[Source(receivers), Source(gathered)],
+            products=[(0, weight[:, : self.dim]), (1, weight[:, self.dim :])],
+            layers=self.aggr_mlp.layers(),
+            after=[old] if condition is None else [],
+        )
+        change, _ = compute(task)
+        assert change is not None
+        if condition is None:
+            return change
+        change = scale_and_shift(change, condition)
+        return gathered + change if self.propagation else add_shared(receivers, change)
 
 
 Nets = Stack[InteractionNet]
