@@ -138,6 +138,7 @@ def assemble(config: Train, datastore: Datastore, data_dir: Path) -> Parts:
         UserError: parts that do not fit each other or the data.
 
     """
+    from spacecast.training.memory import set_memory
     from spacecast.training.module import ForecastModule
 
     spec = datastore.spec
@@ -145,6 +146,7 @@ def assemble(config: Train, datastore: Datastore, data_dir: Path) -> Parts:
     objective = config.loss.build()(spec)
     graph = open_graph(config.graph, spec.grid, data_dir)
     model = build_model(config.model, config.seed, spec, graph)
+    set_memory(model, config.trainer.memory)
     optimizer, leads = config.optimizer.build(), config.data.val_steps
     module = ForecastModule(model, objective, schedule, optimizer, spec, validation_steps=leads)
     functions = {"rollout_steps": partial(rollout_at, schedule), "own_states": partial(own_states_at, schedule)}

@@ -50,7 +50,8 @@ def iterate(
         prepared: result of `model.prepare()`, if the caller has it already.
         detach: let no gradient flow from one step into the one before.
         recompute: activation checkpointing: forget the activations of a step and compute them again in the
-            backward pass, so memory does not grow with the number of steps.
+            backward pass, so memory does not grow with the number of steps. So does an attribute `recompute_steps` of
+            the model that is true, see `training.memory`.
         first_lead: number of the first of these leads, where the batch begins with states of a forecast.
     """
     previous_leads = getattr(model, "previous_leads", None)
@@ -58,11 +59,12 @@ def iterate(
     drive = getattr(model, "drive", put)
     given = previous_given(previous, state)[:, None, None] if previous_leads else None
     prepared = model.prepare() if prepared is None else prepared
+    recompute = (recompute or getattr(model, "recompute_steps", False)) and torch.is_grad_enabled()
     for lead in range(steps):
         if previous_leads is not None and first_lead + lead >= previous_leads:
             previous = state
         arguments = (model, previous, state, batch, lead, prepared)
-        if recompute and torch.is_grad_enabled():
+        if recompute:
             output = checkpoint(step, *arguments, use_reentrant=False)
         else:
             output = step(*arguments)

@@ -60,6 +60,6 @@ class GridEmbedder(nn.Module):
             products=[(0, self.mlp.first.weight[:, : self.num_varying]), (1, None)],
             layers=self.mlp.layers(biased=False),
         )
-        embedded, _ = compute(task)
+        embedded, _ = compute(task, recompute=self.mlp.recompute)
         assert embedded is not None
         return embedded

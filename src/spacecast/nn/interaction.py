@@ -109,27 +109,27 @@ class InteractionNet(nn.Module):
         """Sum or mean of the messages to each receiver, and new edges where they are updated."""
         weight, dim, number = self.edge_mlp.first.weight, self.dim, len(index.senders)
         of_senders, of_receivers = weight[:, dim : 2 * dim], weight[:, 2 * dim :]
-        sources, products, after = [index.static(prepared.bias)], [(0, None)], []
+        factor: Tensor | None = of_senders
+        gathered = Source(senders, index.senders)
+        first = gathered
+        if number > len(senders):  # fewer products
+            first, factor = Source(functional.linear(senders, of_senders), index.senders), None
+        sources, products = [first, index.static(prepared.bias)], [(0, factor), (1, None)]
 
-        def add(source: Source, factor: Tensor | None) -> int:
+        def add(source: Source) -> int:
             sources.append(source)
-            products.append((len(sources) - 1, factor))
             return len(sources) - 1
 
-        many = number > len(senders)  # edges for each sender: it is multiplied before it is gathered
-        added = add(Source(functional.linear(senders, of_senders) if many else senders, index.senders), None if many else of_senders)
-        if self.propagation:
-            if many:
-                sources.append(Source(senders, index.senders))
-            after = [len(sources) - 1]
         if not prepared.receivers_included:
-            add(*index.of_receivers(receivers, of_receivers))
-        kept = None
-        if self.update_edges:
-            sources.append(index.static(prepared.edges))
-            kept = len(sources) - 1
-        layers = self.edge_mlp.layers(biased=False)
-        return compute(Task(number, sources, products, layers, after, kept, index.segments(mean=self.mean)))[::-1]
+            source, factor = index.of_receivers(receivers, of_receivers)
+            products.append((add(source), factor))
+        after = [] if not self.propagation else [0 if first is gathered else add(gathered)]
+        kept = add(index.static(prepared.edges)) if self.update_edges else None
+        segments = index.segments(mean=self.mean)
+        task = Task(number, sources, products, self.edge_mlp.layers(biased=False), after, kept, segments)
+        rows, sums = compute(task, recompute=self.edge_mlp.recompute)
+        assert sums is not None
+        return sums, rows
 
     def _update(self, receivers: Tensor, gathered: Tensor, condition: Tensor | None) -> Tensor:
         """New receivers."""
@@ -142,7 +142,7 @@ class InteractionNet(nn.Module):
             layers=self.aggr_mlp.layers(),
             after=[old] if condition is None else [],
         )
-        change, _ = compute(task)
+        change, _ = compute(task, recompute=self.aggr_mlp.recompute)
         assert change is not None
         if condition is None:
             return change

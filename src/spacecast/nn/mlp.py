@@ -16,7 +16,12 @@ class MLP(nn.Sequential):
     Args:
         sizes: input size, hidden sizes, output size.
         layer_norm: normalise the output.
+
+    Attributes:
+        recompute: keep nothing of the inside for the backward pass, see `nn.blockwise.compute`.
     """
+
+    recompute = False
 
     def __init__(self, sizes: Sequence[int], *, layer_norm: bool = True) -> None:
         layers: list[nn.Module] = []
@@ -53,6 +58,6 @@ class MLP(nn.Sequential):
             layers=self.layers(),
             after=[0] if residual else [],
         )
-        result, _ = compute(task)
+        result, _ = compute(task, recompute=self.recompute)
         assert result is not None
-        return result.view(*values.shape[:-1], -1)
+        return result.view(*values.shape[:-1], result.shape[-1])

@@ -1,12 +1,14 @@
 """What the networks of nodes and edges compute for each row, spelt out by plain operations.
 
 LayerNorm(W_n silu(... W_2 silu(h))) + rows, with h a sum of rows and of products of rows with a part of the first
-layer's weight; where asked for, summed over the rows that have one receiver. `nn.blockwise` computes the same faster.
+layer's weight; where asked for, summed over the rows that have one receiver. `nn.blockwise` computes the same in less
+memory.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -42,11 +44,17 @@ class Segments(NamedTuple):
 
 
 class Layers(NamedTuple):
-    """Weights of a multi-layer perceptron: bias of the first layer, other layers, and weight, bias, epsilon of a norm."""
+    """Weights of a perceptron: bias of the first layer, the other layers, and weight, bias and epsilon of a norm."""
 
     bias: Tensor | None
     others: Sequence[tuple[Tensor, Tensor]]
     norm: tuple[Tensor, Tensor, float] | None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        all_of_them = [self.bias, *(bias for _, bias in self.others), *(self.norm or ())[:1]]
+        return next(each.dtype for each in all_of_them if isinstance(each, Tensor))
 
 
 class Task(NamedTuple):
@@ -55,7 +63,7 @@ class Task(NamedTuple):
     number: of rows.
     sources: what is read.
     products: the addends of the first layer: a source, and the part of the weight that it is multiplied by, or None.
-    layers: weights of the rest.
+    layers: weights of the rest; a bias of the first layer needs a product in it.
     after: sources whose rows are added at the end.
     kept: the source that is added to the rows that are returned, None: they are not; those summed are without it.
         -1: they are returned as they are.
@@ -80,18 +88,21 @@ def repeated(rows: Tensor, times: int) -> Tensor:
     return rows if times == 1 else rows[:, None].expand(-1, times, -1).reshape(-1, rows.shape[-1])
 
 
-def add_read(total: Tensor | None, source: Source, number: int, weight: Tensor | None = None) -> Tensor:
+def add_read(
+    total: Tensor | None, source: Source, number: int, weight: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
     """Add what so many rows of a network read, or its product with a weight, made once for each row of the table."""
     if source.index is not None:
         few = len(source.table) < FEW
         rows = functional.embedding(source.index, source.table) if few else source.table.index_select(0, source.index)
-        rows = rows if weight is None else functional.linear(rows, weight)
+        rows = rows if weight is None else functional.linear(rows, weight, bias)
         return rows if total is None else total + rows
-    table = source.table if weight is None else functional.linear(source.table, weight)
+    table = source.table if weight is None else functional.linear(source.table, weight, bias)
     if total is None:
         rows = repeated(table, source.repeat)
         return rows if len(rows) == number else rows.repeat(number // len(rows), 1)
-    return (total.view(-1, len(table), source.repeat, table.shape[-1]) + table[:, None]).view_as(total)
+    graphs = number // max(len(table) * source.repeat, 1)
+    return (total.view(graphs, len(table), source.repeat, table.shape[-1]) + table[:, None]).view_as(total)
 
 
 def sum_segments(rows: Tensor, segments: Segments) -> Tensor:
@@ -105,13 +116,14 @@ def sum_segments(rows: Tensor, segments: Segments) -> Tensor:
 
 def plain(task: Task) -> tuple[Tensor | None, Tensor | None]:
     """Rows and sums of a task."""
-    hidden = None
+    hidden, bias = None, task.layers.bias
     for number, weight in task.products:
-        hidden = add_read(hidden, task.sources[number], task.number, weight)
+        hidden = add_read(hidden, task.sources[number], task.number, weight, bias)
+        bias = bias if weight is None else None
     assert hidden is not None
-    hidden = hidden if task.layers.bias is None else hidden + task.layers.bias
     for weight, bias in task.layers.others:
         hidden = functional.linear(functional.silu(hidden), weight, bias)
+    hidden = hidden.to(task.layers.dtype)  # mixed precision: norms, sums and states are in single precision
     if task.layers.norm is not None:
         weight, bias, epsilon = task.layers.norm
         hidden = functional.layer_norm(hidden, hidden.shape[-1:], weight, bias, epsilon)
