@@ -64,10 +64,7 @@ def iterate(
         if previous_leads is not None and first_lead + lead >= previous_leads:
             previous = state
         arguments = (model, previous, state, batch, lead, prepared)
-        if recompute:
-            output = checkpoint(step, *arguments, use_reentrant=False)
-        else:
-            output = step(*arguments)
+        output = checkpoint(step, *arguments, use_reentrant=False) if recompute else step(*arguments)
         if boundary is not None:
             output = output._replace(state=drive(output.state, batch.target[:, lead], boundary))
         yield output

@@ -84,8 +84,10 @@ class _Network:
 
     def forward(self) -> tuple[Tensor | None, Tensor | None, list[Tensor]]:
         """Rows, sums, and mean and inverse standard deviation of each row before the norm."""
-        plan, found = self.plan, []
-        rows = sums = None
+        plan = self.plan
+        found: list[list[Tensor]] = []
+        rows: Tensor | None = None
+        sums: Tensor | None = None
         if plan.kept is not None:
             rows = torch.empty(plan.number, plan.size, dtype=plan.terms, device=self.device)
         if plan.segments is not None:
@@ -159,7 +161,8 @@ class _Network:
         """What comes out of each linear layer, and what went into those behind the first."""
         terms, factors = self.plan.terms, self.plan.factors
         bias = None if self.bias is None else self.bias.to(factors)
-        hidden, own = None, False
+        hidden: Tensor | None = None
+        own = False
         for source, number in self.plan.products:
             rows, reading = read[source], self.plan.readings[source]
             if number is not None:
@@ -203,8 +206,8 @@ class _Network:
             small = self._once(source, gradient).to(factors)
             add_product(totals[len(self.tables) + number], small, read[source].to(factors))
             if totals[source] is not None:
-                part = torch.mm(small, self.first[number]).to(terms)
-                parts[source] = part if parts[source] is None else parts[source] + part
+                part, others = torch.mm(small, self.first[number]).to(terms), parts[source]
+                parts[source] = part if others is None else others + part
 
     def _once(self, source: int, gradient: Tensor) -> Tensor:
         """Gradient of each row to that of each row of a repeated table."""

@@ -114,7 +114,8 @@ class InteractionNet(nn.Module):
         first = gathered
         if number > len(senders):  # fewer products
             first, factor = Source(functional.linear(senders, of_senders), index.senders), None
-        sources, products = [first, index.static(prepared.bias)], [(0, factor), (1, None)]
+        sources = [first]
+        products: list[tuple[int, Tensor | None]] = [(0, factor)]
 
         def add(source: Source) -> int:
             sources.append(source)
@@ -123,6 +124,7 @@ class InteractionNet(nn.Module):
         if not prepared.receivers_included:
             source, factor = index.of_receivers(receivers, of_receivers)
             products.append((add(source), factor))
+        products.append((add(index.static(prepared.bias)), None))
         after = [] if not self.propagation else [0 if first is gathered else add(gathered)]
         kept = add(index.static(prepared.edges)) if self.update_edges else None
         segments = index.segments(mean=self.mean)

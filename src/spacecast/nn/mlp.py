@@ -48,7 +48,7 @@ class MLP(nn.Sequential):
             norm=None if norm is None else (norm.weight, norm.bias, norm.eps),
         )
 
-    def forward(self, values: Tensor, *, residual: bool = False) -> Tensor:  # type: ignore[override]
+    def forward(self, values: Tensor, *, residual: bool = False) -> Tensor:
         """(..., input) to (..., output), plus the input where `residual`."""
         rows = values.reshape(-1, values.shape[-1])
         task = Task(

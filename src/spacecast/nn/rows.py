@@ -116,7 +116,8 @@ def sum_segments(rows: Tensor, segments: Segments) -> Tensor:
 
 def plain(task: Task) -> tuple[Tensor | None, Tensor | None]:
     """Rows and sums of a task."""
-    hidden, bias = None, task.layers.bias
+    hidden: Tensor | None = None
+    bias = task.layers.bias
     for number, weight in task.products:
         hidden = add_read(hidden, task.sources[number], task.number, weight, bias)
         bias = bias if weight is None else None
