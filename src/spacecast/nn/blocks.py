@@ -18,27 +18,27 @@ LARGEST = 2**28
 class Reading(NamedTuple):
     """A `Source` without its table.
 
-    index, repeat: see `Source`.
+    numbers, repeat: see `Source`.
     period: rows of the network until the table is read anew.
     once: each row of the table is read by a single block.
     """
 
-    index: Tensor | None
+    numbers: Tensor | None
     repeat: int
     period: int
     once: bool
 
     def rows(self, table: Tensor, start: int, stop: int) -> Tensor:
         """What rows [start, stop) read, each row of a repeated table once."""
-        if self.index is not None:
-            return table.index_select(0, self.index[start:stop])
+        if self.numbers is not None:
+            return table.index_select(0, self.numbers[start:stop])
         first = start % self.period // self.repeat
         return table[first : first + (stop - start) // self.repeat]
 
     def add(self, total: Tensor, start: int, stop: int, gradient: Tensor) -> None:
         """Add the gradient of `rows` to that of the table, or set it where no other block reads these rows."""
-        if self.index is not None:
-            total.index_add_(0, self.index[start:stop], gradient.to(total.dtype))
+        if self.numbers is not None:
+            total.index_add_(0, self.numbers[start:stop], gradient.to(total.dtype))
             return
         mine = total.narrow(0, start % self.period // self.repeat, len(gradient))
         mine.copy_(gradient) if self.once else mine.add_(gradient)
@@ -68,7 +68,7 @@ class Plan(NamedTuple):
 
     def blocks(self, width: int, device: torch.device) -> Iterator[tuple[int, int]]:
         """First row of each block and of the one behind it; the rows of a receiver, or of two graphs, are not cut."""
-        period = min([self.number, *(each.period for each in self.readings if each.index is None)])
+        period = min([self.number, *(each.period for each in self.readings if each.numbers is None)])
         most = CACHED * torch.get_num_threads() if device.type == "cpu" else LARGEST
         degree = 1 if self.segments is None else self.segments.degree or 1
         together = max([degree, *(each.repeat for each in self.readings)])
@@ -81,7 +81,7 @@ class Plan(NamedTuple):
 def make_reading(source: Source, number: int) -> Reading:
     """How so many rows of a network read a table."""
     period = len(source.table) * source.repeat
-    return Reading(source.index, source.repeat, period, source.index is None and period == number)
+    return Reading(source.numbers, source.repeat, period, source.numbers is None and period == number)
 
 
 def make_plan(task: Task) -> Plan:

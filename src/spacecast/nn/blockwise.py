@@ -91,7 +91,7 @@ class _Network:
         if plan.kept is not None:
             rows = torch.empty(plan.number, plan.size, dtype=plan.terms, device=self.device)
         if plan.segments is not None:
-            sums = torch.zeros(plan.segments.count, plan.size, dtype=plan.terms, device=self.device)
+            sums = torch.zeros(plan.segments.total, plan.size, dtype=plan.terms, device=self.device)
         for start, stop in plan.blocks(self.width, self.device):
             read = self._read(start, stop)
             values = self._inner(read)[0][-1]

@@ -17,14 +17,14 @@ class Source(NamedTuple):
     """Which row of a table each row of a network reads.
 
     table: shape (any, size).
-    index: row of the table for each row of the network; None: one after the other.
+    numbers: row of the table for each row of the network; None: one after the other.
     repeat: so many rows of the network in turn read the same row of the table.
 
-    A table without an index that has too few rows belongs to a single graph, and each graph of a batch reads it.
+    A table without numbers that has too few rows belongs to a single graph, and each graph of a batch reads it.
     """
 
     table: Tensor
-    index: Tensor | None = None
+    numbers: Tensor | None = None
     repeat: int = 1
 
 
@@ -32,13 +32,13 @@ class Segments(NamedTuple):
     """How rows are summed.
 
     receivers: of each row, ascending.
-    count: number of receivers.
+    total: number of receivers.
     degree: rows of each receiver where that is the same for all, else None.
     factor: of the sum of each receiver, shape (receiver, 1), or None.
     """
 
     receivers: Tensor
-    count: int
+    total: int
     degree: int | None
     factor: Tensor | None
 
@@ -92,9 +92,9 @@ def add_read(
     total: Tensor | None, source: Source, number: int, weight: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
     """Add what so many rows of a network read, or its product with a weight, made once for each row of the table."""
-    if source.index is not None:
-        few = len(source.table) < FEW
-        rows = functional.embedding(source.index, source.table) if few else source.table.index_select(0, source.index)
+    if source.numbers is not None:
+        table, numbers = source.table, source.numbers
+        rows = functional.embedding(numbers, table) if len(table) < FEW else table.index_select(0, numbers)
         rows = rows if weight is None else functional.linear(rows, weight, bias)
         return rows if total is None else total + rows
     table = source.table if weight is None else functional.linear(source.table, weight, bias)
@@ -108,9 +108,9 @@ def add_read(
 def sum_segments(rows: Tensor, segments: Segments) -> Tensor:
     """Sums of the rows that have one receiver, times their factor."""
     if segments.degree:
-        sums = rows.view(segments.count, segments.degree, -1).sum(dim=1)
+        sums = rows.view(segments.total, segments.degree, -1).sum(dim=1)
     else:
-        sums = rows.new_zeros(segments.count, rows.shape[-1]).index_add_(0, segments.receivers, rows)
+        sums = rows.new_zeros(segments.total, rows.shape[-1]).index_add_(0, segments.receivers, rows)
     return sums if segments.factor is None else sums * segments.factor.to(sums.dtype)
 
 
