@@ -53,7 +53,8 @@ class _Blockwise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Of rows and sums to those of the tensors."""
-        tensors, statistics = ctx.saved_tensors[: ctx.inputs], ctx.saved_tensors[ctx.inputs :]
+        saved = ctx.saved_tensors  # activation checkpointing lets them be asked for once
+        tensors, statistics = saved[: ctx.inputs], saved[ctx.inputs :]
         of_rows = gradients[0] if ctx.plan.kept is not None else None
         of_sums = gradients[-1] if ctx.plan.segments is not None else None
         with without_autocast(tensors[0].device):

@@ -4,8 +4,6 @@ from typing import Literal
 
 from torch import nn
 
-from spacecast.nn.mlp import MLP
-
 Memory = Literal["fast", "balanced", "lean"]
 
 
@@ -22,5 +20,5 @@ def set_memory(model: nn.Module, memory: Memory) -> None:
     """
     setattr(model, "recompute_steps", memory != "fast")  # noqa: B010 - of any module, read by `forecast.rollout`
     for part in model.modules():
-        if isinstance(part, MLP):
+        if hasattr(part, "recompute"):  # see `nn.mlp.MLP`
             part.recompute = memory == "lean"
