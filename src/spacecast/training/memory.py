@@ -20,5 +20,5 @@ def set_memory(model: nn.Module, memory: Memory) -> None:
     """
     setattr(model, "recompute_steps", memory != "fast")  # noqa: B010 - of any module, read by `forecast.rollout`
     for part in model.modules():
-        if hasattr(part, "recompute"):  # see `nn.mlp.MLP`
-            part.recompute = memory == "lean"
+        if hasattr(part, "recompute"):
+            setattr(part, "recompute", memory == "lean")  # noqa: B010 - see `nn.mlp.MLP`
