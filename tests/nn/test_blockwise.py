@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 from spacecast.core.graph import EdgeSet
-from spacecast.nn import blocks
+from spacecast.nn import blocks, interaction, mlp
+from spacecast.nn.blockwise import compute
 from spacecast.nn.edges import EdgeBuffers
 from spacecast.nn.interaction import InteractionNet
 from spacecast.nn.mlp import MLP
+from spacecast.nn.rows import Source, Task, repeated
 
 DIM, BATCH = 5, 2
 GRAPHS = {
@@ -22,6 +25,57 @@ GRAPHS = {
 def _small_blocks(monkeypatch):
     """Blocks of three rows or so."""
     monkeypatch.setattr(blocks, "CACHED", 3 * DIM * 8)
+
+
+def add_read(total, source, number, weight=None, bias=None):
+    """Add what so many rows of a network read, or its product with a weight, made once for each row of the table."""
+    if source.numbers is not None:
+        table, numbers = source.table, source.numbers
+        rows = table[numbers]
+        rows = rows if weight is None else functional.linear(rows, weight, bias)
+        return rows if total is None else total + rows
+    table = source.table if weight is None else functional.linear(source.table, weight, bias)
+    if total is None:
+        rows = repeated(table, source.repeat)
+        return rows if len(rows) == number else rows.repeat(number // len(rows), 1)
+    graphs = number // max(len(table) * source.repeat, 1)
+    return (total.view(graphs, len(table), source.repeat, table.shape[-1]) + table[:, None]).view_as(total)
+
+
+def sum_segments(rows, segments):
+    """Sums of the rows that have one receiver, times their factor."""
+    sums = rows.new_zeros(segments.total, rows.shape[-1]).index_add_(0, segments.receivers, rows)
+    return sums if segments.factor is None else sums * segments.factor.to(sums.dtype)
+
+
+def plain(task, *, recompute):
+    """Rows and sums of a task by plain operations, which autograd knows."""
+    hidden = None
+    bias = task.layers.bias
+    for number, weight in task.products:
+        hidden = add_read(hidden, task.sources[number], task.number, weight, bias)
+        bias = bias if weight is None else None
+    for weight, bias in task.layers.others:
+        hidden = functional.linear(functional.silu(hidden), weight, bias)
+    if task.layers.norm is not None:
+        weight, bias, epsilon = task.layers.norm
+        hidden = functional.layer_norm(hidden, hidden.shape[-1:], weight, bias, epsilon)
+    for number in task.after:
+        hidden = add_read(hidden, task.sources[number], task.number)
+    sums = None if task.segments is None else sum_segments(hidden, task.segments)
+    if task.kept is None:
+        return None, sums
+    return hidden if task.kept < 0 else add_read(hidden, task.sources[task.kept], task.number), sums
+
+
+@pytest.fixture(params=[False, True], ids=["kept", "computed again"])
+def recompute(request):
+    return request.param
+
+
+def by_plain_operations(monkeypatch):
+    for module in (interaction, mlp):
+        monkeypatch.setattr(module, "compute", plain)
 
 
 def recomputing(net, recompute):
@@ -54,7 +108,7 @@ def edges_of(graph):
     ("kind", "aggregation"), [("interaction", "sum"), ("interaction", "mean"), ("propagation", "mean")]
 )
 @pytest.mark.parametrize(("hidden_layers", "static"), [(1, "edges"), (2, "receivers"), (0, "nothing")])
-def test_message_passing_is_the_same(graph, kind, aggregation, hidden_layers, static):
+def test_message_passing_is_the_same(graph, kind, aggregation, hidden_layers, static, recompute, monkeypatch):
     edges = edges_of(graph)
     net = InteractionNet(DIM, hidden_layers=hidden_layers, kind=kind, aggregation=aggregation).double()
     alone = 1 if static == "receivers" else BATCH
@@ -68,20 +122,25 @@ def test_message_passing_is_the_same(graph, kind, aggregation, hidden_layers, st
             prepared = net.prepare(edge, receivers, edges.index(1))
         return net(senders, receivers, prepared, edges.index(BATCH))
 
-    plain, again = (values_and_gradients(recomputing(net, recompute), tensors, run) for recompute in (False, True))
-    for one, other in zip(plain, again, strict=True):
+    found = values_and_gradients(recomputing(net, recompute), tensors, run)
+    by_plain_operations(monkeypatch)
+    for one, other in zip(values_and_gradients(net, tensors, run), found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("layer_norm", [True, False])
+@pytest.mark.parametrize("residual", [True, False])
 @pytest.mark.parametrize("shape", [(7,), (2, 5), (0,)])
-def test_a_perceptron_is_the_same(layer_norm, shape):
-    net = MLP([3, DIM, 4], layer_norm=layer_norm).double()
-    values = torch.randn(*shape, 3, dtype=torch.float64)
-    plain, again = (
-        values_and_gradients(recomputing(net, recompute), [values], lambda x: [net(x)]) for recompute in (False, True)
-    )
-    for one, other in zip(plain, again, strict=True):
+def test_a_perceptron_is_the_same(layer_norm, shape, residual, recompute, monkeypatch):
+    net = recomputing(MLP([4, DIM, 4], layer_norm=layer_norm).double(), recompute)
+    values = torch.randn(*shape, 4, dtype=torch.float64)
+
+    def run(x):
+        return [net(x, residual=residual)]
+
+    found = values_and_gradients(net, [values], run)
+    by_plain_operations(monkeypatch)
+    for one, other in zip(values_and_gradients(net, [values], run), found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
@@ -94,17 +153,46 @@ def test_frozen_weights_and_inputs_without_gradients_get_none():
     assert net[0].bias.grad is not None
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_nothing_of_the_inside_is_kept(recompute):
+def test_what_is_kept_of_the_inside(recompute):
+    """What comes out of both linear layers, or none of it; in each case two numbers of a row."""
     net = recomputing(MLP([DIM, DIM, DIM]), recompute)
     values, kept = torch.randn(50, DIM, requires_grad=True), []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
         net(values)
-    inside = {each.data_ptr() for each in kept if each.shape == (50, DIM)} - {values.data_ptr()}
-    assert bool(inside) != recompute
+    given = {each.data_ptr() for each in (values, *net.parameters())}
+    inside = [each.shape for each in kept if each.data_ptr() not in given]
+    assert sum(rows for rows, size in inside if size == DIM) == (0 if recompute else 2 * 50)
+    assert sum(rows for rows, size in inside if size == 1) == 2 * 50
 
 
-@pytest.mark.parametrize("recompute", [False, True])
+def test_without_gradients_nothing_is_kept(monkeypatch):
+    net, kept = MLP([DIM, DIM]), []
+    monkeypatch.setattr(blocks.Plan, "found", lambda self, *_: kept.append(self.keep) or [])
+    net(torch.randn(7, DIM))
+    with torch.no_grad():
+        net(torch.randn(7, DIM))
+    assert kept[0] == "layers"
+    assert kept[-1] == "nothing"
+
+
+def test_gradients_that_came_in_are_left_alone():
+    """Those of a table that two graphs read are summed in memory of their own."""
+    net = MLP([DIM, DIM])
+    task = Task(
+        number=6,
+        sources=[Source(torch.randn(6, DIM)), Source(torch.randn(3, DIM, requires_grad=True))],
+        products=[(0, net.first.weight)],
+        layers=net.layers(),
+        after=[1],
+    )
+    rows, _ = compute(task, recompute=False)
+    gradient = torch.randn(6, DIM)
+    given = gradient.clone()
+    rows.backward(gradient)
+    assert torch.equal(gradient, given)
+    torch.testing.assert_close(task.sources[1].table.grad, given[:3] + given[3:])
+
+
 def test_messages_are_summed_in_single_precision_in_a_mixed_one(recompute):
     """In half precision the sum of ones ends at 256."""
     count = 2000

@@ -4,13 +4,27 @@ import pytest
 import torch
 
 from spacecast.core.graph import EdgeSet
+from spacecast.nn.blocks import add_sums, make_reading, scale_sums
 from spacecast.nn.edges import EdgeBuffers, add_shared, distinct_rows
-from spacecast.nn.rows import add_read, sum_segments
+from spacecast.nn.rows import repeated
 
 
 def edge_set(senders, receivers, num_senders, num_receivers):
     features = torch.arange(3.0 * len(senders)).reshape(-1, 3)
     return EdgeSet(torch.tensor(senders), torch.tensor(receivers), features, num_senders, num_receivers)
+
+
+def sum_segments(rows, segments):
+    sums = rows.new_zeros(segments.total, rows.shape[-1])
+    add_sums(segments, sums, 0, len(rows), rows)
+    return scale_sums(segments, sums)
+
+
+def read(source, number, graphs=2):
+    """What so many rows of the graphs of a batch read, graph by graph."""
+    reading, own = make_reading(source, number), number // graphs
+    rows = [reading.rows(source.table, first, first + own) for first in range(0, number, own)]
+    return repeated(torch.cat(rows), source.repeat)
 
 
 CASES = {
@@ -92,6 +106,6 @@ def test_what_follows_from_the_kind_is_added_to_each_edge():
     torch.testing.assert_close(index.add_static(own, own), 2 * own)
     nodes = torch.randn(6, 3)
     for static, expected in ((2 * edges.features, double.repeat(2, 1)), (double, double.repeat(2, 1)), (own, own)):
-        assert torch.equal(add_read(None, index.static(static), 12), expected)
-    source, factor = index.of_receivers(nodes, torch.eye(3))
-    assert torch.equal(add_read(None, source, 12, factor), nodes[index.receivers])
+        assert torch.equal(read(index.static(static), 12), expected)
+    source, _ = index.of_receivers(nodes, torch.eye(3))
+    assert torch.equal(read(source, 12), nodes[index.receivers])

@@ -162,7 +162,7 @@ class EncodeProcessDecode(nn.Module):
             grid = embedded = self.grid_blocks.before(grid, batch, conditions)
         index = self.edges.grid_to_mesh.index(batch)
         mesh, _ = self.encoder(grid, prepared.mesh, prepared.encoder, index, next(conditions, None))
-        grid = grid + self.grid_mlp(grid)
+        grid = self.grid_mlp(grid, residual=True)
         mesh = self.processor(mesh, prepared.processor, self.edges, batch, conditions)
         grid, mesh = self.grid_to_decoder(grid), self.mesh_to_decoder(mesh)
         index = self.edges.mesh_to_grid.index(batch)

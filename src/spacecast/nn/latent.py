@@ -254,7 +254,7 @@ class LatentDecoder(nn.Module):
             nodes, same = passed[low]
             mesh, _ = self.down[low](mesh, nodes, prepared.down[low], edges.down[low].index(batch))
             mesh, _ = run_within(self.within_down[low], mesh, same, edges.levels[low].index(batch))
-        grid = self.grid_to_decoder(grid + self.grid_mlp(grid))
+        grid = self.grid_to_decoder(self.grid_mlp(grid, residual=True))
         index = edges.mesh_to_grid.index(batch)
         grid, _ = self.to_grid(self.mesh_to_decoder(mesh), grid, prepared.to_grid, index)
         grid = grid if blocks is None else blocks.after(grid, embedded, batch)
