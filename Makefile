@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 PORT ?= 5000
+STORE ?= mlflow.db
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -45,8 +46,8 @@ demo: $(STAMP) ## Simulate, train, score, track: the whole chain in minutes
 	@echo "Compare runs:        make ui"
 
 .PHONY: ui
-ui: $(STAMP) ## Open the MLflow pages of mlflow.db (PORT=5000)
-	@$(BIN)/python scripts/ui.py --port $(PORT)
+ui: $(STAMP) ## Open the MLflow pages of mlflow.db (PORT=5000, STORE=mlflow.db)
+	@$(BIN)/python scripts/ui.py "$(STORE)" --port $(PORT)
 
 .PHONY: test
 test: $(STAMP) ## Run every test

@@ -207,7 +207,7 @@ def test_a_training_without_a_store_arrives_later(run, workplace, small, uri, ca
         client = load_mlflow().MlflowClient(uri)
         assert client.list_artifacts(found.info.run_id, "config")[0].path == "config/config.yaml"
         assert client.list_artifacts(found.info.run_id, "scores")[0].path == "scores/scores.csv"
-        assert [p.step for p in client.get_metric_history(found.info.run_id, "test/rmse_by_lead_s/Bx")] == [15, 30]
+        assert [p.step for p in client.get_metric_history(found.info.run_id, "test_rmse_by_lead_s/Bx")] == [15, 30]
         steps = [point.step for point in client.get_metric_history(found.info.run_id, "train/loss")]
         assert len(steps) == len(set(steps)) == (0 if name == "again" else 2)
     assert all("already complete" in line for line in call(capsys, "run", "--to", uri)[1])

@@ -61,7 +61,7 @@ def test_a_metric_of_ones_own_is_one_value(own, store, fakes, tmp_path) -> None:
     mean = scores.series("log_error", "mean")[1]
     np.testing.assert_allclose(mean, np.mean([scores.series("log_error", name)[1] for name in state.names], axis=0))
     recorded = {point.name for point in score_points(scores)}
-    assert {"test/supplement_by_lead_s/log_error", "test/supplement_by_lead_s/range_Bx"} <= recorded
+    assert {"test_supplement_by_lead_s/log_error", "test_supplement_by_lead_s/range_Bx"} <= recorded
     pictures = draw_pictures(ScoredRun(scores, Plane.of(store.spec)), tmp_path / "figures")
     assert {"log_error.png", "range.png"} <= {path.name for path in pictures}
     assert "range" not in evaluate(fakes.Persist(), store, steps=1).metrics

@@ -237,6 +237,13 @@ def test_records_of_a_training_are_read_from_a_table_or_a_journal(name, tmp_path
     }  # fmt: skip
 
 
+def test_a_value_that_a_journal_does_not_know_is_not_a_number(tmp_path) -> None:
+    (tmp_path / "tracking.jsonl").write_text('{"time":1,"metrics":[["test/rmse_ratio",null,0],["train/loss",2.0,4]]}\n')
+    found = history.read_records(tmp_path / "tracking.jsonl")
+    assert np.isnan(found["test/rmse_ratio"][0, 1])
+    assert found["train/loss"].tolist() == [[4, 2]]
+
+
 def test_maps_show_a_field_on_its_plane(tiny_spec, frames, tmp_path, drawn) -> None:
     """Earth lies in the cells without plasma, the boundary under a veil; axes have names and units."""
     state = frames[0].copy()

@@ -1,3 +1,4 @@
+import math
 import socket
 import sqlite3
 import time
@@ -10,7 +11,15 @@ from spacecast.core.errors import UserError
 from spacecast.core.types import ScoreRow
 from spacecast.tracking import background
 from spacecast.tracking import logger as module
-from spacecast.tracking.logger import RunLogger, log_artifact, log_params, log_scores, log_tags, tracked
+from spacecast.tracking.logger import (
+    RunLogger,
+    log_artifact,
+    log_params,
+    log_score_to_come,
+    log_scores,
+    log_tags,
+    tracked,
+)
 from spacecast.tracking.store import load_mlflow
 from spacecast.tracking.sync import close_abandoned, sync
 
@@ -51,7 +60,7 @@ def test_everything_arrives(uri, tmp_path):
         logger.log_metrics({"train/loss": 0.5, "epoch": 0, "bad(name)": float("nan"), "inf": float("inf")}, step=20)
     run = _run(logger)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "a-run")
-    assert run.data.params == {"seed": "1", "model": "C", "model/hidden_dim": "8"}
+    assert run.data.params == {"seed": "1", "model": "C", "settings/model/hidden_dim": "8"}
     assert run.data.tags["sweep"] == "s1"
     assert run.data.tags["graph_hash"] == "g"
     assert _history(logger, "train/loss") == [(20, 0.5)]
@@ -61,6 +70,20 @@ def test_everything_arrives(uri, tmp_path):
     assert names == {"config/config.yaml", "figures/rmse.png", "notes/a.txt"}
 
 
+def test_the_score_that_runs_are_ranked_by_is_recorded_before_it_is_known(uri):
+    """The first metric of a run is what MLflow's comparison of runs begins with."""
+    logger = _logger(uri)
+    log_score_to_come(logger)
+    logger.log_metrics({"train/loss": 1.0}, step=1)
+    run = _run(logger)
+    assert list(run.data.metrics) == ["test/rmse_ratio", "train/loss"]
+    assert math.isnan(run.data.metrics["test/rmse_ratio"])
+    log_scores(logger, [ScoreRow("skill", "mean", "1", 10.0, "all", 0.25)])
+    run = _run(logger)
+    assert run.data.metrics["test/rmse_ratio"] == 0.75
+    assert next(iter(run.data.metrics)) == "test/rmse_ratio"
+
+
 def test_hundreds_of_values_in_one_go(uri):
     logger = _logger(uri)
     logger.log_hyperparams({f"p{number}": number for number in range(230)})
@@ -68,8 +91,8 @@ def test_hundreds_of_values_in_one_go(uri):
     log_scores(logger, [ScoreRow("rmse", f"v{v}", "nT", 10.0 * k, "all", float(k)) for v in range(110) for k in leads])
     run = _run(logger)
     assert len(run.data.params) == 230
-    assert run.data.metrics["test/rmse_by_lead_s/v7"] == 10.0
-    assert _history(logger, "test/rmse_by_lead_s/v109") == [(10 * k, float(k)) for k in range(1, 11)]
+    assert run.data.metrics["test_rmse_by_lead_s/v7"] == 10.0
+    assert _history(logger, "test_rmse_by_lead_s/v109") == [(10 * k, float(k)) for k in range(1, 11)]
 
 
 @pytest.mark.parametrize(

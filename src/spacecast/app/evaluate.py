@@ -37,7 +37,7 @@ def evaluate(inputs: Inputs[Evaluate]) -> "Scores | None":
     from spacecast.data.fit import check_fit
     from spacecast.process.logs import mute_libraries
     from spacecast.process.memory import keep_memory
-    from spacecast.tracking.logger import log_artifact, log_params, log_tags, tracked
+    from spacecast.tracking.logger import log_artifact, log_params, log_score_to_come, log_tags, tracked
     from spacecast.tracking.provenance import provenance
 
     mute_libraries()
@@ -54,6 +54,7 @@ def evaluate(inputs: Inputs[Evaluate]) -> "Scores | None":
     with shared(inputs, COMMAND) as processes:
         logger = config.logger.build(**separate_journal(config.logger.content)) if processes.first else None
         with tracked(logger):
+            log_score_to_come(logger, config.evaluation.label)
             log_params(logger, inputs.plain, parameters=sum(weight.numel() for weight in model.parameters()))
             log_tags(logger, {**provenance(spec.data_hash, graph.content_hash), "checkpoint": str(config.checkpoint)})
             log_artifact(logger, config.paths.run_dir / "config.yaml", "config")

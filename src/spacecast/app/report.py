@@ -74,6 +74,6 @@ def score(
     pictures = draw_pictures(scored, run_dir / "figures")
     log_scores(logger, scores, split)
     for path in (table, *pictures):
-        log_artifact(logger, path, "scores" if path.suffix == ".csv" else "figures")
+        log_artifact(logger, path, "scores" if path.suffix == ".csv" else "")
     log.info("run folder: %s", run_dir)
     return scores

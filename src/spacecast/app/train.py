@@ -88,7 +88,7 @@ def fit_and_score(inputs: Inputs[Train], parts: "Parts", start: Start) -> "Score
     from spacecast.app.report import score
     from spacecast.checkpoint.content import load_checkpoint, model_weights
     from spacecast.process.logs import information_muted
-    from spacecast.tracking.logger import log_artifact, log_params, log_tags, tracked
+    from spacecast.tracking.logger import log_artifact, log_params, log_score_to_come, log_tags, tracked
     from spacecast.tracking.provenance import provenance
 
     config, model = inputs.config, parts.model
@@ -96,6 +96,7 @@ def fit_and_score(inputs: Inputs[Train], parts: "Parts", start: Start) -> "Score
     logger = None if is_scored(config) else config.logger.build(**kept)
     with tracked(logger), marked(logger):
         remember_tracking(config, logger)
+        log_score_to_come(logger, config.evaluation.label)
         log_params(logger, inputs.plain, parameters=sum(weight.numel() for weight in model.parameters()))
         log_tags(logger, provenance(parts.spec.data_hash, parts.graph.content_hash))
         log_artifact(logger, run_dir / "config.yaml", "config")

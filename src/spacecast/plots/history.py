@@ -42,7 +42,7 @@ def _lines(stream: Iterator[str], *, journal: bool) -> Iterator[tuple[float, Map
     for line in stream:
         record = json.loads(line) if line.endswith("\n") else {}  # the last one may be half written
         for name, value, step in record.get("metrics", ()):
-            yield float(step), {name: float(value)}
+            yield float(step), {name: np.nan if value is None else float(value)}
 
 
 def draw_history(run: ScoredRun, path: Path) -> list[Path]:

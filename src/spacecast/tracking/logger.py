@@ -23,7 +23,7 @@ from spacecast.tracking.delivered import one_at_a_time
 from spacecast.tracking.journal import Journal, RunSummary, summarise
 from spacecast.tracking.machine import PREFIX, MachineMonitor, job_number
 from spacecast.tracking.mlflow_run import MlflowRun
-from spacecast.tracking.names import MAX_VALUE, RENAMED, Point, choose_params, clean, score_points, units_tag
+from spacecast.tracking.names import MAX_VALUE, RANKED_BY, RENAMED, Point, choose_params, clean, score_points, units_tag
 from spacecast.tracking.registration import ModelName, check_sum
 from spacecast.tracking.store import StoreUri, check_uri
 
@@ -257,17 +257,21 @@ def tracked(logger: object) -> Iterator[None]:
 
 
 def log_params(logger: object, config: Mapping[str, Any], **facts: Any) -> None:
-    """Log about fifty parameters chosen from a resolved configuration of plain types.
+    """Log about fifty parameters chosen from a plain configuration, see `names.choose_params`.
 
-    Args:
-        logger: other loggers, and None, are left alone.
-        config: see `names.choose_params`.
-        facts: `parameters`, the number of trained numbers, recorded as `model/parameters`.
-
+    `facts` are recorded besides: `parameters`, the number of trained numbers. Other loggers than ours are left alone.
     """
     if isinstance(logger, RunLogger):
-        found = {f"model/{name}": value for name, value in facts.items()}
-        logger.log_hyperparams(choose_params(config, logger.choices) | found)
+        logger.log_hyperparams(choose_params(config, logger.choices) | facts)
+
+
+def log_score_to_come(logger: object, split: str = "test") -> None:
+    """Record the score that runs are ranked by as not known yet.
+
+    Where MLflow compares runs it draws the metric that was recorded first: without this, how busy the processor was.
+    """
+    if isinstance(logger, RunLogger):
+        logger.log_metrics({f"{split}/{RANKED_BY}": math.nan})
 
 
 def log_tags(logger: object, tags: Mapping[str, Any]) -> None:
@@ -277,7 +281,7 @@ def log_tags(logger: object, tags: Mapping[str, Any]) -> None:
 
 
 def log_artifact(logger: object, path: str | Path, folder: str = "") -> None:
-    """Upload a file or a folder, for example `config.yaml` to `config`, a picture to `figures`."""
+    """Upload a file or a folder; MLflow's comparison of runs shows what lies in no folder, so pictures do."""
     if isinstance(logger, RunLogger):
         logger.log_file(Path(path), folder)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from spacecast.tracking.colours import give_colour
 from spacecast.tracking.delivered import without_password
 from spacecast.tracking.journal import Record, RunSummary
 from spacecast.tracking.registration import IDENTITY, ReplacedError, register
@@ -69,6 +70,7 @@ class MlflowRun:
             tags = {IDENTITY: summary.run}
             experiment = ensure_experiment(self.client, uri, summary.experiment)
             run = self.client.create_run(experiment, start_time=summary.began, run_name=summary.name, tags=tags)
+            give_colour(self.client, experiment, run.info.run_id)
         self.run_id = str(run.info.run_id)
         self.status = str(run.info.status)
         self.metrics = dict(run.data.metrics)

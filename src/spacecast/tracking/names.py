@@ -1,7 +1,9 @@
 """How things are called in MLflow, so that its pages group and draw them well.
 
 MLflow makes one section of charts of all metrics that share what stands before their last slash, and sorts sections,
-and the charts in them, by name. So the few scores that tell which run is better are `SPLIT/NAME`, which come first.
+and the charts in them, by name. So the few scores that tell which run is better are `SPLIT/NAME`, which come first, and
+those of single variables `SPLIT_NAME/VARIABLE`, which also stand behind them in tables. Parameters are sorted by name
+as well, and where runs are compared the first three that differ are drawn: the chosen members, before all settings.
 """
 
 import math
@@ -13,6 +15,9 @@ from spacecast.core.types import ScoreRow, shown_leads
 
 GROUPS = ("datastore", "data", "graph", "model", "loss", "schedule", "optimizer", "trainer", "evaluation")
 NAMED = ("graph", "model", "loss", "schedule", "optimizer")  # groups whose class says something
+TOLD = ("datastore", "graph", "loss", "schedule", "optimizer")  # groups whose member stands in the name when typed
+SETTINGS = "settings"
+RANKED_BY = "rmse_ratio"
 REPEATED = {"data/seed": "seed", "schedule/epochs": "trainer/max_epochs"}  # what they follow unless it is typed
 LEFT_OUT = (  # say nothing of the experiment, or are tables
     "data/workers", "datastore/cache_gb", "evaluation/batch_size", "evaluation/convert_units", "evaluation/examples",
@@ -54,8 +59,9 @@ def choose_params(config: Mapping[str, Any], choices: Mapping[str, Any] | None =
         choices: the chosen members of groups, `model` to `keisler`.
 
     Returns:
-        `group` to the chosen member, or to the class where nobody knows that, and `group/key` to a short text. No value
-        stands there twice: what says the same as the name of its group, or follows another key, is left out.
+        `group` to the chosen member, or to the class where nobody knows that, `seed`, and `settings/group/key` to a
+        short text. No value stands there twice: what says the same as the name of its group, or follows another key,
+        is left out.
 
     """
     names = {name: _text(member) for name, member in (choices or {}).items() if member}
@@ -67,26 +73,27 @@ def choose_params(config: Mapping[str, Any], choices: Mapping[str, Any] | None =
     chosen |= {name: config[name] for name in ("seed",) if name in config}
     texts = {name: _text(value) for name, value in _flatten(chosen) if not _is_left_out(name)}
     told = {name: text for name, text in texts.items() if text and names.get(name.partition("/")[0]) != text}
-    return names | {name: text for name, text in told.items() if texts.get(REPEATED.get(name, "")) != text}
+    own = {name: text for name, text in told.items() if texts.get(REPEATED.get(name, "")) != text}
+    return names | {name if name == "seed" else f"{SETTINGS}/{name}": text for name, text in own.items()}
 
 
 def named_apart(name: str, words: Iterable[str]) -> str:
-    """The name of a run with the settings that were typed for it, which tell it from others of the same members.
+    """The name of a run with what was typed for it, which tells it from others of the same model.
 
     Args:
-        name: made of the chosen members.
-        words: overrides as typed; members of groups are in the name already, but for the experiment.
+        name: the chosen model.
+        words: overrides as typed.
 
     """
     told = []
-    for word in words:
+    for word in sorted(words, key=lambda word: word.startswith("experiment=")):  # which runs often share: last
         key, _, value = word.lstrip("+").partition("=")
         group, _, rest = key.partition(".")
         short = rest and rest not in ("root", "path") and not _is_left_out(key.replace(".", "/"))
         if key == "seed" or (short and group in GROUPS):
             told.append(f"{key.rpartition('.')[2]}={value}")
-        elif key == "experiment" and value not in ("", "null", "none"):
-            told.insert(0, value)
+        elif key in (*TOLD, "experiment") and value not in ("", "null", "none"):
+            told.append(value)
     return " ".join([name, *told])[:MAX_VALUE]
 
 
@@ -155,15 +162,15 @@ def score_points(rows: Iterable[ScoreRow], split: str = "test") -> list[Point]:
     - `test/rmse_ratio`: one number to rank runs by, RMSE over that of persistence, mean over variables and leads;
     - `test/rmse_ratio_by_lead_s`, `test/skill_by_lead_s`: the same, and 1 minus that, as curves over lead time;
     - of ensembles `test/skill_crps`, `test/skill_crps_by_lead_s`, `test/spread_skill_ratio_by_lead_s`;
-    - `test/rmse_by_lead_s/Bx` and its like, a section for each of `BY_VARIABLE`;
-    - `test/supplement_by_lead_s/NAME`: all other scores but `IN_FILES`, their mean over variables where there is one.
+    - `test_rmse_by_lead_s/Bx` and its like, a section for each of `BY_VARIABLE`;
+    - `test_supplement_by_lead_s/NAME`: all other scores but `IN_FILES`, their mean over variables where there is one.
 
     Where lead times are no whole seconds the names end in `_ms`, and steps are milliseconds. Beyond `EVERY` leads
     curves of single variables have those points that tables show.
     """
     scores = _Scores(rows)
     curve = f"_by_lead_{scores.unit}"
-    points = [Point(f"{split}/rmse_ratio", value, 0) for value in _overall(scores.mean("skill"))]
+    points = [Point(f"{split}/{RANKED_BY}", value, 0) for value in _overall(scores.mean("skill"))]
     ratio = {lead: 1 - skill for lead, skill in scores.mean("skill").items()}
     crps = scores.crps_skill()
     points += [Point(f"{split}/skill_crps", sum(crps.values()) / len(crps), 0)] if crps else []
@@ -174,7 +181,7 @@ def score_points(rows: Iterable[ScoreRow], split: str = "test") -> list[Point]:
     averaged = {metric for metric, variable, _ in scores.table if variable == "mean"}
     for (metric, variable, lead), value in scores.table.items():
         if lead in scores.shown and (name := _chart(metric, variable, averaged, curve)):
-            points.append(Point(clean(f"{split}/{name}"), value, scores.step(lead)))
+            points.append(Point(clean(f"{split}_{name}"), value, scores.step(lead)))
     return points
 
 
@@ -197,7 +204,7 @@ def rmse_ratios(rows: Iterable[ScoreRow], split: str = "test") -> dict[str, floa
     skill = _Scores(rows).mean("skill")
     if not skill:
         return {}
-    name = f"{split}/rmse_ratio"
+    name = f"{split}/{RANKED_BY}"
     ends = {f"{name}_first_lead": 1 - skill[min(skill)], f"{name}_last_lead": 1 - skill[max(skill)]}
     return {name: _overall(skill)[0], **ends}
 
