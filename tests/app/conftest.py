@@ -120,6 +120,7 @@ def small_words(tiny_data: Path) -> list[str]:
         "evaluation.steps=2",
         "evaluation.examples=0",
         "trainer.max_epochs=2",
+        "trainer.pictures=0",
     ]
 
 

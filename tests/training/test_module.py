@@ -1,5 +1,6 @@
 import logging
-from functools import partial
+import sys
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -8,56 +9,21 @@ from torch.utils.data import DataLoader
 
 from spacecast.checkpoint.content import find_checkpoint, load_checkpoint, model_weights
 from spacecast.core.errors import UserError
-from spacecast.core.types import Batch, LossTerms, StepOutput
+from spacecast.core.types import LossTerms, StepOutput
 from spacecast.forecast.standardize import Standardizer
 from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.models.persistence import Persistence
-from spacecast.objectives.forecast import ForecastObjective
 from spacecast.training.checkpoint_io import SelfDescription
-from spacecast.training.module import ForecastModule
-from spacecast.training.schedule import ConstantSchedule
 from spacecast.training.trainer import ProgressLines
 
-STEPS = 2
+sys.path.insert(0, str(Path(__file__).parent))
 
-
-def waves(spec, count: int) -> list[Batch]:
-    """Windows of a wave that runs along x, in physical units."""
-    x = torch.as_tensor(spec.grid.positions[:, 0], dtype=torch.float32)
-    batches = []
-    for start in range(count):
-        times = torch.arange(start, start + 2 + STEPS, dtype=torch.float32)[:, None, None]
-        states = torch.sin(x[None, :, None] / 5 + 0.3 * times + torch.arange(12.0))
-        physical = Standardizer(spec).state_to_physical(states)
-        batches.append(Batch(physical[:2], physical[2:], torch.zeros(STEPS, len(x), 0), torch.tensor([0, start])))
-    return batches
+from wave_training import STEPS, fit, make_module, waves
 
 
 @pytest.fixture
 def loader(tiny_spec):
     return DataLoader(waves(tiny_spec, 8), batch_size=4)
-
-
-def make_module(spec, graph, model=None, objective=None, **schedule) -> ForecastModule:
-    torch.manual_seed(0)
-    model = model or EncodeProcessDecode(spec, graph, hidden_dim=16, processor_layers=1, inputs="increments")
-    optimizer = partial(torch.optim.AdamW, lr=3e-3)
-    plan = ConstantSchedule(schedule.pop("epochs", 15), rollout_steps=STEPS, decay="cosine", **schedule)
-    return ForecastModule(model, objective or ForecastObjective(spec), plan, optimizer, spec, validation_steps=STEPS)
-
-
-def fit(module, loader, epochs=1, callbacks=()) -> pl.Trainer:
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=list(callbacks),
-    )
-    trainer.fit(module, loader, loader)
-    return trainer
 
 
 def test_training_learns_a_wave(tiny_spec, tiny_graph, loader):

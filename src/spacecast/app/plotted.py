@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spacecast.app.checkpoints import listed
+from spacecast.app.latents import latents_of
 from spacecast.app.run_records import recorded_config
 from spacecast.config.build import build
 from spacecast.config.compose import conf_dir
@@ -76,8 +77,11 @@ def _plotted(config: Plot, path: Path, name: str) -> Plotted:
     if examples is not None:
         with opened(examples, boundary=_boundary(recorded)) as file:
             plane = file.plane
-    graph = partial(_graph, Path(str(recorded.get("checkpoint") or path)), config.trust)
-    run = ScoredRun(scores, plane, examples, name, records, graph, choice, stages_of(recorded, config.trust))
+    checkpoint = Path(str(recorded.get("checkpoint") or path))
+    graph = partial(_graph, checkpoint, config.trust)
+    latents = None if examples is None else partial(latents_of, checkpoint, config.trust, examples)
+    stages = stages_of(recorded, config.trust)
+    run = ScoredRun(scores, plane, examples, name, records, graph, choice, stages, latents)
     return Plotted(run, path / "figures")
 
 

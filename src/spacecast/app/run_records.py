@@ -24,8 +24,7 @@ HARMLESS = (
     "paths", "logger", "evaluation", "launcher", "simulation", "dry_run", "resume", "init_from", "trust",
     "datastore.root", "datastore.repository", "datastore.cache_gb", "graph.path", "data.workers", "data.cache",
     "trainer.max_epochs", "trainer.checkpoint_minutes", "trainer.max_nonfinite_steps", "trainer.memory",
-    "trainer.log_every_n_steps",
-    "trainer.enable_progress_bar", "trainer.detect_anomaly",
+    "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.detect_anomaly", "trainer.pictures",
 )  # fmt: skip
 # What may change when an evaluation is made again in its own folder: it leaves the scores alone.
 ALIKE = (*(name for name in HARMLESS if name not in ("evaluation", "datastore.root")), "trainer", "same_data")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spacecast.app.cli import run_command
+from spacecast.app.epoch_pictures import EpochPictures
 from spacecast.app.registered import complete_name, complete_start, record_checkpoint, register_best, register_finished
 from spacecast.app.run_records import (
     check_training_folder,
@@ -125,6 +126,7 @@ def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> boo
     from spacecast.training.checkpoint_io import SelfDescription
     from spacecast.training.checkpointing import CheckpointWriter
     from spacecast.training.divergence import DivergenceError, DivergenceWatch
+    from spacecast.training.pictures import ForecastPictures
     from spacecast.training.trainer import make_trainer, progress_callbacks
 
     section, run_dir, interruption = inputs.config.trainer, inputs.config.paths.run_dir, current()
@@ -138,11 +140,13 @@ def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> boo
     )
     described = SelfDescription(inputs.plain, parts.spec, parts.graph, start.parent)
     averaging, watch = WeightAveraging(section.ema), DivergenceWatch(section.max_nonfinite_steps, writer.folder)
+    draw = EpochPictures(run_dir, parts.spec, parts.schedule, section.max_epochs, logger)
+    pictures = ForecastPictures(section.pictures, draw)
     trainer = make_trainer(
         section.build(),
         run_dir,
         logger,
-        [described, watch, averaging, writer, *progress_callbacks()],
+        [described, watch, averaging, pictures, writer, *progress_callbacks()],
         batch_size=parts.data.batch_size,
         global_batch=section.global_batch,
         some_unused=draws(parts.model),

@@ -11,6 +11,7 @@ from spacecast.plots.plane import Plane
 
 if TYPE_CHECKING:
     from spacecast.core.graph import MeshGraph
+    from spacecast.plots.latents import Latents
 
 NO_SCORES = Scores(())
 
@@ -48,6 +49,7 @@ class ScoredRun:
         stages: epochs at which the training changed more than its learning rate, and what changed.
         graph: makes the mesh graph of the model.
         choice: what of it is shown.
+        latents: gives the latent variable of the model for one step; None where it has none, or no step is at hand.
         others: runs that are shown beside it, by pictures that can.
 
     """
@@ -60,6 +62,7 @@ class ScoredRun:
     graph: "Callable[[], MeshGraph] | None" = None
     choice: Choice = field(default_factory=Choice)
     stages: Sequence[tuple[float, str]] = ()
+    latents: "Callable[[], Latents | None] | None" = None
     others: "Sequence[ScoredRun]" = ()
 
 

@@ -15,6 +15,7 @@ from spacecast.plots.colours import ColourScale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
     from matplotlib.text import Text
@@ -258,7 +259,7 @@ class Planes(NamedTuple):
         axes.yaxis.set_visible(along_z)
         return axes
 
-    def colourbar(self, image: "AxesImage", row: int, column: int, units: str) -> None:
+    def colourbar(self, image: "AxesImage | PathCollection", row: int, column: int, units: str) -> None:
         """A slim colour bar right of a plane, its units above it, pointed where colours are clipped."""
         from matplotlib.colors import SymLogNorm
 
