@@ -13,6 +13,8 @@ from spacecast.app.plot import COMMAND
 from spacecast.plots import canvas
 from spacecast.plots.pictures import known_pictures
 
+pytestmark = pytest.mark.slow  # for the training that they share
+
 ENSEMBLE = ("model=graph_efm", "evaluation.members=3", "evaluation.steps=3", "evaluation.split=all",
             "evaluation.windows=2", "evaluation.examples=1")  # fmt: skip
 
@@ -49,7 +51,6 @@ def test_a_training_leaves_pictures_of_itself_as_it_went(trained) -> None:
     assert names == ["epoch_0002.png", "epoch_0002_history.png"]
 
 
-@pytest.mark.slow
 def test_all_pictures_are_drawn_from_the_files_of_a_run(plotted, run) -> None:
     result = run(COMMAND, "run=efm", "what=all", "output=out", "size=column", "fps=5")
     assert (result.code, result.err) == (0, "")
