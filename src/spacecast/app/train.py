@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spacecast.app.cli import run_command
-from spacecast.app.epoch_pictures import EpochPictures
 from spacecast.app.registered import complete_name, complete_start, record_checkpoint, register_best, register_finished
 from spacecast.app.run_records import (
     check_training_folder,
@@ -120,6 +119,7 @@ def fit_and_score(inputs: Inputs[Train], parts: "Parts", start: Start) -> "Score
 
 def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> bool:
     """Train from where the run starts; True in the process that writes."""
+    from spacecast.app.epoch_pictures import EpochPictures
     from spacecast.core.protocols import draws
     from spacecast.process.files import remove_leftovers
     from spacecast.training.averaging import WeightAveraging
