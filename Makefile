@@ -57,6 +57,10 @@ test: $(STAMP) ## Run every test
 test-fast: $(STAMP) ## Run the tests that take seconds
 	$(PYTEST) -m "not slow"
 
+.PHONY: images
+images: $(STAMP) ## Write the pictures that tests compare with anew
+	SPACECAST_REMAKE_IMAGES=1 $(PYTEST) -n 0 tests/plots/test_images.py
+
 .PHONY: test-slurm
 test-slurm: $(STAMP) ## Bring up a Slurm of two nodes, run the tests on it, bring it down
 	@sandbox=$$(scripts/slurm_sandbox.sh up) || { code=$$?; \

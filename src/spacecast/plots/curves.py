@@ -149,6 +149,7 @@ def draw_ranks(run: ScoredRun, path: Path) -> list[Path]:
             pane.stairs(shares, edges, baseline=None, color=colour, label=f"lead {seconds[lead]:g} s")
         pane.axhline(1, color=BASELINE, linestyle="--", linewidth=0.8, label="reliable")
         pane.set_ylim(bottom=0)
+        pane.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
         pane.set_title(label(name))
 
     names = _shown(run, run.scores.variables)

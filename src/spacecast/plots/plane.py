@@ -262,6 +262,7 @@ class Planes(NamedTuple):
     def colourbar(self, image: "AxesImage | PathCollection", row: int, column: int, units: str) -> None:
         """A slim colour bar right of a plane, its units above it, pointed where colours are clipped."""
         from matplotlib.colors import SymLogNorm
+        from matplotlib.ticker import NullFormatter
 
         values: np.ndarray = np.ma.compressed(np.ma.masked_invalid(np.ma.asarray(image.get_array())))
         low, high = image.get_clim()
@@ -271,6 +272,7 @@ class Planes(NamedTuple):
         place = self._axes(self.lefts[column] + width + GAP / 2, self.bottoms[row], 0.09, height)
         bar = self.figure.colorbar(image, cax=place, extend=pointed[below, above])
         bar.outline.set_linewidth(0.5)
+        bar.ax.yaxis.set_minor_formatter(NullFormatter())  # of a logarithm: there is always a power of ten
         if isinstance(image.norm, SymLogNorm):  # whose own ticks lie upon each other about zero
             powers = 10.0 ** np.arange(np.ceil(np.log10(image.norm.linthresh)), np.log10(high))
             powers = powers if height > LOW_BAR * size_of_now().text else powers[-1:]
