@@ -54,7 +54,7 @@ def place(request, workplace, untrained, tiny_data, monkeypatch) -> Path:
         write_program(workplace / "bin" / name, text)
     for name in ("runs/DATE/RUN", "RUN", "runs/b"):
         shutil.copytree(untrained / "efm", workplace / name)
-    for name in ("runs/a", "runs/c"):
+    for name in ("runs/a", "runs/c", "runs/first", "runs/second"):
         shutil.copytree(untrained / "fm", workplace / name)
     data = tiny_data / "magnetosphere"
     (workplace / "now.zarr").symlink_to(data / "run_1.zarr")

@@ -25,8 +25,8 @@ LEFT_OUT = (  # say nothing of the experiment, or are tables
     "evaluation/surfaces", "loss/recompute", "model/execution", "optimizer/fused",
     "trainer/accelerator", "trainer/check_val_every_n_epoch",
     "trainer/checkpoint_minutes", "trainer/detect_anomaly", "trainer/deterministic", "trainer/enable_progress_bar",
-    "trainer/log_every_n_steps", "trainer/max_nonfinite_steps", "trainer/num_nodes", "trainer/pictures",
-    "trainer/strategy",
+    "trainer/log_every_n_steps", "trainer/max_nonfinite_steps", "trainer/memory", "trainer/num_nodes",
+    "trainer/pictures", "trainer/strategy",
 )  # fmt: skip
 MAX_VALUE = 250
 RENAMED = {"epoch": "train/epoch"}  # of Lightning, which would have a section of its own
