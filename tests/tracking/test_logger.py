@@ -84,6 +84,27 @@ def test_the_score_that_runs_are_ranked_by_is_recorded_before_it_is_known(uri):
     assert next(iter(run.data.metrics)) == "test/rmse_ratio"
 
 
+def test_the_machine_is_not_sampled_while_the_store_is_waited_for(tmp_path, monkeypatch):
+    """Otherwise a sample is the first metric of a run whose store answers late."""
+    begun: list[float] = []
+    monkeypatch.setattr(module, "MachineMonitor", lambda *words: begun.append(words[1]) or NoMonitor())
+    logger = RunLogger(None, journal=tmp_path / "tracking.jsonl", system_metrics_seconds=5.0)
+    while_waiting: list[int] = []
+    monkeypatch.setattr(logger, "wait", lambda _: while_waiting.append(len(begun)))
+    logger.start()
+    assert while_waiting == [0]
+    assert begun == [5.0]
+    logger.log_metrics({"train/loss": 1.0}, step=1)
+    assert begun == [5.0]
+    logger.end("FINISHED")
+    assert begun == [5.0]
+
+
+class NoMonitor:
+    def stop(self) -> None:
+        """There is nothing to stop."""
+
+
 def test_hundreds_of_values_in_one_go(uri):
     logger = _logger(uri)
     logger.log_hyperparams({f"p{number}": number for number in range(230)})

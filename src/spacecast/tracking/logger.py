@@ -38,8 +38,7 @@ class RunLogger(Logger):
     """One MLflow run.
 
     A record goes into the journal in the run folder, which takes microseconds; a thread carries it to the store. So
-    nothing here waits for the store or raises because of it, and what it does not take outlives the process. Only rank
-    0 of a distributed training writes.
+    nothing here waits for it or raises because of it, and what it does not take outlives the process. Rank 0 writes.
 
     Args:
         tracking_uri: `sqlite:////path/mlflow.db`, a server or a database; see `store.check_uri`. None: no store, and
@@ -106,16 +105,14 @@ class RunLogger(Logger):
         """Identifier of the run, None until the store has given one."""
         return (self._delivery.run_id if self._delivery else "") or self._run_id
 
-    @property
-    def version(self) -> str | None:
-        """The same."""
-        return self.run_id
+    version = run_id
 
     @rank_zero_only
     def start(self) -> None:
         """Open the run now instead of at the first record, and give the store some time to answer."""
-        self._open()
+        self._begin()
         self.wait(START_SECONDS)
+        self._open()
 
     def wait(self, seconds: float = END_SECONDS["FINISHED"]) -> bool:
         """Wait until the store has everything; False when it does not take it."""
@@ -175,7 +172,7 @@ class RunLogger(Logger):
     @rank_zero_only
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED; what the store does not take now waits in the journal."""
-        journal = self._open()
+        journal = self._journal or self._begin()
         if self._monitor is not None:
             self._monitor.stop()
         journal.append(end=status)
@@ -197,9 +194,15 @@ class RunLogger(Logger):
         return str(path.relative_to(home) if path.is_relative_to(home) else path)
 
     def _open(self) -> Journal:
-        """The journal. At first, and after an end, the run begins or goes on."""
-        if self._journal is not None:
-            return self._journal
+        """The journal, for a record; from now on the machine is sampled."""
+        journal = self._journal or self._begin()
+        if self._monitor is None and self._system_metrics_seconds > 0:
+            first = 1 + max((step for name, step in self._logged.items() if name.startswith(PREFIX)), default=-1)
+            self._monitor = MachineMonitor(self.log_metrics, self._system_metrics_seconds, first)
+        return journal
+
+    def _begin(self) -> Journal:
+        """Open the journal: the run begins or, also after an end, goes on."""
         journal = self._journal = Journal(self.path)
         summary, place = summarise(journal), journal.size
         if not self._identity:
@@ -213,9 +216,6 @@ class RunLogger(Logger):
         if self.tracking_uri:
             open_run = partial(self._open_run, self.tracking_uri, summary)
             self._delivery = BackgroundDelivery(journal, self.tracking_uri, open_run, self._retry_seconds)
-        if self._system_metrics_seconds > 0:
-            first = 1 + max((step for name, step in self._logged.items() if name.startswith(PREFIX)), default=-1)
-            self._monitor = MachineMonitor(self.log_metrics, self._system_metrics_seconds, first)
         return journal
 
     def _open_run(self, uri: str, summary: RunSummary, hint: str, anew: bool) -> MlflowRun:
