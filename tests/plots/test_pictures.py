@@ -507,6 +507,11 @@ def test_a_legend_has_as_many_columns_as_there_is_room_for() -> None:
     assert [canvas.legend_columns(texts, width) for width in (0.1, 3.4, 8.4, 100)] == [1, 2, 4, 4]
 
 
+def test_a_label_is_as_small_as_its_axis_asks_for() -> None:
+    assert canvas.fitting("RMSE", 1.0) == 8.0
+    assert canvas.fitting("rank of the truth among 6 members", 1.0) == pytest.approx(8 / (33 * 0.55 * 8 / 72))
+
+
 def test_labels_are_those_of_a_paper() -> None:
     assert canvas.label("Bx", "nT") == "$B_x$ [nT]"
     assert canvas.label("rho", "1/cm3") == r"$\rho$ [cm$^{-3}$]"

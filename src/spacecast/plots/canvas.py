@@ -138,6 +138,12 @@ def wrapped(text: str, width: float, points: float = TEXT["figure.titlesize"]) -
     return ",\n".join(lines)
 
 
+def fitting(text: str, room: float) -> float:
+    """Height of the letters of the label of an axis that has so many inches [points]."""
+    points = TEXT["axes.labelsize"]
+    return points * size_of_now().text * min(1.0, room / _width(text, points))
+
+
 def entitle(figure: "Figure", text: str) -> None:
     """A title above the panes, in as many lines as it needs."""
     figure.suptitle(wrapped(text, 0.95 * float(figure.get_figwidth())))

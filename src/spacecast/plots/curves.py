@@ -15,6 +15,7 @@ from spacecast.plots.canvas import (
     TRUTH,
     add_legend,
     columns_for,
+    fitting,
     label,
     new_figure,
     save,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LEAD_TIME = "lead time [s]"
-LONG_LABEL = 24  # letters, beyond which the labels of panes beside each other would meet
 HIGHEST_RATIO = 1.5  # of RMSE over that of persistence that is shown; a straight line soon leaves the picture
 LEAD_COLOURS = (SERIES[0], SERIES[1], TRUTH)  # of the first lead and later ones
 REFERENCES = {
@@ -246,9 +246,9 @@ def _draw_panes(
             draw(pane, names[number])
             pane.spines[["top", "right"]].set_visible(False)
             if number + columns >= len(names):
-                pane.set_xlabel(x_label, fontsize="small" if len(x_label) > LONG_LABEL else None)
+                pane.set_xlabel(x_label, fontsize=fitting(x_label, 0.7 * float(figure.get_figwidth()) / columns))
         for line in panes:
-            line[0].set_ylabel(y_label)
+            line[0].set_ylabel(y_label, fontsize=fitting(y_label, 0.7 * float(figure.get_figheight()) / rows))
         add_legend(figure, *panes[0, 0].get_legend_handles_labels())
         return [save(figure, path)]
 

@@ -56,7 +56,7 @@ def write_mesh_page(graph: MeshGraph, path: Path, grid: Grid | None = None, titl
     figure = mesh_figure(graph, grid, title)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
-        figure.write_html(partial, include_plotlyjs=True, full_html=True, default_height="97vh")
+        figure.write_html(partial, include_plotlyjs=True, full_html=True, default_height="95vh")
     return path
 
 
