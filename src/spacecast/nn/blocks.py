@@ -1,6 +1,8 @@
 """What `nn.blockwise` knows of a task apart from the tensors that may have gradients: which rows make a block."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal, NamedTuple
 
 import torch
@@ -21,6 +23,19 @@ FEW = 256
 
 SHORT = 8
 """Rows of a receiver that are added one after the other, which is faster than a sum along the axis between."""
+
+
+_WHOLE = ContextVar("blocks of all rows", default=False)
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """Make one block of all rows for the time being: without numbers, a call takes the same time for any of them."""
+    token = _WHOLE.set(True)
+    try:
+        yield
+    finally:
+        _WHOLE.reset(token)
 
 
 def cut(tensor: Tensor, start: int, stop: int) -> Tensor:
@@ -104,6 +119,8 @@ class Plan(NamedTuple):
         most = CACHED * torch.get_num_threads() if device.type == "cpu" else LARGEST
         degree = 1 if self.segments is None else self.segments.degree or 1
         together = max([degree, *(each.repeat for each in self.readings)])
+        if _WHOLE.get():
+            most = self.number * width * self.terms.itemsize
         longest = max(most // (width * self.terms.itemsize * together), 1)
         pieces = period // together
         length = together * -(-pieces // max(-(-pieces // longest), 1))  # equal, but for the last one
