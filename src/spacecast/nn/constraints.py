@@ -202,11 +202,13 @@ def guarded_limits(present: Tensor, low: Tensor, high: Tensor) -> list[tuple[Ten
         Least and largest value of each variable, (batch, node) each.
     """
     with torch.no_grad():
-        width = high - low
-        beyond = torch.maximum(low - present, present - high) / width
+        width, beyond = high - low, present - high
+        torch.maximum(low - present, beyond, out=beyond).div_(width)
         spared = max(round(ASTRAY * present.shape[-1]), 1)
-        room = beyond.topk(spared + 1, dim=-1).values[..., -1:].clamp(min=0.0) * width
-        least, most = torch.minimum(low - room, present), torch.maximum(high + room, present)
+        room = beyond.topk(spared + 1, dim=-1).values[..., -1:].clamp_(min=0.0) * width
+        least, most = low - room, room.add_(high)
+        torch.minimum(least, present, out=least)
+        torch.maximum(most, present, out=most)
     return list(zip(least.unbind(1), most.unbind(1), strict=True))
 
 

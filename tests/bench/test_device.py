@@ -1,0 +1,74 @@
+"""A training step on a device: nothing in it waits for a value, nothing of it is made on the processor and moved.
+
+The device is PyTorch's `meta`, which has shapes and no values, so that whatever looks at a value fails.
+"""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from spacecast.core.types import Batch, Stage
+from spacecast.training.own_states import OwnStatePool
+
+PLACES = 3
+NOISE = ("loss=ensemble_crps", "schedule=ensemble_rollout", "model.noise={global: 16, local: 8, every: 4}")
+SUBJECTS = {
+    "default": ("default", ()),
+    "noise": ("default", NOISE),
+    "grid_unet": ("default", ("model=grid_unet",)),
+    "edges": ("default", ("model.execution=edges",)),
+    "huber": ("default", ("loss=huber",)),
+    "flat": ("flat", ()),
+    "keisler": ("flat", ("model=keisler",)),
+    "hierarchical": ("hierarchical", ()),
+    "graph_efm": ("efm", ()),
+}
+
+
+class Elsewhere(TorchDispatchMode):
+    """Notes the operations that make something that is not on the device."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device, self.found = device, set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if any(isinstance(each, torch.Tensor) and each.device.type != self.device for each in tree_leaves(made)):
+            self.found.add(str(func))
+        return made
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_a_training_step_looks_at_no_value_and_makes_nothing_elsewhere(bench, name):
+    subjects = bench("subject")
+    base, words = SUBJECTS[name]
+    made = subjects.subject(base, (60, 40), None if base == "default" else 16, words)
+    model, objective = made.model.to("meta"), made.objective.to("meta")
+    optimizer = made.make_optimizer(model.parameters())
+    for group in optimizer.param_groups:
+        group["fused"] = False  # there is no such kernel for this device
+    batch = Batch(*(each.to("meta") for each in subjects.random_batch(made.spec, 2)))
+    with Elsewhere("meta") as elsewhere:
+        objective(model, batch, Stage(rollout_steps=2)).total.backward()
+        torch.nn.utils.clip_grad_norm_(list(model.parameters()), 1.0)
+    optimizer.step()
+    assert not elsewhere.found
+    assert {parameter.grad.device.type for parameter in model.parameters()} == {"meta"}
+
+
+def test_a_step_from_own_states_looks_at_no_value(bench):
+    subjects = bench("subject")
+    made = subjects.subject("default", (60, 40), None)
+    model, objective, pool = made.model.to("meta"), made.objective.to("meta"), OwnStatePool()
+    batch = subjects.random_batch(made.spec, 1)
+    window = torch.zeros(1, 5, dtype=torch.int64, device="meta")  # run, first frame, place, age, previous given
+    batch = Batch(*(each.to("meta") for each in batch[:3]), window)
+    with Elsewhere("meta") as elsewhere:
+        for _ in range(2):
+            entered = pool.enter(batch, PLACES, optional=True)
+            objective(model, entered, Stage(), keep=partial(pool.keep, entered)).total.backward()
+    assert elsewhere.found <= {"aten.empty.memory_format"}  # the windows of a new pool, before the first batch
