@@ -68,6 +68,10 @@ test-slurm: $(STAMP) ## Bring up a Slurm of two nodes, run the tests on it, brin
 	trap 'scripts/slurm_sandbox.sh down' EXIT; \
 	eval "$$sandbox"; $(PYTEST) -n 0 --durations=10 -m slurm tests/slurm
 
+.PHONY: test-gpu
+test-gpu: $(STAMP) ## Run the tests that need a GPU
+	@$(BIN)/python scripts/bench/gpu.py --ask test-gpu && $(PYTEST) -n 0 --durations=10 -m gpu || [ $$? = 3 ]
+
 .PHONY: check
 check: $(STAMP) ## Lint and type-check
 	$(BIN)/ruff check .
@@ -86,6 +90,10 @@ site: $(STAMP) ## Write the documentation as pages to build/site
 .PHONY: bench
 bench: $(STAMP) ## Measure speed and memory (BENCH="--full --reference DIR" measures more)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python scripts/bench/run.py $(BENCH)
+
+.PHONY: bench-gpu
+bench-gpu: $(STAMP) ## Measure training steps and forecasts on a GPU
+	@$(BIN)/python scripts/bench/gpu.py --ask bench-gpu && $(BIN)/python scripts/bench/gpu.py $(BENCH) || [ $$? = 3 ]
 
 .PHONY: wheel
 wheel: $(STAMP) ## Build dist/spacecast-*.whl

@@ -72,3 +72,39 @@ def test_a_step_from_own_states_looks_at_no_value(bench):
             entered = pool.enter(batch, PLACES, optional=True)
             objective(model, entered, Stage(), keep=partial(pool.keep, entered)).total.backward()
     assert elsewhere.found <= {"aten.empty.memory_format"}  # the windows of a new pool, before the first batch
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU")
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_a_training_step_waits_for_no_gpu(bench, name):
+    subjects = bench("subject")
+    base, words = SUBJECTS[name]
+    made = subjects.subject(base, (60, 40), None if base == "default" else 16, words)
+    model, objective = made.model.to("cuda"), made.objective.to("cuda")
+    optimizer = made.make_optimizer(model.parameters())
+    batch = Batch(*(each.to("cuda") for each in subjects.random_batch(made.spec, 2)))
+    for mode in ("default", "error"):  # the first step makes what later ones have
+        torch.cuda.set_sync_debug_mode(mode)
+        try:
+            objective(model, batch, Stage(rollout_steps=2)).total.backward()
+            optimizer.step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_what_is_measured_on_a_gpu_is_measured_on_a_processor_alike(bench, precision):
+    row = bench("gpu").measured("default", (60, 40), None, precision, torch.device("cpu"), repetitions=1)
+    assert row.training > 0
+    assert row.forecast > 0
+
+
+@pytest.mark.parametrize("words", [["--ask", "test-gpu"], []])
+def test_where_there_is_no_gpu_a_line_says_so(bench, words, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as end:
+        bench("gpu").main(words)
+    assert end.value.code == 3
+    [line] = capsys.readouterr().out.splitlines()
+    assert "sees no GPU" in line

@@ -1,0 +1,149 @@
+"""Training steps and roll-outs on a GPU: time by its clock, most memory, in single precision and bf16.
+
+    python scripts/bench/gpu.py [--sizes 240x160 1006x671] [--widths 64 256] [--doc docs/speed.md]
+
+`make bench-gpu` runs it. Where PyTorch sees no GPU it says so in one line, and ends with code 3.
+"""
+
+import argparse
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+NO_GPU = 3  # exit code
+PRECISIONS = ("32-true", "bf16-mixed")
+MODELS = {"default": 1, "flat": 4, "hierarchical": 4, "efm": 4}
+"""Steps of the roll-out of each model of `subject.MODELS`."""
+BEGIN, END = "<!-- table: scripts/bench/gpu.py -->", "<!-- end of table of the GPU -->"
+HEAD = """\
+| model | cells | hidden | precision | training step [ms] | memory [GB] | forecast step [ms] |
+|---|---|---|---|---|---|---|"""
+
+
+class Row(NamedTuple):
+    """What a model takes.
+
+    Args:
+        training: milliseconds of an optimiser step.
+        memory: most bytes during it, weights and optimiser included.
+        forecast: milliseconds of a step without gradients.
+
+    """
+
+    training: float
+    memory: int
+    forecast: float
+
+
+def timed(work: Callable[[], object], device: torch.device, repetitions: int) -> float:
+    """Median of milliseconds after two first times."""
+    found = []
+    for _ in range(repetitions + 2):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        found.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(found[2:])
+
+
+def in_precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """As Lightning computes in it."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16-mixed" else nullcontext()
+
+
+def measured(
+    model: str, size: tuple[int, int], width: int | None, precision: str, device: torch.device, repetitions: int = 10
+) -> Row:
+    """A model of `subject.MODELS`, batch 1.
+
+    Args:
+        model: its name.
+        size: cells along x and z.
+        width: hidden size; None: that of the configuration.
+        precision: one of `PRECISIONS`.
+        device: where.
+        repetitions: of each measurement.
+
+    """
+    import subject as subjects
+
+    from spacecast.core.types import Batch, Stage
+
+    made, steps = subjects.subject(model, size, width), MODELS[model]
+    network, objective = made.model.to(device), made.objective.to(device)
+    batch = Batch(*(each.to(device) for each in subjects.random_batch(made.spec, steps)))
+    optimizer = made.make_optimizer(network.parameters())
+
+    def train() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with in_precision(precision, device):
+            total = objective(network, batch, Stage(rollout_steps=steps)).total
+        total.backward()
+        optimizer.step()
+
+    def forecast() -> None:
+        with torch.inference_mode(), in_precision(precision, device):
+            network.step(*batch.initial.unbind(1), batch.forcing[:, 0], prepared)  # type: ignore[operator]
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    training = timed(train, device, repetitions)
+    memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    with torch.inference_mode(), in_precision(precision, device):
+        prepared = network.prepare()  # type: ignore[operator]
+    return Row(training, memory, timed(forecast, device, repetitions))
+
+
+def line(model: str, size: tuple[int, int], width: int | None, precision: str, device: torch.device) -> str:
+    """A row of the table; one that does not fit into memory says so."""
+    cells = [model, f"{size[0]} x {size[1]}", str(width or "48"), precision]
+    try:
+        row = measured(model, size, width, precision, device)
+        cells += [f"{row.training:.1f}", f"{row.memory / 1e9:.2f}", f"{row.forecast:.1f}"]
+    except torch.OutOfMemoryError:
+        cells += ["", "more than there is", ""]
+    gc.collect()
+    torch.cuda.empty_cache()
+    return f"| {' | '.join(cells)} |"
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure, print, and put the table into a page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", default=["240x160", "1006x671"], metavar="NXxNZ", help="cells")
+    parser.add_argument("--widths", nargs="+", type=int, default=[64, 256], metavar="N", help="of the mesh models")
+    parser.add_argument("--doc", type=Path, help=f"a page with the lines {BEGIN} and {END}")
+    parser.add_argument("--ask", metavar="WHO", help="only say whether there is a GPU: code 0, or a line and code 3")
+    options = parser.parse_args(words)
+    if not torch.cuda.is_available():
+        print(f"{options.ask or 'bench-gpu'} skipped: PyTorch {torch.__version__} sees no GPU")
+        sys.exit(NO_GPU)
+    if options.ask:
+        return
+    device, rows = torch.device("cuda"), []
+    print(HEAD)
+    for size in [tuple(map(int, each.split("x"))) for each in options.sizes]:
+        for model in MODELS:
+            for width in [None] if model == "default" else options.widths:
+                for precision in PRECISIONS:
+                    rows.append(line(model, size, width, precision, device))
+                    print(rows[-1], flush=True)
+    if options.doc is not None:
+        text = options.doc.read_text()
+        about = f"{torch.cuda.get_device_name(device)}, PyTorch {torch.__version__}"
+        before, after = text.split(BEGIN)[0], text.split(END)[1]
+        options.doc.write_text(f"{before}{BEGIN}\n{HEAD}\n" + "\n".join(rows) + f"\n\n{about}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()
