@@ -1,8 +1,6 @@
 """What `nn.blockwise` knows of a task apart from the tensors that may have gradients: which rows make a block."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Literal, NamedTuple
 
 import torch
@@ -23,19 +21,6 @@ FEW = 256
 
 SHORT = 8
 """Rows of a receiver that are added one after the other, which is faster than a sum along the axis between."""
-
-
-_WHOLE = ContextVar("blocks of all rows", default=False)
-
-
-@contextmanager
-def whole() -> Iterator[None]:
-    """Make one block of all rows for the time being: without numbers, a call takes the same time for any of them."""
-    token = _WHOLE.set(True)
-    try:
-        yield
-    finally:
-        _WHOLE.reset(token)
 
 
 def cut(tensor: Tensor, start: int, stop: int) -> Tensor:
@@ -113,13 +98,19 @@ class Plan(NamedTuple):
         """What is kept of a block, in this order: the statistics of a norm, results of linear layers."""
         return [] if self.keep == "nothing" else [*statistics, *inner[: self.known]]
 
-    def blocks(self, width: int, device: torch.device) -> Iterator[tuple[int, int]]:
-        """First row of each block and of the one behind it; the rows of a receiver, or of two graphs, are not cut."""
+    def blocks(self, width: int, tensor: Tensor) -> Iterator[tuple[int, int]]:
+        """First row of each block and of the one behind it; the rows of a receiver, or of two graphs, are not cut.
+
+        Args:
+            width: of the widest row of a block.
+            tensor: any of those at work. Where it has no numbers (`training.memory_plan`) all rows make one block, for
+                then each call takes the same time.
+        """
         period = min([self.number, *(each.period for each in self.readings if each.numbers is None)])
-        most = CACHED * torch.get_num_threads() if device.type == "cpu" else LARGEST
+        most = CACHED * torch.get_num_threads() if tensor.device.type == "cpu" else LARGEST
         degree = 1 if self.segments is None else self.segments.degree or 1
         together = max([degree, *(each.repeat for each in self.readings)])
-        if _WHOLE.get():
+        if hasattr(tensor, "fake_mode"):
             most = self.number * width * self.terms.itemsize
         longest = max(most // (width * self.terms.itemsize * together), 1)
         pieces = period // together

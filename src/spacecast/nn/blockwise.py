@@ -93,7 +93,7 @@ class _Network:
         plan, segments = self.plan, self.plan.segments
         found: list[Tensor] = []
         rows, sums = None, None if segments is None else self._empty_sums(segments)
-        for start, stop in plan.blocks(self.width, self.device):
+        for start, stop in plan.blocks(self.width, self.tensors[0]):
             read = self._read(start, stop, range(len(self.tables)))
             inner, _ = self._layers([self._hidden(read)])
             values, statistics = inner[-1], list[Tensor]()
@@ -123,7 +123,7 @@ class _Network:
             of_sums = scale_sums(segments, of_sums.clone())
         remaining = iter(found)
         again = [source for source, number in plan.products if number is not None or not plan.known]
-        for start, stop in plan.blocks(self.width, self.device):
+        for start, stop in plan.blocks(self.width, self.tensors[0]):
             parts: list[Tensor | None] = [None] * len(self.tables)
             gradient = None if of_rows is None else cut(of_rows, start, stop)
             if gradient is not None and plan.kept is not None and plan.kept >= 0:

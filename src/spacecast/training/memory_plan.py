@@ -27,7 +27,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from spacecast.core.protocols import Objective, StepModel
 from spacecast.core.types import Batch, Stage
-from spacecast.nn import blocks
 from spacecast.training.precision import HALVES, HalfModel
 
 MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -170,7 +169,7 @@ def plan_step(
     extra = sum(weight.numel() * weight.element_size() for weight in trained) * (averaged + several_devices)
     step_model, loss, held = _without_memory(fake, model, objective)
     try:
-        with fake, blocks.whole():
+        with fake:
             optimizer = make_optimizer(weight for weight in step_model.parameters() if weight.requires_grad)
             ledger, batch = Ledger(), Batch(*(torch.empty_like(field) for field in batch))
             with ledger:
