@@ -8,6 +8,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from spacecast.core.grid import Grid
 from spacecast.graphs.builders import MeshGraphBuilder
 from spacecast.plots.graph import draw_graph, edge_classes
+from spacecast.plots.levels import BY_LENGTH, MOST_LINES, draw_levels
 
 
 @pytest.fixture
@@ -47,6 +48,17 @@ def test_the_picture_shows_every_edge_cell_and_degree(grid, tmp_path, layout, le
         [earth] = images(axes)
         np.testing.assert_array_equal(np.ma.getmaskarray(earth.get_array()), grid.valid.T)
         assert tuple(earth.get_extent()) == (-26, 16, -15, 15)
+
+
+def test_edges_of_more_lengths_than_there_are_colours_are_all_drawn(tmp_path, drawn):
+    x = np.arange(-63.5, 64)
+    wide = Grid({"x": x, "z": x}, np.hypot(x[:, None], x[None, :]) >= 3.85)
+    graph = MeshGraphBuilder("multiscale", levels=7, coarsening=2, mesh_spacing=1).build(wide)
+    lengths = [len(start) for start, _ in edge_classes(graph.levels)]
+    assert len(lengths) > len(BY_LENGTH)
+    draw_levels(graph, wide, tmp_path / "mesh.png")
+    sets = [lines for lines in panes(drawn[0])[0].collections if isinstance(lines, LineCollection)]
+    assert [len(lines.get_segments()) for lines in sets] == [min(length, MOST_LINES) for length in lengths]
 
 
 def test_the_picture_is_written_whole(grid, tmp_path):

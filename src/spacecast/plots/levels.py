@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_LINES = 30_000  # more would be a grey plane
-# colour and width of edges of the shortest class and longer ones
+# colour and width of edges of the shortest class and longer ones; those beyond the last look like it
 BY_LENGTH = ((FORECAST, 0.5), (SERIES[5], 1.1), (SERIES[3], 1.8), (SERIES[2], 2.4), (SERIES[4], 3.0), (TRUTH, 3.6))
 
 
@@ -67,7 +67,8 @@ def _draw_level(pane: "Axes", graph: MeshGraph, grid: Grid, number: int) -> None
             joined += edges.num_edges
         pane.scatter(below[:, 0], below[:, 1], s=2, color=BASELINE, linewidths=0, zorder=3)
     classes = edge_classes([level])
-    for (start, stop), (colour, width) in zip(classes, BY_LENGTH, strict=False):
+    for place, (start, stop) in enumerate(classes):
+        colour, width = BY_LENGTH[min(place, len(BY_LENGTH) - 1)]
         length = np.median(np.abs(stop - start).max(axis=1))
         text = "within the level" if graph.hierarchical else f"of about {length:.2g} $R_E$"
         _draw_lines(pane, np.stack([start, stop], axis=1), colour, width, text)
