@@ -46,6 +46,16 @@ def _logger(uri: str, **options) -> RunLogger:
     return logger
 
 
+def test_a_run_that_has_begun_does_not_begin_again(tmp_path):
+    path = tmp_path / "tracking.jsonl"
+    logger = RunLogger(None, "tests", "a-run", system_metrics_seconds=0, journal=path)
+    logger.log_tags({"before": "1"})
+    logger.start()
+    with tracked(logger):
+        logger.log_tags({"after": "1"})
+    assert path.read_text().count('"start"') == 1
+
+
 def test_everything_arrives(uri, tmp_path):
     logger = _logger(uri, tags={"sweep": "s1"})
     (tmp_path / "config.yaml").write_text("seed: 1\n")

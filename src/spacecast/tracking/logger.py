@@ -110,7 +110,8 @@ class RunLogger(Logger):
     @rank_zero_only
     def start(self) -> None:
         """Open the run now instead of at the first record, and give the store some time to answer."""
-        self._begin()
+        if self._journal is None:
+            self._begin()
         self.wait(START_SECONDS)
         self._open()
 
