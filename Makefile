@@ -70,7 +70,7 @@ test-slurm: $(STAMP) ## Bring up a Slurm of two nodes, run the tests on it, brin
 
 .PHONY: test-gpu
 test-gpu: $(STAMP) ## Run the tests that need a GPU
-	@$(BIN)/python scripts/bench/gpu.py --ask test-gpu && $(PYTEST) -n 0 --durations=10 -m gpu || [ $$? = 3 ]
+	@$(BIN)/python scripts/bench/gpu.py --ask test-gpu || { [ $$? = 3 ]; exit; }; $(PYTEST) -n 0 --durations=10 -m gpu
 
 .PHONY: check
 check: $(STAMP) ## Lint and type-check
