@@ -209,6 +209,12 @@ def test_a_divergence_that_is_exactly_zero_stands_on_the_axis(scored, tmp_path, 
     assert 0 < heights[0] < heights[1] < heights[3] < 1
 
 
+def test_a_value_that_is_no_number_leaves_the_axes_of_a_history_alone(tmp_path, drawn) -> None:
+    (tmp_path / "metrics.csv").write_text("epoch,step,train/loss\n0,0,nan\n0,1,100\n0,2,1\n")
+    history.draw_history(ScoredRun(records=tmp_path / "metrics.csv"), tmp_path / "history.png")
+    assert panes(drawn[0])[0].get_yscale() == "log"
+
+
 def test_stages_of_a_training_are_marked_where_they_began(tmp_path, drawn) -> None:
     """Three epochs of ten steps; half an epoch is half its steps, and what was not come to is left out."""
     rows = [f"{epoch},{10 * epoch + step},{1 + step}" for epoch in range(3) for step in (4, 9)]

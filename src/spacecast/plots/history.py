@@ -62,10 +62,12 @@ def draw_history(run: ScoredRun, path: Path) -> list[Path]:
                 marker = "." if len(values) < 20 else ""
                 pane.plot(*values.T, color=colour, marker=marker, label=name, linewidth=1)
             found = np.concatenate([values[:, 1] for values in shown.values()])
-            if found.min() > 0 and found.max() > WIDE_RANGE * found.min():
-                pane.set_yscale("log")
-            elif found.min() > 0:
-                pane.set_ylim(0, 1.1 * found.max())
+            found = found[np.isfinite(found)]
+            if found.size and found.min() > 0:
+                if found.max() > WIDE_RANGE * found.min():
+                    pane.set_yscale("log")
+                else:
+                    pane.set_ylim(0, 1.1 * found.max())
             for step, _ in changes:
                 pane.axvline(step, color=BASELINE, linestyle="--", linewidth=0.8)
             pane.set_ylabel(text)
