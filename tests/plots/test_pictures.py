@@ -374,6 +374,11 @@ def test_pictures_for_papers_and_talks_are_as_large_as_these_and_hold_few_variab
     assert min(letters) > 4.5
 
 
+def test_more_rows_than_a_slide_has_room_for_are_refused(tiny_spec) -> None:
+    with canvas.sized("slide"), pytest.raises(UserError, match="12 rows of maps have no room on one slide"):
+        plane.new_planes(Plane.of(tiny_spec), 12, 3, [1, 2], "title").__enter__()
+
+
 @pytest.mark.parametrize("members", [1, 4])
 def test_examples_are_drawn_at_their_last_lead(members: int, small_spec, frames, tmp_path, drawn) -> None:
     store = write_examples(tmp_path, small_spec, frames, members)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 EARTH = "#8d949c"
 # in inches: height of a plane, room above it, between planes, and for a colour bar
 PANE, HEADING, GAP, BAR = 1.75, 0.27, 0.12, 0.5
+LEAST = 0.2  # height of a plane on a slide
 FOOT_POINTS = 6.6  # height of the letters at the foot
 LOW_BAR = 1.2  # up to which a colour bar has room for one number above and below zero
 TICKS = 0.42  # at least so many inches from one number of an axis to the next
@@ -203,6 +204,9 @@ def new_planes(plane: Plane, rows: int, columns: int, bars: Collection[int], tit
         bars: columns with room for a colour bar to their right.
         title: above all, in as many lines as it needs; None: none.
 
+    Raises:
+        UserError: there is no room for so many rows.
+
     """
     now = size_of_now()
     text = now.text
@@ -219,6 +223,8 @@ def new_planes(plane: Plane, rows: int, columns: int, bars: Collection[int], tit
         below, above = text * (0.4 + 0.08 * bool(foot) + 0.12 * len(foot)), text * (0.34 + 0.18 * len(lines))
         if now.height is not None:
             high = min(high, (now.height - below - above - (rows - 1) * heading) / rows - 0.01)
+    if now.height is not None and high < LEAST:
+        raise UserError(f"{rows} rows of maps have no room on one slide; choose fewer variables, or size=page")
     before = [bar * sum(each < column for each in bars) for column in range(columns)]
     lefts = [left + column * (ratio * high + GAP) + room for column, room in enumerate(before)]
     bottoms = [below + (rows - 1 - row) * (high + heading) for row in range(rows)]
