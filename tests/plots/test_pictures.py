@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from figure_contents import assert_a_whole_picture, bar_units, images, lines, panes, share_of
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -16,7 +17,7 @@ from spacecast.core.spec import DataSpec, FeatureSpec
 from spacecast.evaluation.metrics import METRICS, find
 from spacecast.evaluation.scores import ScoreRow, Scores
 from spacecast.forecast.writer import ForecastWriter
-from spacecast.plots import canvas, colours, curves, divergence, forecasts, history, maps, pictures, plane
+from spacecast.plots import canvas, colours, curves, cuts, divergence, forecasts, history, maps, pictures, plane
 from spacecast.plots.picture import Picture, ScoredRun
 from spacecast.plots.plane import Plane
 
@@ -353,6 +354,20 @@ def test_titles_name_the_wind_at_the_beginning_at_all_leads(tiny_spec, frames, t
             found = {file.frame(example, lead).title.partition(", 2000")[0] for lead in (1, 2)}
             assert found == {f"run b, solar wind {(1 + example) * wind:.2g} cm$^{{-3}}$"}
             assert file.title(example).startswith(found.pop())
+
+
+def test_a_cut_that_is_driven_at_both_ends_is_grey_there_alone(tiny_spec, frames, tmp_path, drawn) -> None:
+    x = tiny_spec.grid.coordinates["x"]
+    spec = replace(tiny_spec, boundary=(np.abs(tiny_spec.grid.positions[:, 0] - x.mean()) > 0.4 * np.ptp(x)))
+    examples = write_examples(tmp_path, spec, frames, 1, count=1)
+    cuts.draw_cuts(ScoredRun(make_scores(), Plane.of(spec), examples), tmp_path / "cuts.png")
+    middle, half = x.mean(), (x[1] - x[0]) / 2
+    spans = [patch for patch in panes(drawn[0])[0].patches if patch.get_facecolor()[:3] == to_rgb(canvas.BASELINE)]
+    ends = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in spans]
+    assert len(ends) == 2
+    assert ends[0][0] == pytest.approx(x[0] - half)
+    assert ends[0][1] < middle < ends[1][0]
+    assert ends[1][1] == pytest.approx(x[-1] + half)
 
 
 @pytest.mark.parametrize("size", ["column", "slide"])

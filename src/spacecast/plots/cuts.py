@@ -103,11 +103,13 @@ def _draw_cut(pane: "Axes", plane: Plane, frame: Frame, name: str, cut: Cut) -> 
     inside = where[~plane.grid.valid[cut.place]]
     if inside.size:
         pane.axvspan(inside.min(), inside.max(), color=EARTH, alpha=0.5, linewidth=0)
-    driven = where[plane.grid.to_field(plane.boundary.astype(float), fill=0.0)[cut.place] > 0]
-    if driven.size:
-        half = (where[1] - where[0]) / 2
-        style: dict[str, Any] = {"color": BASELINE, "alpha": 0.25, "linewidth": 0}
-        pane.axvspan(driven.min() - half, driven.max() + half, label="driven by true values, not scored", **style)
+    driven = plane.grid.to_field(plane.boundary.astype(float), fill=0.0)[cut.place] > 0
+    stretches = np.flatnonzero(np.diff(driven, prepend=False, append=False)).reshape(-1, 2)
+    half = (where[1] - where[0]) / 2
+    style: dict[str, Any] = {"color": BASELINE, "alpha": 0.25, "linewidth": 0}
+    for number, (first, behind) in enumerate(stretches):  # several, where the truth drives both ends
+        words = None if number else "driven by true values, not scored"
+        pane.axvspan(where[first] - half, where[behind - 1] + half, label=words, **style)
     pane.margins(x=0.02)
     pane.spines[["top", "right"]].set_visible(False)
 
