@@ -252,6 +252,18 @@ def gas(values):
     return values[0], NKT * values[1] * values[2]
 
 
+def test_a_law_of_forecasts_holds_outside_of_training_alone(spec):
+    state = without_divergence(spec)
+    output = torch.randn(2 * spec.num_nodes, 12)
+    found = {}
+    for law in ("free", "project", "forecasts"):
+        update = make_update(spec, state_law=law, smooth="always")
+        found[law] = [update.train(mode).step(output, state, state).state for mode in (True, False)]
+    assert torch.equal(found["forecasts"][0], found["free"][0])
+    assert torch.equal(found["forecasts"][1], found["project"][1])
+    assert not torch.equal(*found["forecasts"])
+
+
 def test_limits_of_single_variables_hold_for_the_projection_too(spec):
     update = make_update(spec, state_law="project", lower={"rho": 2.0, "T": 1.5}, upper={"T": 3.0})
     values = physical(spec, rolled_out(spec, update, 10, size=20.0))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AUTO, PRECISION = "auto", "precision"
-SMALL = 1e-3  # what round-off leaves of div B in units of |B| / dx, and of E + v x B in units of E, is far below
+SMALL = 1e-3  # of |B| / dx, E, P: what round-off leaves of div B, E + v x B, P - n k T is far below
 SHARE = 0.1  # of its range in the training runs, by which a guard lets a value leave it
 MOST = 3  # runs, and frames of each, that are looked at
 
@@ -43,15 +43,15 @@ class Choice(NamedTuple):
 def decided(section: Section, spec: "DataSpec", frames: Sequence[np.ndarray] | None) -> Section:
     """A section `model` without `auto`; one line of the log says what took its place.
 
-    magnetic: `potential` where div B of all frames is small. electric: `ideal` where E + v x B is. inputs: `tendencies`
-    where the data have what these need, else the default of the model, `stencil` or `increments`. guard: a tenth of the
-    range, where the data know it.
+    magnetic: `potential` where div B of all frames is small. electric: `ideal` where E + v x B is. state_law: `forecasts`
+    where P - n k T is. inputs: `tendencies` where the data have what these need, else the default of the model,
+    `stencil` or `increments`. guard: a tenth of the range, where the data know it.
 
     Args:
         section: of the configuration.
         spec: facts of the data.
         frames: a few of them, shape (node, state), in physical units; None: of a simulation that is yet to be made and
-            obeys both laws.
+            obeys all laws.
 
     """
     keys = [key for key in RULES if section.content.get(key) == AUTO]
@@ -96,6 +96,22 @@ def _electric(model: Plain, spec: "DataSpec", frames: Sequence[np.ndarray] | Non
     return _by_figure("ideal", None if found is None else [each and each[1] for each in found], "E + v x B is {} of E")
 
 
+def _state_law(model: Plain, spec: "DataSpec", frames: Sequence[np.ndarray] | None) -> Choice:
+    """Of `model.state_law`."""
+    from spacecast.data.physics import pressure_ratio
+    from spacecast.nn.laws import GasLaw
+
+    def check() -> None:
+        check_free(model, (), ())
+        GasLaw(spec)
+
+    if reason := refusal(check):
+        return Choice("free", reason)
+    found = None if frames is None else [pressure_ratio(frame, spec.state.names) for frame in frames]
+    ratios = None if found is None else [each and each[1] for each in found]
+    return _by_figure("forecasts", ratios, "P - n k T is {} of P")
+
+
 def _by_figure(law: str, ratios: Sequence[float | None] | None, what: str) -> Choice:
     """The law where the worst of some frames obeys it."""
     if ratios is None:
@@ -134,6 +150,7 @@ RULES: "dict[str, Callable[[Plain, DataSpec, Sequence[np.ndarray] | None], Choic
     "inputs": _inputs,
     "magnetic": _magnetic,
     "electric": _electric,
+    "state_law": _state_law,
     "guard": _guard,
 }
 
