@@ -29,7 +29,8 @@ UNITS = {
 LENGTH, EARTH = 94.7, 3.8  # of the plane of the published data and of their inner boundary [R_E]
 
 COMMON = ("logger=none", "trainer=cpu", "paths.data_dir=/nonexistent")
-PUBLISHED = ("model.inputs=states", "model.magnetic=free", "model.electric=free", "model.state_law=free", "model.lower=null")
+FREE = ("model.magnetic=free", "model.electric=free", "model.state_law=free")
+PUBLISHED = ("model.inputs=states", *FREE, "model.lower=null")
 LOSS = ("loss.reduction=reference", "loss.div_weight=10")
 FM = (*COMMON, "model=graph_fm", *PUBLISHED, *LOSS, "model.processor_layers=4", "model.guard=null")
 EFM = (

@@ -143,7 +143,8 @@ def test_units_are_converted_before_laws_are_looked_at(tiny_spec, frames):
     factors = np.array([1e-9] * 3 + [1e-3] * 3 + [1e3] * 3 + [1] * 3)
     state = FeatureSpec(tiny_spec.state.names, tuple(units), tiny_spec.state.mean, tiny_spec.state.std)
     spec = replace(tiny_spec, state=state)
-    assert choices(decided(section(), spec, [frame * factors for frame in frames]))[1:4] == ("potential", "ideal", "forecasts")
+    found = decided(section(), spec, [frame * factors for frame in frames])
+    assert choices(found)[1:4] == ("potential", "ideal", "forecasts")
 
 
 def test_limits_and_noise_of_the_model_go_before_laws(ranged, frames, caplog):

@@ -43,9 +43,9 @@ class Choice(NamedTuple):
 def decided(section: Section, spec: "DataSpec", frames: Sequence[np.ndarray] | None) -> Section:
     """A section `model` without `auto`; one line of the log says what took its place.
 
-    magnetic: `potential` where div B of all frames is small. electric: `ideal` where E + v x B is. state_law: `forecasts`
-    where P - n k T is. inputs: `tendencies` where the data have what these need, else the default of the model,
-    `stencil` or `increments`. guard: a tenth of the range, where the data know it.
+    magnetic: `potential` where div B of all frames is small. electric: `ideal` where E + v x B is. state_law:
+    `forecasts` where P - n k T is. inputs: `tendencies` where the data have what these need, else the default of the
+    model, `stencil` or `increments`. guard: a tenth of the range, where the data know it.
 
     Args:
         section: of the configuration.
