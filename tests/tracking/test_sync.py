@@ -93,7 +93,7 @@ def assert_complete(uri: str, journal: Path, status: str = "FINISHED") -> None:
     found = content(uri)
     assert found["points"] == written(journal)
     assert set(found["points"].values()) == {1}
-    assert found["params"] == {"seed": "1", "model/hidden_dim": "8"}
+    assert found["params"] == {"seed": "1", "settings/model/hidden_dim": "8"}
     assert found["files"] == ["config/config.yaml", "figures/rmse.png", "notes/a.txt"]
     assert found["tags"]["sweep"] == "s"
     assert found["status"] == status
