@@ -78,8 +78,8 @@ def _magnetic(model: Plain, spec: "DataSpec", frames: Sequence[np.ndarray] | Non
 
     if reason := refusal(check):
         return Choice("free", reason)
-    ratios = None if frames is None else [divergence_ratio(frame, spec.state.names, spec.grid) for frame in frames]
-    return _by_figure("potential", ratios, "div B is {} of |B| / dx")
+    facts = spec.state.names, spec.grid
+    return _by_figure("potential", frames, lambda frame: divergence_ratio(frame, *facts), "div B is {} of |B| / dx")
 
 
 def _electric(model: Plain, spec: "DataSpec", frames: Sequence[np.ndarray] | None) -> Choice:
@@ -92,8 +92,8 @@ def _electric(model: Plain, spec: "DataSpec", frames: Sequence[np.ndarray] | Non
 
     if reason := refusal(check):
         return Choice("free", reason)
-    found = None if frames is None else [electric_ratio(frame, spec.state.names) for frame in frames]
-    return _by_figure("ideal", None if found is None else [each and each[1] for each in found], "E + v x B is {} of E")
+    names = spec.state.names
+    return _by_figure("ideal", frames, lambda frame: _rms(electric_ratio(frame, names)), "E + v x B is {} of E")
 
 
 def _state_law(model: Plain, spec: "DataSpec", frames: Sequence[np.ndarray] | None) -> Choice:
@@ -107,16 +107,22 @@ def _state_law(model: Plain, spec: "DataSpec", frames: Sequence[np.ndarray] | No
 
     if reason := refusal(check):
         return Choice("free", reason)
-    found = None if frames is None else [pressure_ratio(frame, spec.state.names) for frame in frames]
-    ratios = None if found is None else [each and each[1] for each in found]
-    return _by_figure("forecasts", ratios, "P - n k T is {} of P")
+    names = spec.state.names
+    return _by_figure("forecasts", frames, lambda frame: _rms(pressure_ratio(frame, names)), "P - n k T is {} of P")
 
 
-def _by_figure(law: str, ratios: Sequence[float | None] | None, what: str) -> Choice:
-    """The law where the worst of some frames obeys it."""
-    if ratios is None:
+def _rms(figures: tuple[float, float] | None) -> float | None:
+    """The second of the figures of a law; None: the data lack a variable."""
+    return None if figures is None else figures[1]
+
+
+def _by_figure(
+    law: str, frames: Sequence[np.ndarray] | None, figure: Callable[[np.ndarray], float | None], what: str
+) -> Choice:
+    """The law where the worst of some frames obeys it, or where there are none yet."""
+    if frames is None:
         return Choice(law)
-    known = [ratio for ratio in ratios if ratio is not None]
+    known = [ratio for ratio in map(figure, frames) if ratio is not None]
     if not known:
         return Choice("free", "no training frame to look at")
     worst = float(np.max(known))  # not a number where one is
