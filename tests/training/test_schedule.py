@@ -126,3 +126,4 @@ def test_changes_tell_what_begins_when():
     assert changes(EnsembleSchedule(8, switches=[0.75, 0.875]), 8) == [(6, "CRPS"), (7, "2 steps")]
     assert changes(ConstantSchedule(10), 10) == []
     assert changes(ConstantSchedule(10), 0) == []
+    assert changes(efm, None) == changes(efm, -1) == []

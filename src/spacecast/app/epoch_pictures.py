@@ -46,7 +46,7 @@ class EpochPictures:
         paths = [draw_comparison(plane, fields, path, variables=plane.chosen(None), title=title)]
         if self.logger is not None:
             self.logger.save()  # or a table lacks the latest records
-        run = ScoredRun(records=records_of(self.run_dir), stages=changes(self.schedule, max(self.epochs or 0, 0)))
+        run = ScoredRun(records=records_of(self.run_dir), stages=changes(self.schedule, self.epochs))
         paths += draw_history(run, path.with_stem(f"{path.stem}_history"))
         for each in paths:
             log_artifact(self.logger, each, FOLDER)

@@ -69,7 +69,7 @@ def score(
     log.info("%s", scores.table())
     examples = run_dir / "examples.zarr"
     shown = examples if examples.exists() else None
-    stages = changes(config.schedule.build(), config.trainer.max_epochs or 0) if isinstance(config, Train) else []
+    stages = changes(config.schedule.build(), config.trainer.max_epochs) if isinstance(config, Train) else []
     scored = ScoredRun(scores, Plane.of(spec), shown, run_dir.name, records_of(run_dir), stages=stages)
     pictures = draw_pictures(scored, run_dir / "figures")
     log_scores(logger, scores, split)

@@ -256,9 +256,12 @@ def schedule_table(schedule: Schedule, epochs: int) -> list[str]:
     return lines
 
 
-def changes(schedule: Schedule, epochs: int) -> list[tuple[float, str]]:
-    """Epochs at which something else than the learning rate changes, and what, in a few words."""
-    stages = [(first, stage) for first, _, stage in _stretches(schedule, epochs)]
+def changes(schedule: Schedule, epochs: int | None) -> list[tuple[float, str]]:
+    """Epochs at which something else than the learning rate changes, and what, in a few words.
+
+    None, and Lightning's -1: nobody knows how many epochs there will be, and so none of what changes.
+    """
+    stages = [(first, stage) for first, _, stage in _stretches(schedule, max(epochs or 0, 0))]
     return [(epoch, _difference(before, after)) for (_, before), (epoch, after) in pairwise(stages)]
 
 
