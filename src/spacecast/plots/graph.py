@@ -80,13 +80,18 @@ def edge_classes(levels: Sequence[MeshLevel]) -> list[tuple[np.ndarray, np.ndarr
     return [(start[part], stop[part]) for part in np.split(order, breaks)]
 
 
+def usual_length(start: np.ndarray, stop: np.ndarray) -> float:
+    """Median of the lengths of edges along the axis on which each is longer; ends (edge, 2) each."""
+    return float(np.median(np.abs(stop - start).max(axis=1)))
+
+
 def _draw_mesh(axes: "Axes", graph: MeshGraph, grid: Grid) -> None:
     """All mesh nodes and edges, coarse ones on top."""
     _draw_plane(axes, grid)
     classes = edge_classes(graph.levels)
     for number, (start, stop) in enumerate(classes):
         colour = CLASS_COLOURS[min(number, len(CLASS_COLOURS) - 1)]
-        length = np.median(np.abs(stop - start).max(axis=1))
+        length = usual_length(start, stop)
         label = f"{len(start):,} edges of about {length:.2g} $R_E$"
         if len(start) > MOST_LINES:
             axes.plot([], [], color=colour, label=f"{label} (not drawn)")
@@ -130,7 +135,7 @@ def _draw_degrees(axes: "Axes", sets: dict[str, EdgeSet], title: str) -> None:
 def _draw_piece(axes: "Axes", graph: MeshGraph, grid: Grid, cells: np.ndarray, nodes: np.ndarray, title: str) -> None:
     """A few mesh spacings on the day side of Earth; `cells` and `nodes` are the ends of each edge, (edge, 2)."""
     first, second = edge_classes(graph.levels)[0]
-    half = ZOOM / 2 * float(np.median(np.abs(second - first).max(axis=1)))
+    half = ZOOM / 2 * usual_length(first, second)
     inside = grid.distance[~grid.valid]
     centre = np.array([(inside.max() if inside.size else 0.0) + 0.45 * half, 0.45 * half])
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from spacecast.plots.canvas import panes_across, save
-from spacecast.plots.colours import ColourScale
+from spacecast.plots.colours import AMOUNT, SIGNED, ColourScale
 from spacecast.plots.picture import Picture, ScoredRun
 from spacecast.plots.plane import EARTH, Plane, draw_earth, draw_globe, extent, new_planes
 
@@ -38,9 +38,11 @@ class Latents(NamedTuple):
 
 def divergence(latents: Latents) -> np.ndarray:
     """Kullback-Leibler divergence of the posterior from the prior, both normal [nats]: shape (mesh, latent)."""
-    (mean, std), (prior_mean, prior_std) = latents.posterior, latents.prior
-    ratio = std / prior_std
-    return np.asarray(0.5 * (ratio**2 + ((mean - prior_mean) / prior_std) ** 2 - 1) - np.log(ratio))
+    import torch
+
+    from spacecast.formulas.pointwise import kl_gauss
+
+    return kl_gauss(*map(torch.from_numpy, (*latents.posterior, *latents.prior))).numpy()
 
 
 def draw_latents(run: ScoredRun, path: Path) -> list[Path]:
@@ -62,7 +64,7 @@ def draw_latents(run: ScoredRun, path: Path) -> list[Path]:
     kinds = [(kind[0, :, chosen], kind[1, :, chosen]) for kind in (found.prior, found.posterior)]
     fields = [(*kind, sample[:, chosen]) for kind, sample in zip(kinds, found.samples, strict=True)]
     widest = max(float(kind[1].max()) for kind in kinds)
-    scales = [_signed(0, fields), ColourScale("magma", 0.0, widest), _signed(2, fields)]
+    scales = [_signed(0, fields), ColourScale(AMOUNT, 0.0, widest), _signed(2, fields)]
     turned = panes_across() < 3  # a column of a paper has room for two beside each other
     plane = replace(run.plane, boundary=np.zeros_like(run.plane.boundary))
     with new_planes(plane, *((3, 2) if turned else (2, 3)), range(2 if turned else 3), title) as planes:
@@ -79,7 +81,7 @@ def draw_latents(run: ScoredRun, path: Path) -> list[Path]:
 def _signed(what: int, fields: Sequence[Sequence[np.ndarray]]) -> ColourScale:
     """Colours about zero for prior and posterior alike."""
     limit = max(float(np.abs(kind[what]).max()) for kind in fields)
-    return ColourScale("RdBu_r", -(limit or 1.0), limit or 1.0)
+    return ColourScale(SIGNED, -(limit or 1.0), limit or 1.0)
 
 
 def _draw_nodes(

@@ -8,7 +8,7 @@ import numpy as np
 from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
 from spacecast.plots.canvas import BASELINE, FORECAST, SERIES, SPREAD, TRUTH, add_legend, new_figure, panes_across, save
-from spacecast.plots.graph import edge_classes
+from spacecast.plots.graph import edge_classes, usual_length
 from spacecast.plots.picture import Picture, ScoredRun
 from spacecast.plots.plane import EARTH, draw_earth, draw_globe, extent
 
@@ -69,8 +69,7 @@ def _draw_level(pane: "Axes", graph: MeshGraph, grid: Grid, number: int) -> None
     classes = edge_classes([level])
     for place, (start, stop) in enumerate(classes):
         colour, width = BY_LENGTH[min(place, len(BY_LENGTH) - 1)]
-        length = np.median(np.abs(stop - start).max(axis=1))
-        text = "within the level" if graph.hierarchical else f"of about {length:.2g} $R_E$"
+        text = "within the level" if graph.hierarchical else f"of about {usual_length(start, stop):.2g} $R_E$"
         _draw_lines(pane, np.stack([start, stop], axis=1), colour, width, text)
     pane.scatter(at[:, 0], at[:, 1], s=4 + 6 * number, color=TRUTH, linewidths=0, zorder=4)
     counts = f"{level.num_nodes:,} nodes, {level.edges.num_edges:,} edges"
