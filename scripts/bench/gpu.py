@@ -15,7 +15,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+import report
+import subject as subjects
 import torch
+from run import size_of
+
+from spacecast.core.types import Batch, Stage
 
 NO_GPU = 3  # exit code
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -33,7 +38,7 @@ class Row(NamedTuple):
     Args:
         training: milliseconds of an optimiser step.
         memory: most bytes during it, weights and optimiser included.
-        forecast: milliseconds of a step without gradients.
+        forecast: milliseconds of a step without gradients, as forecasts take it.
 
     """
 
@@ -75,10 +80,6 @@ def measured(
         repetitions: of each measurement.
 
     """
-    import subject as subjects
-
-    from spacecast.core.types import Batch, Stage
-
     made, steps = subjects.subject(model, size, width), MODELS[model]
     network, objective = made.model.to(device), made.objective.to(device)
     batch = Batch(*(each.to(device) for each in subjects.random_batch(made.spec, steps)))
@@ -99,14 +100,15 @@ def measured(
         torch.cuda.reset_peak_memory_stats(device)
     training = timed(train, device, repetitions)
     memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    network.eval()
     with torch.inference_mode(), in_precision(precision, device):
         prepared = network.prepare()  # type: ignore[operator]
     return Row(training, memory, timed(forecast, device, repetitions))
 
 
-def line(model: str, size: tuple[int, int], width: int | None, precision: str, device: torch.device) -> str:
+def line(model: str, size: tuple[int, int], width: int, precision: str, device: torch.device) -> str:
     """A row of the table; one that does not fit into memory says so."""
-    cells = [model, f"{size[0]} x {size[1]}", str(width or "48"), precision]
+    cells = [model, f"{size[0]} x {size[1]}", str(width), precision]
     try:
         row = measured(model, size, width, precision, device)
         cells += [f"{row.training:.1f}", f"{row.memory / 1e9:.2f}", f"{row.forecast:.1f}"]
@@ -120,7 +122,8 @@ def line(model: str, size: tuple[int, int], width: int | None, precision: str, d
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, print, and put the table into a page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", default=["240x160", "1006x671"], metavar="NXxNZ", help="cells")
+    sizes = [(240, 160), (1006, 671)]
+    parser.add_argument("--sizes", nargs="+", type=size_of, default=sizes, metavar="NXxNZ", help="cells")
     parser.add_argument("--widths", nargs="+", type=int, default=[64, 256], metavar="N", help="of the mesh models")
     parser.add_argument("--doc", type=Path, help=f"a page with the lines {BEGIN} and {END}")
     parser.add_argument("--ask", metavar="WHO", help="only say whether there is a GPU: code 0, or a line and code 3")
@@ -130,19 +133,19 @@ def main(words: Sequence[str] | None = None) -> None:
         sys.exit(NO_GPU)
     if options.ask:
         return
+    page = None if options.doc is None else report.around(options.doc, BEGIN, END)
     device, rows = torch.device("cuda"), []
+    own = subjects.configured(subjects.MODELS["default"]).model.content["hidden_dim"]
     print(HEAD)
-    for size in [tuple(map(int, each.split("x"))) for each in options.sizes]:
+    for size in options.sizes:
         for model in MODELS:
-            for width in [None] if model == "default" else options.widths:
+            for width in [own] if model == "default" else options.widths:
                 for precision in PRECISIONS:
                     rows.append(line(model, size, width, precision, device))
                     print(rows[-1], flush=True)
-    if options.doc is not None:
-        text = options.doc.read_text()
+    if page is not None:
         about = f"{torch.cuda.get_device_name(device)}, PyTorch {torch.__version__}"
-        before, after = text.split(BEGIN)[0], text.split(END)[1]
-        options.doc.write_text(f"{before}{BEGIN}\n{HEAD}\n" + "\n".join(rows) + f"\n\n{about}\n{END}{after}")
+        options.doc.write_text("\n".join([f"{page[0]}{HEAD}", *rows, "", about, page[1]]))
 
 
 if __name__ == "__main__":

@@ -55,8 +55,17 @@ def write_between_markers(page: Path, rows: list[dict[str, Any]], machine: str) 
     Raises:
         SystemExit: the page has no place for it.
     """
+    before, after = around(page, BEGIN, END)
+    page.write_text(f"{before}{table(rows)}\n\n{machine}\n{after}")
+
+
+def around(page: Path, begin: str, end: str) -> tuple[str, str]:
+    """What stands in a page before a table and behind it, the lines that mark its place included.
+
+    Raises:
+        SystemExit: the page has no place for it.
+    """
     text = page.read_text()
-    if BEGIN not in text or END not in text:
-        raise SystemExit(f"{page} has no lines {BEGIN} and {END}, between which the table belongs")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n{table(rows)}\n\n{machine}\n{END}{after}")
+    if begin not in text or end not in text:
+        raise SystemExit(f"{page} has no lines {begin} and {end}, between which the table belongs")
+    return f"{text.split(begin)[0]}{begin}\n", f"{end}{text.split(end)[1]}"
