@@ -42,16 +42,21 @@ class Elsewhere(TorchDispatchMode):
         return made
 
 
-@pytest.mark.parametrize("name", SUBJECTS)
-def test_a_training_step_looks_at_no_value_and_makes_nothing_elsewhere(bench, name):
+def placed(bench, name, device):
+    """A model, its objective, optimiser and batch of two steps on a device."""
     subjects = bench("subject")
     base, words = SUBJECTS[name]
     made = subjects.subject(base, (60, 40), None if base == "default" else 16, words)
-    model, objective = made.model.to("meta"), made.objective.to("meta")
-    optimizer = made.make_optimizer(model.parameters())
+    model, objective = made.model.to(device), made.objective.to(device)
+    batch = Batch(*(each.to(device) for each in subjects.random_batch(made.spec, 2)))
+    return model, objective, made.make_optimizer(model.parameters()), batch
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_a_training_step_looks_at_no_value_and_makes_nothing_elsewhere(bench, name):
+    model, objective, optimizer, batch = placed(bench, name, "meta")
     for group in optimizer.param_groups:
         group["fused"] = False  # there is no such kernel for this device
-    batch = Batch(*(each.to("meta") for each in subjects.random_batch(made.spec, 2)))
     with Elsewhere("meta") as elsewhere:
         objective(model, batch, Stage(rollout_steps=2)).total.backward()
         torch.nn.utils.clip_grad_norm_(list(model.parameters()), 1.0)
@@ -61,12 +66,9 @@ def test_a_training_step_looks_at_no_value_and_makes_nothing_elsewhere(bench, na
 
 
 def test_a_step_from_own_states_looks_at_no_value(bench):
-    subjects = bench("subject")
-    made = subjects.subject("default", (60, 40), None)
-    model, objective, pool = made.model.to("meta"), made.objective.to("meta"), OwnStatePool()
-    batch = subjects.random_batch(made.spec, 1)
-    window = torch.zeros(1, 5, dtype=torch.int64, device="meta")  # run, first frame, place, age, previous given
-    batch = Batch(*(each.to("meta") for each in batch[:3]), window)
+    model, objective, _, batch = placed(bench, "default", "meta")
+    pool, window = OwnStatePool(), [0, 0, 0, 0, 0]  # run, first frame, place, age, previous given
+    batch = batch._replace(window=torch.tensor([window], device="meta"))
     with Elsewhere("meta") as elsewhere:
         for _ in range(2):
             entered = pool.enter(batch, PLACES, optional=True)
@@ -78,12 +80,7 @@ def test_a_step_from_own_states_looks_at_no_value(bench):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU")
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_a_training_step_waits_for_no_gpu(bench, name):
-    subjects = bench("subject")
-    base, words = SUBJECTS[name]
-    made = subjects.subject(base, (60, 40), None if base == "default" else 16, words)
-    model, objective = made.model.to("cuda"), made.objective.to("cuda")
-    optimizer = made.make_optimizer(model.parameters())
-    batch = Batch(*(each.to("cuda") for each in subjects.random_batch(made.spec, 2)))
+    model, objective, optimizer, batch = placed(bench, name, "cuda")
     for mode in ("default", "error"):  # the first step makes what later ones have
         torch.cuda.set_sync_debug_mode(mode)
         try:

@@ -4,6 +4,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
+from wave_training import QUIET
 
 from spacecast.training.averaging import KEY, WeightAveraging
 
@@ -32,15 +33,7 @@ class Walk(pl.LightningModule):
 
 def fit(module, decay, epochs=2, start=None, **options) -> pl.Trainer:
     trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[WeightAveraging(decay)],
-        **options,
+        max_epochs=epochs, num_sanity_val_steps=0, callbacks=[WeightAveraging(decay)], **QUIET, **options
     )
     trainer.fit(module, DataLoader(torch.zeros(STEPS), batch_size=1), DataLoader(torch.zeros(2)), ckpt_path=start)
     return trainer

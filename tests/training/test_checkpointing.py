@@ -7,6 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
+from wave_training import QUIET
 
 from spacecast.checkpoint.files import write_whole
 from spacecast.core.errors import UserError
@@ -48,14 +49,10 @@ def train(folder, scores, start=None, **options) -> CheckpointWriter:
     writer = CheckpointWriter(folder, MONITOR, Interruption({}), minutes=None, **options)
     trainer = pl.Trainer(
         max_epochs=len(scores),
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         num_sanity_val_steps=0,
         callbacks=[Describe(), writer],
         plugins=[AtomicCheckpointIO()],
+        **QUIET,
     )
     loader = DataLoader(torch.zeros(2), batch_size=1)
     trainer.fit(Counting(scores), loader, loader, ckpt_path=start, weights_only=True)

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
 from torch.utils.data import DataLoader
+from wave_training import QUIET
 
 from spacecast.process.signals import Interruption
 from spacecast.training.checkpoint_io import AtomicCheckpointIO
@@ -52,9 +53,8 @@ def train(
     writer = CheckpointWriter(folder, "score", Interruption({}), minutes=options.pop("minutes", None))
     module = module or Scripted(dict(losses), scores, options.pop("jump", None))
     trainer = pl.Trainer(
-        max_epochs=len(scores), accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, plugins=[AtomicCheckpointIO(), *plugins],
-        callbacks=[Describe(), DivergenceWatch(limit, folder), writer],
+        max_epochs=len(scores), num_sanity_val_steps=0, plugins=[AtomicCheckpointIO(), *plugins],
+        callbacks=[Describe(), DivergenceWatch(limit, folder), writer], **QUIET,
     )  # fmt: skip
     loader = DataLoader(torch.zeros(BATCHES), batch_size=1)
     trainer.fit(module, loader, DataLoader(torch.zeros(1)), ckpt_path=start, weights_only=True)

@@ -1,11 +1,10 @@
 import logging
-import sys
-from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
+from wave_training import QUIET, STEPS, fit, make_module, waves
 
 from spacecast.checkpoint.content import find_checkpoint, load_checkpoint, model_weights
 from spacecast.core.errors import UserError
@@ -15,10 +14,6 @@ from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.models.persistence import Persistence
 from spacecast.training.checkpoint_io import SelfDescription
 from spacecast.training.trainer import ProgressLines
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from wave_training import STEPS, fit, make_module, waves
 
 
 @pytest.fixture
@@ -33,7 +28,7 @@ def test_training_learns_a_wave(tiny_spec, tiny_graph, loader):
 
 def test_persistence_scores_exactly_one(tiny_spec, tiny_graph, loader):
     module = make_module(tiny_spec, tiny_graph, Persistence(tiny_spec, tiny_graph))
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer = pl.Trainer(**QUIET)
     [scores] = trainer.validate(module, loader, verbose=False)
     assert scores["val/rmse_ratio"] == pytest.approx(1.0)
     errors = torch.stack([batch.target[-1] - batch.initial[1] for batch in waves(tiny_spec, 8)])
@@ -66,7 +61,7 @@ class Walk(torch.nn.Module):
 def test_the_objective_says_how_many_members_the_validation_draws(tiny_spec, tiny_graph, loader, members):
     model = Walk(members)
     module = make_module(tiny_spec, tiny_graph, model, objective=model)
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer = pl.Trainer(**QUIET)
     [scores] = trainer.validate(module, loader, verbose=False)
     assert set(model.drawn) == {4 * (members or 1)}
     assert module.monitor == ("val/crps_ratio" if members == 5 else "val/rmse_ratio")

@@ -1,19 +1,14 @@
 """Forecasts that are looked at while a training goes on: when, which, and what happens when that fails."""
 
 import logging
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
+from wave_training import fit, make_module, waves
 
 from spacecast.training.pictures import ForecastPictures, chosen_epochs
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from wave_training import fit, make_module, waves
 
 
 @pytest.fixture

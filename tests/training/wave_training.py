@@ -13,6 +13,11 @@ from spacecast.training.module import ForecastModule
 from spacecast.training.schedule import ConstantSchedule
 
 STEPS = 2
+QUIET = {
+    "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+    "enable_model_summary": False,
+}  # fmt: skip
+"""Of a trainer that does nothing besides."""
 
 
 def waves(spec, count: int) -> list[Batch]:
@@ -36,14 +41,6 @@ def make_module(spec, graph, model=None, objective=None, **schedule) -> Forecast
 
 
 def fit(module, loader, epochs=1, callbacks=()) -> pl.Trainer:
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=list(callbacks),
-    )
+    trainer = pl.Trainer(max_epochs=epochs, callbacks=list(callbacks), **QUIET)
     trainer.fit(module, loader, loader)
     return trainer
