@@ -96,6 +96,22 @@ def test_it_ends_while_the_server_is_still_starting(store, number):
         assert ended(server)
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_in_the_very_moment_of_the_start_leaves_no_server(store, ui, monkeypatch, number):
+    servers = []
+
+    class Signalled(subprocess.Popen):
+        def __init__(self, words, **options):
+            super().__init__([sys.executable, "-c", "import time; time.sleep(600)"], **options)
+            servers.append(self)
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(subprocess, "Popen", Signalled)
+    assert ui(str(store), "--port", str(free_port())) == 0
+    (server,) = servers
+    assert server.returncode == -signal.SIGTERM
+
+
 def test_a_port_that_is_taken_is_one_line(store, ui, capsys):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
