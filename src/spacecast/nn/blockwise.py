@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from spacecast.nn import native
 from spacecast.nn.blocks import Keep, Plan, add_sums, cut, make_plan, scale_sums, spread_sums, sum_of_each
 from spacecast.nn.rows import Segments, Task, repeated
 
@@ -46,9 +47,12 @@ class _Blockwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: Plan, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The tensors are tables, weights of the addends, and those of `Layers`."""
-        with without_autocast(tensors[0].device):
-            rows, sums, found = _Network(plan, tensors).forward()
-        ctx.plan, ctx.inputs = plan, len(tensors)
+        ctx.plan, ctx.inputs, ctx.native = plan, len(tensors), native.usable(plan, tensors)
+        if ctx.native:
+            (rows, sums), found = native.forward(plan, tensors), []
+        else:
+            with without_autocast(tensors[0].device):
+                rows, sums, found = _Network(plan, tensors).forward()
         ctx.save_for_backward(*tensors, *found)
         return tuple(each for each in (rows, sums) if each is not None)
 
@@ -60,6 +64,8 @@ class _Blockwise(torch.autograd.Function):
         tensors, found = saved[: ctx.inputs], saved[ctx.inputs :]
         of_rows = gradients[0] if ctx.plan.kept is not None else None
         of_sums = gradients[-1] if ctx.plan.segments is not None else None
+        if ctx.native:
+            return None, *native.backward(ctx.plan, tensors, of_rows, of_sums, ctx.needs_input_grad[1:])
         with without_autocast(tensors[0].device):
             network = _Network(ctx.plan, tensors)
             return None, *network.backward(of_rows, of_sums, found, ctx.needs_input_grad[1:])

@@ -1,0 +1,205 @@
+"""The tasks of `nn.blockwise` on a processor in one pass, by a small library that the C compiler makes of `kernels.c`.
+
+With SPACECAST_KERNELS=on in the environment, and one thread. Where there is no compiler, or a task is not of the kind
+that the library knows, plain operations of torch do the same.
+"""
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from ctypes import POINTER, Structure, byref, c_double, c_int64, c_void_p
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spacecast.nn.blocks import Plan
+
+SOURCE = Path(__file__).with_name("kernels.c")
+SWITCH = "SPACECAST_KERNELS"
+FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared")
+KINDS = {torch.float32: ("-DREAL=float",), torch.float64: ("-DREAL=double", "-DDOUBLE")}
+TILE, LONGEST, MOST_LAYERS = 48, 192, 16
+"""Rows that are computed at a time, those of a receiver that may be as many as that, and weights of a task."""
+
+log = logging.getLogger(__name__)
+
+
+class _Source(Structure):
+    _fields_ = (
+        ("table", c_void_p), ("gradient", c_void_p), ("numbers", c_void_p), ("width", c_int64), ("stride", c_int64),
+        ("repeat", c_int64), ("period", c_int64), ("once", c_int64),
+    )  # fmt: skip
+
+
+class _Layer(Structure):
+    _fields_ = (
+        ("weight", c_void_p), ("bias", c_void_p), ("weight_gradient", c_void_p), ("bias_gradient", c_void_p),
+        ("in_", c_int64), ("out", c_int64), ("stride", c_int64), ("source", c_int64),
+    )  # fmt: skip
+
+
+class _Task(Structure):
+    _fields_ = (
+        *((name, c_int64) for name in (
+            "number", "tile", "hidden", "size", "sources", "products", "layers", "afters", "kept", "receiver_count",
+        )),
+        ("source", POINTER(_Source)), ("product", POINTER(_Layer)), ("layer", POINTER(_Layer)), ("after", c_void_p),
+        *((name, c_void_p) for name in (
+            "bias", "scale", "shift", "bias_gradient", "scale_gradient", "shift_gradient",
+        )),
+        ("epsilon", c_double),
+        *((name, c_void_p) for name in ("receivers", "factor", "rows", "sums", "of_rows", "of_sums")),
+    )  # fmt: skip
+
+
+def usable(plan: Plan, tensors: Sequence[Tensor]) -> bool:
+    """Whether the library computes this task: on a processor, in one precision, by rows that lie in memory as usual."""
+    if os.environ.get(SWITCH) != "on" or torch.get_num_threads() > 1:
+        return False
+    if plan.factors != plan.terms or plan.terms not in KINDS or not plan.number:
+        return False
+    if len(plan.products) + plan.layers > MOST_LAYERS:
+        return False
+    if any(type(each) not in (Tensor, torch.nn.Parameter) or each.device.type != "cpu" for each in tensors):
+        return False
+    if any(each.dtype != plan.terms or (each.numel() and each.stride(-1) != 1) for each in tensors):
+        return False
+    if any(each.repeat > 1 and each.numbers is not None for each in plan.readings):
+        return False
+    if plan.epsilon is not None and plan.size * plan.terms.itemsize % 64:
+        return False
+    return _together(plan) <= LONGEST and library(plan.terms) is not None
+
+
+def forward(plan: Plan, tensors: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    """Rows, where they are returned, and sums, where there are; see `nn.blockwise`."""
+    task, kept = _task(plan, tensors, [None] * len(tensors))
+    shape = plan.number, plan.size
+    rows = None if plan.kept is None else torch.empty(shape, dtype=plan.terms)
+    sums = None if plan.segments is None else torch.empty(plan.segments.total, plan.size, dtype=plan.terms)
+    task.rows, task.sums = _place(rows), _place(sums)
+    _call(plan, "forward", task)
+    del kept
+    return rows, sums
+
+
+def backward(
+    plan: Plan, tensors: Sequence[Tensor], of_rows: Tensor | None, of_sums: Tensor | None, needed: Sequence[bool]
+) -> list[Tensor | None]:
+    """Gradients of the tensors that need one, from those of rows and sums."""
+    whole = [each.once for each in plan.readings] + [False] * (len(tensors) - len(plan.readings))
+    found = [
+        (torch.empty if written else torch.zeros)(each.shape, dtype=each.dtype) if asked else None
+        for each, asked, written in zip(tensors, needed, whole, strict=True)
+    ]
+    task, kept = _task(plan, tensors, found)
+    gradients = [None if each is None else each.contiguous() for each in (of_rows, of_sums)]
+    task.of_rows, task.of_sums = map(_place, gradients)
+    _call(plan, "backward", task)
+    del kept
+    return found
+
+
+def _call(plan: Plan, name: str, task: _Task) -> None:
+    """A function of the library."""
+    getattr(library(plan.terms), name)(byref(task))
+
+
+def _together(plan: Plan) -> int:
+    """Rows that make one piece."""
+    return max(each.repeat for each in plan.readings)
+
+
+def _place(tensor: Tensor | None) -> int | None:
+    """Address of the first number."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _task(plan: Plan, tensors: Sequence[Tensor], found: Sequence[Tensor | None]) -> tuple[_Task, list[Any]]:
+    """A task for the library, and what must live as long; `found` are the gradients of the tensors."""
+    pairs = iter(zip(tensors, found, strict=True))
+    tables = [next(pairs) for _ in plan.readings]
+    sources = (_Source * len(tables))(*(
+        _Source(_place(table), _place(total), _place(each.numbers), table.shape[1], table.stride(0), each.repeat,
+                max(each.period, 1), each.once)
+        for (table, total), each in zip(tables, plan.readings, strict=True)
+    ))  # fmt: skip
+    firsts = [
+        _Layer(source=source) if number is None else _layer(*next(pairs), source) for source, number in plan.products
+    ]
+    bias, bias_total = next(pairs) if plan.biased else (None, None)
+    others = []
+    for _ in range(plan.layers):
+        others.append(_layer(*next(pairs)))
+        others[-1].bias, others[-1].bias_gradient = map(_place, next(pairs))
+    norm = [next(pairs), next(pairs)] if plan.epsilon is not None else [(None, None)] * 2
+    products, layers = (_Layer * len(firsts))(*firsts), (_Layer * max(len(others), 1))(*others)
+    after = (c_int64 * max(len(plan.after), 1))(*plan.after)
+    together, segments = _together(plan), plan.segments
+    factor = None if segments is None or segments.factor is None else segments.factor.to(plan.terms).contiguous()
+    hidden = next((layer.out for layer in firsts if layer.weight), tables[plan.products[0][0]][0].shape[1])
+    task = _Task(
+        number=plan.number, tile=together * max(TILE // together, 1), hidden=hidden, size=plan.size,
+        sources=len(tables), products=len(firsts), layers=len(others), afters=len(plan.after),
+        kept=-1 if plan.kept is None else plan.kept, receiver_count=0 if segments is None else segments.total,
+        source=sources, product=products, layer=layers, after=ctypes.addressof(after),
+        bias=_place(bias), bias_gradient=_place(bias_total),
+        scale=_place(norm[0][0]), shift=_place(norm[1][0]),
+        scale_gradient=_place(norm[0][1]), shift_gradient=_place(norm[1][1]), epsilon=plan.epsilon or 0.0,
+        receivers=None if segments is None else _place(segments.receivers), factor=_place(factor),
+    )  # fmt: skip
+    return task, [sources, products, layers, after, factor]
+
+
+def _layer(weight: Tensor, total: Tensor | None, source: int = 0) -> _Layer:
+    """A weight, (out, in), and its gradient."""
+    return _Layer(
+        weight=_place(weight), weight_gradient=_place(total), in_=weight.shape[1], out=weight.shape[0],
+        stride=weight.stride(0), source=source,
+    )  # fmt: skip
+
+
+@functools.cache
+def library(precision: torch.dtype) -> ctypes.CDLL | None:
+    """The library for a precision, compiled where it has not been on this machine; None: there is none."""
+    try:
+        return ctypes.CDLL(str(_compiled(KINDS[precision])))
+    except (OSError, subprocess.SubprocessError) as error:
+        log.debug("plain operations instead of %s: %s", SOURCE.name, error)
+        return None
+
+
+def _compiled(kind: Sequence[str]) -> Path:
+    """The file of the library, in the user's cache."""
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if compiler is None:
+        raise FileNotFoundError("there is no C compiler")
+    what = f"{SOURCE.read_text()}{compiler}{FLAGS}{kind}{_processor()}"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spacecast"
+    path = folder / f"kernels_{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            made = Path(temporary) / path.name
+            line = [compiler, *FLAGS, *kind, str(SOURCE), "-o", str(made)]
+            subprocess.run(line, check=True, capture_output=True, timeout=120)
+            made.replace(path)
+    return path
+
+
+def _processor() -> str:
+    """What tells processors apart that share a home folder."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
