@@ -1,4 +1,4 @@
-"""The tasks of `nn.blockwise` on a processor in one pass, by a small library that the C compiler makes of `kernels.c`.
+"""The tasks of `nn.blockwise` on a processor in one pass, by a small library that the C compiler makes of `kernels/`.
 
 With SPACECAST_KERNELS=on in the environment, and one thread. Where there is no compiler, or a task is not of the kind
 that the library knows, plain operations of torch do the same.
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from spacecast.nn.blocks import Plan
 
-SOURCE = Path(__file__).with_name("kernels.c")
+FOLDER = Path(__file__).with_name("kernels")
 SWITCH = "SPACECAST_KERNELS"
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared")
 KINDS = {torch.float32: ("-DREAL=float",), torch.float64: ("-DREAL=double", "-DDOUBLE")}
@@ -174,7 +174,7 @@ def library(precision: torch.dtype) -> ctypes.CDLL | None:
     try:
         return ctypes.CDLL(str(_compiled(KINDS[precision])))
     except (OSError, subprocess.SubprocessError) as error:
-        log.debug("plain operations instead of %s: %s", SOURCE.name, error)
+        log.debug("plain operations instead of %s: %s", FOLDER.name, error)
         return None
 
 
@@ -183,14 +183,15 @@ def _compiled(kind: Sequence[str]) -> Path:
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
         raise FileNotFoundError("there is no C compiler")
-    what = f"{SOURCE.read_text()}{compiler}{FLAGS}{kind}{_processor()}"
+    text = "".join(path.read_text() for path in sorted(FOLDER.glob("*.[ch]")))
+    what = f"{text}{compiler}{FLAGS}{kind}{_processor()}"
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spacecast"
     path = folder / f"kernels_{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             made = Path(temporary) / path.name
-            line = [compiler, *FLAGS, *kind, str(SOURCE), "-o", str(made)]
+            line = [compiler, *FLAGS, *kind, str(FOLDER / "library.c"), "-o", str(made)]
             subprocess.run(line, check=True, capture_output=True, timeout=120)
             made.replace(path)
     return path

@@ -1,0 +1,198 @@
+/* Networks of nodes and edges (nn/rows.py), some rows at a time, in one pass forwards and one backwards.
+
+What lies between input and output of a few dozen rows stays in the nearest cache. Compiled by
+nn/native.py. */
+
+#include "task.h"
+
+/* Receivers [first, last) have no row. */
+static void empty_sums(const Task *task, int64_t first, int64_t last) {
+  if (first < last) memset(task->sums + first * task->size, 0, (size_t)((last - first) * task->size) * sizeof(real));
+}
+
+static void finish_sum(const Task *task, int64_t receiver) {
+  if (!task->factor || receiver < 0) return;
+  for (int64_t j = 0; j < task->size; j++) task->sums[receiver * task->size + j] *= task->factor[receiver];
+}
+
+/* Add a row to the sum of its receiver; they come in order, `last` is the one before. */
+INLINE int64_t add_sum(const Task *task, int64_t receiver, int64_t last, const real *row) {
+  real *sum = task->sums + receiver * task->size;
+  if (receiver == last) {
+    add(sum, row, task->size);
+    return last;
+  }
+  finish_sum(task, last);
+  empty_sums(task, last + 1, receiver);
+  copy(sum, row, task->size);
+  return receiver;
+}
+
+INLINE void normalise(const Task *task, const Work *work, int64_t i, real *row) {
+  for (int64_t j = 0; j < task->size; j += LANES)
+    STORE(row + j, (LOAD(row + j) - work->mean[i]) * work->deviation[i] * LOAD(task->scale + j) +
+                     LOAD(task->shift + j));
+}
+
+void forward(const Task *task) {
+  Work work = prepare(task, 0);
+  int64_t size = task->size, last = -1;
+  for (int64_t start = 0; start < task->number; start += task->tile) {
+    int64_t rows = task->number - start < task->tile ? task->number - start : task->tile;
+    hidden_rows(task, &work, start, rows, 0);
+    if (task->scale) statistics(task, &work, rows);
+    for (int64_t i = 0; i < rows; i++) {
+      real *row = work.hidden[task->layers] + i * work.width;
+      if (task->scale) normalise(task, &work, i, row);
+      for (int64_t n = 0; n < task->afters; n++) {
+        const Source *source = task->source + task->after[n];
+        add(row, source->table + row_of(source, start + i) * source->stride, size);
+      }
+      if (task->sums) last = add_sum(task, task->receivers[start + i], last, row);
+      if (!task->rows) continue;
+      real *out = task->rows + (start + i) * size;
+      copy(out, row, size);
+      if (task->kept < 0) continue;
+      const Source *source = task->source + task->kept;
+      add(out, source->table + row_of(source, start + i) * source->stride, size);
+    }
+  }
+  if (task->sums) finish_sum(task, last), empty_sums(task, last + 1, task->receiver_count);
+  release(&work);
+}
+
+/* Gradient of the values of a tile (`spread`), and of what was added to them. */
+static void incoming(const Task *task, Work *work, int64_t start, int64_t rows) {
+  int64_t size = task->size;
+  for (int64_t n = 0; n < task->sources; n++) {
+    const Source *source = task->source + n;
+    if (source->gradient && source->once)
+      clear(source->gradient + start / source->repeat * source->width, rows / source->repeat * source->width);
+  }
+  for (int64_t i = 0; i < rows; i++) {
+    real *row = work->spread + i * work->width;
+    clear(row, padded(size));
+    if (task->of_rows) {
+      const real *mine = task->of_rows + (start + i) * size;
+      copy(row, mine, size);
+      if (task->kept >= 0 && task->source[task->kept].gradient) {
+        const Source *source = task->source + task->kept;
+        add(source->gradient + row_of(source, start + i) * source->width, mine, size);
+      }
+    }
+    if (task->of_sums) {
+      int64_t receiver = task->receivers[start + i];
+      real factor = task->factor ? task->factor[receiver] : 1;
+      const real *mine = task->of_sums + receiver * size;
+      int64_t j = 0;
+      for (; j + LANES <= size; j += LANES) STORE(row + j, LOAD(row + j) + factor * LOAD(mine + j));
+      for (; j < size; j++) row[j] += factor * mine[j];
+    }
+    for (int64_t n = 0; n < task->afters; n++) {
+      const Source *source = task->source + task->after[n];
+      if (source->gradient) add(source->gradient + row_of(source, start + i) * source->width, row, size);
+    }
+  }
+}
+
+static void through_norm(const Task *task, Work *work, int64_t rows) {
+  real share = 1 / (real)task->size;
+  for (int64_t i = 0; i < rows; i++) {
+    real *gradient = work->spread + i * work->width, *row = work->hidden[task->layers] + i * work->width;
+    vec sum = {0}, along = {0};
+    for (int64_t j = 0; j < task->size; j += LANES) {
+      vec normal = (LOAD(row + j) - work->mean[i]) * work->deviation[i], mine = LOAD(gradient + j);
+      if (task->scale_gradient) STORE(task->scale_gradient + j, LOAD(task->scale_gradient + j) + mine * normal);
+      if (task->shift_gradient) STORE(task->shift_gradient + j, LOAD(task->shift_gradient + j) + mine);
+      mine *= LOAD(task->scale + j);
+      sum += mine, along += mine * normal;
+      STORE(row + j, normal), STORE(gradient + j, mine);
+    }
+    real mean = total(sum) * share, slope = total(along) * share;
+    for (int64_t j = 0; j < task->size; j += LANES)
+      STORE(gradient + j, (LOAD(gradient + j) - mean - LOAD(row + j) * slope) * work->deviation[i]);
+  }
+}
+
+/* Gradient of a weight, and that of its input into `product`; both where they are asked for. */
+static void through_layer(const Layer *layer, Work *work, int64_t n, int64_t rows, real *gradient, real *input,
+                          int on) {
+  int64_t width = work->width, wide = padded(layer->in);
+  if (layer->weight_gradient) {
+    for (int64_t j = 0; j < layer->out; j++) work->back[j] = gradient + j;
+    rows_at(work->to, work->gradient[n], layer->out, wide);
+    /* rows of `input` are `wide` apart */
+    multiply(layer->out, rows, work->back, width, input, wide, work->to, NULL);
+  }
+  if (!on) return;
+  for (int64_t i = 0; i < rows; i++) {
+    work->from[i] = gradient + i * width, work->to[i] = work->product + i * width;
+  }
+  multiply(rows, layer->out, work->from, 1, work->backward[n], wide, work->to, work->zero);
+}
+
+/* Rows without the gaps that tables of a tile may have. */
+static real *close_up(const real *table, real *place, int64_t rows, int64_t width, int64_t wide) {
+  if (width == wide) return (real *)table;
+  for (int64_t i = 0; i < rows; i++) copy(place + i * wide, table + i * width, wide);
+  return place;
+}
+
+static void through_first(const Task *task, Work *work, int64_t start, int64_t rows) {
+  for (int64_t n = 0; n < task->products; n++) {
+    const Layer *layer = task->product + n;
+    const Source *source = task->source + layer->source;
+    int64_t repeat = source->repeat, once = rows / repeat, width = work->width;
+    real *gradient = work->spread;
+    if (repeat > 1) {
+      gradient = memset(work->spare, 0, (size_t)(once * width) * sizeof(real));
+      for (int64_t i = 0, to = 0; i < rows; to++)
+        for (int64_t j = 0; j < repeat; j++, i++) add(gradient + to * width, work->spread + i * width, task->hidden);
+    }
+    if (layer->weight) {
+      int64_t wide = padded(layer->in);
+      for (int64_t i = 0; i < once; i++) {
+        real *row = work->read + i * wide;
+        copy(row, source->table + row_of(source, start + i * repeat) * source->stride, layer->in);
+        clear(row + layer->in, wide - layer->in);
+      }
+      through_layer(layer, work, n, once, gradient, work->read, source->gradient != NULL);
+      gradient = work->product;
+    }
+    for (int64_t i = 0; source->gradient && i < once; i++)
+      add(source->gradient + row_of(source, start + i * repeat) * source->width, gradient + i * width, source->width);
+  }
+}
+
+static void add_columns(real *to, const real *table, int64_t rows, int64_t width, int64_t columns) {
+  for (int64_t i = 0; to && i < rows; i++) add(to, table + i * width, columns);
+}
+
+void backward(const Task *task) {
+  Work work = prepare(task, 1);
+  for (int64_t start = 0; start < task->number; start += task->tile) {
+    int64_t rows = task->number - start < task->tile ? task->number - start : task->tile;
+    hidden_rows(task, &work, start, rows, 1);
+    incoming(task, &work, start, rows);
+    if (task->scale) statistics(task, &work, rows), through_norm(task, &work, rows);
+    for (int64_t n = task->layers - 1; n >= 0; n--) {
+      const Layer *layer = task->layer + n;
+      real *input = close_up(work.active[n], work.read, rows, work.width, padded(layer->in));
+      add_columns(layer->bias_gradient, work.spread, rows, work.width, layer->out);
+      through_layer(layer, &work, task->products + n, rows, work.spread, input, 1);
+      for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < layer->in; j += LANES) {
+          int64_t at = i * work.width + j;
+          STORE(work.spread + at, LOAD(work.product + at) * LOAD(work.slope[n] + at));
+        }
+    }
+    add_columns(task->bias_gradient, work.spread, rows, work.width, task->hidden);
+    through_first(task, &work, start, rows);
+  }
+  for (int64_t n = 0; n < task->products + task->layers; n++) {
+    const Layer *layer = layer_of(task, n);
+    for (int64_t i = 0; layer->weight_gradient && i < layer->out; i++)
+      copy(layer->weight_gradient + i * layer->in, work.gradient[n] + i * padded(layer->in), layer->in);
+  }
+  release(&work);
+}
