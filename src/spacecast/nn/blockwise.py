@@ -49,7 +49,7 @@ class _Blockwise(torch.autograd.Function):
         """The tensors are tables, weights of the addends, and those of `Layers`."""
         ctx.plan, ctx.inputs, ctx.native = plan, len(tensors), native.usable(plan, tensors)
         if ctx.native:
-            (rows, sums), found = native.forward(plan, tensors), []
+            (rows, sums), found = native.forward(plan, tensors), list[Tensor]()
         else:
             with without_autocast(tensors[0].device):
                 rows, sums, found = _Network(plan, tensors).forward()
