@@ -34,6 +34,14 @@ def test_sections_paths_and_values():
     assert config.launcher is None
 
 
+@pytest.mark.parametrize(
+    ("split", "label"), [("null", "test"), ("test", "test"), ("val", "scores_val"), ("train", "scores_train")]
+)
+def test_scores_never_share_a_name_with_what_a_training_records(split, label):
+    config = typed(plain(f"evaluation.split={split}", "paths.run_dir=/run"), Train)
+    assert config.evaluation.label == label
+
+
 def test_what_a_section_leaves_out_is_what_its_constructor_takes_then():
     given = plain("paths.run_dir=/run")
     for section in ("trainer", "evaluation"):

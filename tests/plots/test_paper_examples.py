@@ -13,6 +13,7 @@ from spacecast.app.plot_paper import published
 from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
 from spacecast.evaluation.boundaries import largest_rectangle
+from spacecast.plots import canvas
 from spacecast.plots.forecasts import opened
 from spacecast.plots.paper_examples import ExampleFigures
 from spacecast.plots.paper_figure import Notes
@@ -96,6 +97,26 @@ def test_spectra_are_those_of_truth_forecast_and_mean(names, forecasts, plane, t
         expected = place.spectrum(np_tensor(nodes))[0]
         np.testing.assert_allclose(line.get_ydata(), expected, rtol=1e-6)
         np.testing.assert_allclose(line.get_xdata(), place.wavenumbers)
+
+
+@pytest.mark.parametrize("size", ["column", "slide"])
+def test_examples_for_a_column_or_a_slide_are_as_large_as_that(size, names, forecasts, tmp_path, drawn):
+    """The runs stand beside each other; of a variable all spectra have one range."""
+    now = canvas.SIZES[size]
+    with canvas.sized(size):
+        draw(names, forecasts, tmp_path)
+    for figure in drawn:
+        width, height = figure.get_size_inches()
+        assert width <= now.width + 1e-6
+        assert height <= (now.height or 9.0) + 1e-6
+    maps, spectra = drawn[0], drawn[len(NAMES)]
+    headings = [f"Run {run}, {kind}" for kind in ("truth", "ensemble mean", "ensemble std. dev.") for run in (1, 2)]
+    assert sorted(axes.get_title() for axes in panes(maps)) == sorted(headings)
+    first, second = panes(spectra)[:2]
+    assert (first.get_title(), second.get_title()) == ("$B_x$, 1 s", "$B_x$, 4 s")
+    assert first.get_ylim() == second.get_ylim()
+    titles = {axes.get_title() for figure in drawn[len(NAMES) :] for axes in panes(figure)}
+    assert len(titles) == 2 * len(NAMES)
 
 
 def np_tensor(nodes: np.ndarray):

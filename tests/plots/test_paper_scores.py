@@ -13,6 +13,7 @@ from spacecast.app.plot_paper import published
 from spacecast.core.errors import UserError
 from spacecast.core.types import ScoreRow
 from spacecast.evaluation.scores import Scores
+from spacecast.plots import canvas
 from spacecast.plots.paper_figure import Notes
 from spacecast.plots.paper_names import PaperNames, read_names
 from spacecast.plots.paper_scores import ScoreFigures
@@ -64,6 +65,23 @@ def test_every_published_figure_of_scores_is_drawn(names, metrics, tmp_path, dra
     assert lines == []
     assert [len(panes(figure)) for figure in drawn] == [18, 18, 3, 12, 12, 12]
     assert all(axes.get_ylabel() and axes.lines for figure in drawn for axes in panes(figure))
+
+
+@pytest.mark.parametrize(("size", "across"), [("column", 2), ("slide", 3)])
+def test_a_column_or_a_slide_has_few_variables_beside_each_other(size, across, names, metrics, tmp_path, drawn):
+    now = canvas.SIZES[size]
+    with canvas.sized(size):
+        found, _ = draw(only(names, "grid", "members", "steps"), metrics, drawn, tmp_path)
+    grids = [name for name in found if name.startswith("metrics_grid")]
+    assert grids == [f"metrics_grid_{number + 1}" for number in range(12 // across)]
+    assert {"ens_norm_diff_1", "ens_norm_diff_2", "rmse_1s_2s_3s_1", "rmse_1s_2s_3s_2"} < set(found)
+    of_first = [(axes.get_title(), axes.get_ylabel().split(" [")[0]) for axes in panes(drawn[0])]
+    variables = ["$B_x$", "$B_y$", "$B_z$"][:across]
+    assert of_first == [(name, metric) for metric in ("RMSE", "CRPS", "spread / skill") for name in variables]
+    for figure in drawn:
+        width, height = figure.get_size_inches()
+        assert width <= now.width + 1e-6
+        assert height <= (now.height or 9.0) + 1e-6
 
 
 def test_the_grid_has_the_rmse_of_six_models_and_the_scores_of_three_ensembles(names, metrics, tmp_path, drawn):

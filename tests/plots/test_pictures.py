@@ -370,6 +370,16 @@ def test_a_cut_that_is_driven_at_both_ends_is_grey_there_alone(tiny_spec, frames
     assert ends[1][1] == pytest.approx(x[-1] + half)
 
 
+def test_a_legend_has_what_any_pane_shows_once() -> None:
+    with canvas.new_figure(4, 2) as figure:
+        first, second = figure.subplots(1, 2)
+        first.plot([0, 1], label="truth")
+        second.plot([0, 1], label="truth")
+        second.axvspan(0, 1, label="driven")
+        canvas.add_legend(figure)
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == ["truth", "driven"]
+
+
 @pytest.mark.parametrize("size", ["column", "slide"])
 def test_pictures_for_papers_and_talks_are_as_large_as_these_and_hold_few_variables(
     size, small_spec, tiny_spec, frames, tmp_path, drawn

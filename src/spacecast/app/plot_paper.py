@@ -31,7 +31,7 @@ def plot_paper(inputs: Inputs[PlotPaper]) -> list[Path]:
         UserError: a file or a name is wrong, or there is nothing to draw.
 
     """
-    from spacecast.plots.canvas import require_picture
+    from spacecast.plots.canvas import require_picture, sized
     from spacecast.plots.paper_names import read_names
     from spacecast.process.logs import mute_libraries
     from spacecast.process.progress import ProgressBar
@@ -49,7 +49,7 @@ def plot_paper(inputs: Inputs[PlotPaper]) -> list[Path]:
     elif isinstance(config.models, Mapping):
         content = config.models
     names = read_names(content, defaults, label)
-    with ExitStack() as files, ProgressBar("drawing") as progress:
+    with ExitStack() as files, sized(config.size), ProgressBar("drawing") as progress:
         figures, notes = _figures(config, names, files)
         paths: list[Path] = []
         for number, figure in enumerate(figures, start=1):
@@ -137,6 +137,7 @@ COMMAND = Command(
         "output": "folder of the figures",
         "models": "YAML file with the names of the folders; as in conf/plot_paper.yaml",
         "formats": "kinds of files",
+        "size": "page, column of a paper or slide",
         "member_rmse": "RMSE of one member in the metric grids, as published, not that of the ensemble mean",
     },
 )

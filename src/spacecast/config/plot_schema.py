@@ -34,6 +34,7 @@ class PlotPaper:
 
     output: Path
     formats: Sequence[str]
+    size: Literal["page", "column", "slide"]
     member_rmse: bool
     models: Path | Mapping[str, Any]
     metrics_dir: Path | None = None

@@ -126,8 +126,11 @@ class EvaluationSection(Section):
 
     @property
     def label(self) -> str:
-        """What its scores are called where they are tracked: by the split, of whole runs that are held out `test`."""
-        return self.split or "test"
+        """What its scores are called where they are tracked: `test`, and of another split `scores_SPLIT`.
+
+        `train` and `val` alone are the names of what a training records as it goes, by optimiser step.
+        """
+        return "test" if self.split in (None, "test") else f"scores_{self.split}"
 
 
 @dataclass(frozen=True)

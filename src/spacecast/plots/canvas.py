@@ -156,10 +156,14 @@ def legend_columns(texts: Sequence[str], width: float) -> int:
     return int(np.clip(width / (beside + max(_width(text, points) for text in texts)), 1, len(texts)))
 
 
-def add_legend(figure: "Figure", handles: Sequence[Any], texts: Sequence[str]) -> None:
-    """One legend below the panes, in as many columns as there is room for."""
-    columns = legend_columns(texts, figure.get_figwidth())
-    figure.legend(handles, texts, loc="outside lower center", ncols=columns, frameon=False)
+def add_legend(figure: "Figure") -> None:
+    """One legend below the panes of all that is drawn in any of them, in as many columns as there is room for."""
+    shown: dict[str, Any] = {}
+    for pane in figure.axes:
+        for handle, text in zip(*pane.get_legend_handles_labels(), strict=True):
+            shown.setdefault(text, handle)
+    columns = legend_columns(list(shown), figure.get_figwidth())
+    figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=columns, frameon=False)
 
 
 def save(figure: "Figure", path: str | Path) -> Path:

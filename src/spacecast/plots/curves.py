@@ -249,7 +249,7 @@ def _draw_panes(
                 pane.set_xlabel(x_label, fontsize=fitting(x_label, 0.7 * float(figure.get_figwidth()) / columns))
         for line in panes:
             line[0].set_ylabel(y_label, fontsize=fitting(y_label, 0.7 * float(figure.get_figheight()) / rows))
-        add_legend(figure, *panes[0, 0].get_legend_handles_labels())
+        add_legend(figure)
         return [save(figure, path)]
 
 

@@ -77,7 +77,7 @@ def _draw_cuts(run: ScoredRun, frame: Frame, path: Path) -> Path:
             pane.set_title(wrapped(cut.text, 1.3 if narrow else 3.0))
         for pane, cut in zip(panes[-1], cuts, strict=True):
             pane.set_xlabel(f"${cut.axis}$ [$R_E$]")
-        add_legend(figure, *panes[0, 0].get_legend_handles_labels())
+        add_legend(figure)
         return save(figure, path)
 
 

@@ -31,7 +31,7 @@ def draw_divergence(run: ScoredRun, path: Path) -> list[Path]:
         axes.set_xlabel(LEAD_TIME)
         axes.set_ylabel(rf"mean $|\nabla\cdot B|$ [{runs[0].scores.units['Bx']}/$R_E$]")
         axes.spines[["top", "right"]].set_visible(False)
-        add_legend(figure, *axes.get_legend_handles_labels())
+        add_legend(figure)
         return [save(figure, path)]
 
 

@@ -1,7 +1,7 @@
 """The mesh over the plane, a pane for each level: its own edges, and those that join it to the level below."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,10 +42,7 @@ def draw_levels(graph: MeshGraph, grid: Grid, path: Path) -> Path:
                 pane.set_visible(False)
                 continue
             _draw_level(pane, graph, grid, number)
-        handles: dict[str, Any] = {}
-        for pane in panes.flat:
-            handles |= dict(zip(*reversed(pane.get_legend_handles_labels()), strict=True))
-        add_legend(figure, list(handles.values()), list(handles))
+        add_legend(figure)
         return save(figure, path)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from spacecast.plots.canvas import SERIES, TRUTH, label, new_figure, save
+from spacecast.plots.canvas import SERIES, TRUTH, label, legend_columns, new_figure, panes_across, save
 from spacecast.plots.paper_names import Family
 from spacecast.plots.paper_tables import DIVERGENCE, Table
 
@@ -115,7 +115,7 @@ def draw_panels(panels: Sequence[Panel], columns: int, paths: Sequence[Path]) ->
 
     Args:
         panels: row by row.
-        columns: panels in a row.
+        columns: panels in a row, fewer where the size of now has no room for them.
         paths: pictures to write; the suffix gives the format.
 
     Returns:
@@ -124,11 +124,13 @@ def draw_panels(panels: Sequence[Panel], columns: int, paths: Sequence[Path]) ->
     """
     if not any(panel.lines for panel in panels):
         return []
+    columns = min(columns, panes_across())
     rows = -(-len(panels) // columns)
     handles = {line.look.text: line.look for panel in panels for line in panel.lines}
     across = max(1, min(len(handles), round(columns * WIDTH / 2.4)))
     below = 0.2 * -(-len(handles) // across)
     with new_figure(WIDTH * columns, HEIGHT * rows + 0.25 + below) as figure:
+        across = min(across, legend_columns(list(handles), float(figure.get_figwidth())))
         axes = figure.subplots(rows, columns, squeeze=False)
         for number, pane in enumerate(axes.flat):
             if number >= len(panels) or not panels[number].lines:

@@ -7,9 +7,10 @@ from itertools import chain
 from pathlib import Path
 
 from spacecast.core.errors import UserError
+from spacecast.plots.canvas import panes_across
 from spacecast.plots.fields import check_variables, lead_number, leads_in_words
 from spacecast.plots.forecasts import ForecastFile, opened
-from spacecast.plots.paper_figure import ROWS, Figure, Notes
+from spacecast.plots.paper_figure import ROWS, Figure, Notes, is_turned, numbered, parts_of, variables_across
 from spacecast.plots.paper_maps import draw_maps
 from spacecast.plots.paper_names import PaperNames
 from spacecast.plots.paper_spectra import draw_spectra
@@ -77,7 +78,9 @@ class ExampleFigures:
             self.notes.add(f"{figure} is not drawn: none of its forecasts is there")
         _check_planes(figure, {text: file for text, (file, _) in runs.items()})
         for name in self.names.variables if runs else ():
-            yield Figure(f"{figure}_{name}", partial(draw_maps, runs, name))
+            parts = parts_of(list(runs), panes_across() if is_turned() else len(runs))
+            for number, part in enumerate(parts, start=1):
+                yield Figure(numbered(f"{figure}_{name}", number, len(parts)), partial(draw_maps, runs, name, part))
 
     def _spectra(self) -> Iterator[Figure]:
         """Power spectra at several leads, a figure for each run and six variables.
@@ -99,8 +102,9 @@ class ExampleFigures:
                 if None not in [self._lead(figure, text, file, lead) for text, file in models.items()]
             ]
             variables = list(self.names.variables) if seconds else []
-            for number, first in enumerate(range(0, len(variables), ROWS), start=1):
-                chosen = variables[first : first + ROWS]
+            most = variables_across() if is_turned() else ROWS
+            for number, first in enumerate(range(0, len(variables), most), start=1):
+                chosen = variables[first : first + most]
                 yield Figure(f"{figure}_{number}", partial(draw_spectra, models, chosen, seconds))
 
 

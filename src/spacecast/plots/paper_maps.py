@@ -5,23 +5,29 @@ from pathlib import Path
 
 import numpy as np
 
-from spacecast.plots.canvas import label, save
+from spacecast.plots.canvas import fitting, label, save
 from spacecast.plots.colours import ColourScale, colour_scale, own_scale
 from spacecast.plots.fields import checked_field, is_ensemble, kinds_of
 from spacecast.plots.forecasts import MEAN, SPREAD, TRUTH, ForecastFile
+from spacecast.plots.paper_figure import is_turned
 from spacecast.plots.plane import draw_field, new_planes
 
 HEADINGS = {TRUTH: "truth", MEAN: "ensemble mean", SPREAD: "ensemble std. dev."}
 
 
-def draw_maps(runs: Mapping[str, tuple[ForecastFile, int]], name: str, paths: Sequence[Path]) -> list[Path]:
+def draw_maps(
+    runs: Mapping[str, tuple[ForecastFile, int]], name: str, shown: Sequence[str], paths: Sequence[Path]
+) -> list[Path]:
     """Draw a variable of several forecasts at one lead: a row for each; truth, mean and standard deviation beside.
 
-    All rows share the colours of truth and mean, and those of the standard deviation.
+    For a column or a slide these stand below each other. All runs share the colours of truth and mean, and those of the
+    standard deviation.
 
     Args:
-        runs: forecasts by the heading of their row, each with the number of the lead, counted from 0.
+        runs: forecasts by their heading, each with the number of the lead, counted from 0; all of them decide on the
+            colours.
         name: of the variable, which all have.
+        shown: headings of those that are drawn.
         paths: pictures to write; the suffix gives the format.
 
     Returns:
@@ -38,17 +44,24 @@ def draw_maps(runs: Mapping[str, tuple[ForecastFile, int]], name: str, paths: Se
     }
     kinds = [kind for kind in HEADINGS if any(there == kind for _, there in fields)]
     scales = _scales(fields)
+    turned = is_turned()
     bars = {max(column for column, kind in enumerate(kinds) if kind != SPREAD), len(kinds) - 1}
-    first, lead = next(iter(runs.values()))
+    bars = {len(shown) - 1} if turned else bars
+    first, lead = runs[shown[0]]
     title = f"{label(name)}, lead time {first.leads[lead]:g} s"
-    with new_planes(first.plane, len(runs), len(kinds), bars, title) as planes:
+    size = (len(kinds), len(shown)) if turned else (len(shown), len(kinds))
+    with new_planes(first.plane, *size, bars, title) as planes:
         for (text, kind), values in fields.items():
-            row, column = list(runs).index(text), kinds.index(kind)
+            if text not in shown:
+                continue
+            place = shown.index(text), kinds.index(kind)
+            row, column = reversed(place) if turned else place
             file = runs[text][0]
-            pane = planes.plane(row, column, labelled=(row == len(runs) - 1, column == 0))
+            pane = planes.plane(row, column, labelled=(row == size[0] - 1, column == 0))
             image = draw_field(pane, file.plane, values, scales[kind])
-            single = kind == MEAN and not is_ensemble(file)
-            pane.set_title(f"{text}, {'forecast' if single else HEADINGS[kind]}")
+            what = "forecast" if kind == MEAN and not is_ensemble(file) else HEADINGS[kind]
+            heading = f"{text}, {what}"
+            pane.set_title(heading, fontsize=fitting(heading, planes.pane[0]))
             if column in bars:
                 planes.colourbar(image, row, column, file.plane.units[name])
         return [save(planes.figure, path) for path in paths]

@@ -11,7 +11,7 @@ from spacecast.core.errors import UserError
 from spacecast.core.text import several
 from spacecast.plots.canvas import SERIES, TRUTH, unit_text
 from spacecast.plots.paper_curves import Line, Look, Panel, change_panel, draw_panels, looks, metric_panel
-from spacecast.plots.paper_figure import ROWS, Figure, Notes
+from spacecast.plots.paper_figure import ROWS, Figure, Notes, is_turned, numbered, parts_of, variables_across
 from spacecast.plots.paper_names import Family, PaperNames
 from spacecast.plots.paper_tables import DIVERGENCE, Table, Tables
 
@@ -80,9 +80,14 @@ class ScoreFigures:
         there = {metric: text for metric, text in SCORES.items() if read[metric]}
         return [[metric_panel(name, text, read[m], looked) for m, text in there.items()] for name in variables]
 
-    def _rows(self, name: str, rows: Sequence[Sequence[Panel]]) -> list[Figure]:
-        """A figure of rows of panels; those of a single metric stand beside each other."""
-        return self._figure(name, list(chain.from_iterable(rows)), len(rows[0]) if len(rows[0]) > 1 else len(SCORES))
+    def _rows(self, name: str, rows: Sequence[Sequence[Panel]]) -> Iterator[Figure]:
+        """Rows of panels, those of a single metric beside each other; turned and in parts where a page has no room."""
+        turned = is_turned() and len(rows[0]) > 1
+        parts = parts_of(rows, variables_across()) if turned else [list(rows)]
+        for number, part in enumerate(parts, start=1):
+            lines = list(zip(*part, strict=True)) if turned else part
+            columns = len(lines[0]) if len(rows[0]) > 1 else len(SCORES)
+            yield from self._figure(numbered(name, number, len(parts)), list(chain.from_iterable(lines)), columns)
 
     def _grids(self) -> Iterator[Figure]:
         """Scores of all variables and models, six variables in a figure."""
@@ -90,8 +95,9 @@ class ScoreFigures:
         if not self.names.grid:
             return
         rows = self._scored("metrics_grid", self.names.grid, variables)
-        for number, first in enumerate(range(0, len(rows), ROWS), start=1):
-            yield from self._rows(f"metrics_grid_{number}", rows[first : first + ROWS])
+        most = variables_across() if is_turned() and rows and len(rows[0]) > 1 else ROWS
+        for number, first in enumerate(range(0, len(rows), most), start=1):
+            yield from self._rows(f"metrics_grid_{number}", rows[first : first + most])
 
     def _crps(self) -> Iterator[Figure]:
         """Before and after training with CRPS."""
@@ -169,4 +175,7 @@ class ScoreFigures:
         looked = {folder: Look(rf"$\Delta t$ = {step:g} s", colour) for (step, folder), colour in pairs}
         own = {folder: step for step, folder in steps.items()}
         tables = self._read(name, list(looked), "rmse", own)
-        yield from self._figure(name, [metric_panel(each, "RMSE", tables, looked) for each in self.names.variables], 3)
+        panels = [metric_panel(each, "RMSE", tables, looked) for each in self.names.variables]
+        parts = parts_of(panels, ROWS if is_turned() else max(len(panels), 1))
+        for number, part in enumerate(parts, start=1):
+            yield from self._figure(numbered(name, number, len(parts)), part, 3)

@@ -1,19 +1,34 @@
 """Power spectra of example forecasts, as the published figures have them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from spacecast.core.errors import UserError
 from spacecast.evaluation.boundaries import LEAST_SIDE, Rectangle, largest_rectangle
-from spacecast.plots.canvas import SERIES, TRUTH, label, new_figure, save, unit_text
+from spacecast.plots.canvas import (
+    SERIES,
+    TRUTH,
+    fitting,
+    label,
+    legend_columns,
+    new_figure,
+    panes_across,
+    save,
+    size_of_now,
+    unit_text,
+)
 from spacecast.plots.fields import checked_field, lead_number, samples
 from spacecast.plots.forecasts import TRUTH as OF_TRUTH
 from spacecast.plots.forecasts import ForecastFile
 from spacecast.plots.paper_curves import GRID, HEIGHT
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CELL = 1.75  # width of a panel [inch]
 RANGE = 1e-9  # least power that is shown, over the greatest of the truth
@@ -22,7 +37,7 @@ RANGE = 1e-9  # least power that is shown, over the greatest of the truth
 def draw_spectra(
     models: Mapping[str, ForecastFile], names: Sequence[str], seconds: Sequence[float], paths: Sequence[Path]
 ) -> list[Path]:
-    """Draw power spectra of truth and forecasts: a row for each variable, a column for each lead.
+    """Draw power spectra of truth and forecasts: a row for each variable, or two in a column; a panel for each lead.
 
     Of the largest rectangle without Earth and the driven strip, under a Hann window; of an ensemble the mean over the
     members, or that of the ensemble mean where the file holds no members.
@@ -41,7 +56,6 @@ def draw_spectra(
 
     """
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import LogLocator, NullLocator
 
     text, truth = next((text, file) for text, file in models.items() if file.has_truth)
     place = _rectangle(truth, text)
@@ -49,35 +63,73 @@ def draw_spectra(
     lines |= {
         f"{each}{_of_mean(file)}": {"color": SERIES[n % len(SERIES)]} for n, (each, file) in enumerate(models.items())
     }
-    size = CELL * len(seconds) + 0.55, HEIGHT * len(names) + 0.65
+    across = min(len(seconds), panes_across())
+    lines_each = -(-len(seconds) // across)  # of panes for each variable
+    size = _size(lines_each * len(names), across)
     with new_figure(*size, layout=None) as figure:
-        axes = figure.subplots(len(names), len(seconds), squeeze=False, sharex=True, sharey="row")
-        edges = {"left": 0.75 / size[0], "right": 1 - 0.1 / size[0], "top": 1 - 0.25 / size[1]}
-        figure.subplots_adjust(**edges, bottom=0.75 / size[1], wspace=0.12, hspace=0.32)
-        for row, name in enumerate(names):
-            top = 0.0
-            for pane, lead in zip(axes[row], seconds, strict=True):
-                powers = [_power(place, checked_field(truth, OF_TRUTH, name, _lead(truth, lead), text)[None])]
-                powers += [_power(place, samples(file, name, _lead(file, lead), each)) for each, file in models.items()]
-                for power, style in zip(powers, lines.values(), strict=True):
-                    pane.loglog(place.wavenumbers, power, linewidth=1, zorder=len(style), **style)  # the truth on top
-                top = max(top, float(powers[0].max()))
-                pane.set_title(f"{label(name)}, {lead:g} s")
-                for axis in (pane.xaxis, pane.yaxis):  # a label of every minor tick would lie on its neighbours
-                    axis.set_minor_locator(NullLocator())
-                pane.grid(**GRID)
-                pane.spines[["top", "right"]].set_visible(False)
-            low, _ = axes[row, 0].get_ylim()
-            axes[row, 0].set_ylim(bottom=max(low, RANGE * top) if top else None)
-            axes[row, 0].set_ylabel(f"power [{_square(truth.plane.units[name])}$R_E$]")
+        axes = figure.subplots(lines_each * len(names), across, squeeze=False)
+        room = size_of_now().text
+        edges = {"left": 0.75 * room / size[0], "right": 1 - 0.1 / size[0], "top": 1 - 0.25 * room / size[1]}
+        figure.subplots_adjust(**edges, bottom=0.75 * room / size[1], wspace=0.12, hspace=0.32)
+        for number, name in enumerate(names):
+            own = axes[lines_each * number : lines_each * (number + 1)]
+            _draw_variable(own.flat, models, name, seconds, place, lines)
+            for row in own:
+                row[0].set_ylabel(f"power [{_square(truth.plane.units[name])}$R_E$]")
         for pane in axes[-1]:
-            pane.set_xlabel("wavenumber [1/$R_E$]")
-            pane.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-            pane.xaxis.set_major_formatter("{x:g}")
+            pane.set_xlabel("wavenumber [1/$R_E$]", fontsize=fitting("wavenumber [1/R]", 0.8 * size[0] / across))
+            pane.tick_params(labelbottom=True)
         figure.align_ylabels(axes[:, 0])
         handles = [Line2D([], [], label=each, **style) for each, style in lines.items()]
-        figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False)
+        columns = legend_columns(list(lines), size[0])
+        figure.legend(handles=handles, loc="lower center", ncols=columns, frameon=False)
         return [save(figure, path) for path in paths]
+
+
+def _size(rows: int, columns: int) -> tuple[float, float]:
+    """Width and height of a figure of so many panels, as the size of now has it [inch]."""
+    now = size_of_now()
+    width, height = CELL * columns + 0.55, HEIGHT * rows + 0.65
+    if now.width is None:
+        return width, height
+    return now.width, height * now.text if now.height is None else now.height
+
+
+def _draw_variable(
+    panes: Iterable["Axes"],
+    models: Mapping[str, ForecastFile],
+    name: str,
+    seconds: Sequence[float],
+    place: Rectangle,
+    lines: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """One variable, a panel for each lead, on the same axes."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    text, truth = next((text, file) for text, file in models.items() if file.has_truth)
+    top, drawn = 0.0, []
+    for number, (pane, lead) in enumerate(zip_longest(panes, seconds)):
+        if lead is None:
+            pane.set_axis_off()
+            continue
+        powers = [_power(place, checked_field(truth, OF_TRUTH, name, _lead(truth, lead), text)[None])]
+        powers += [_power(place, samples(file, name, _lead(file, lead), each)) for each, file in models.items()]
+        for power, style in zip(powers, lines.values(), strict=True):
+            pane.loglog(place.wavenumbers, power, linewidth=1, zorder=len(style), **style)  # the truth on top
+        top = max(top, float(powers[0].max()))
+        pane.set_title(f"{label(name)}, {lead:g} s")
+        for axis in (pane.xaxis, pane.yaxis):  # a label of every minor tick would lie on its neighbours
+            axis.set_minor_locator(NullLocator())
+        pane.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        pane.xaxis.set_major_formatter("{x:g}")
+        pane.grid(**GRID)
+        pane.spines[["top", "right"]].set_visible(False)
+        pane.tick_params(labelbottom=False, labelleft=number % panes_across() == 0)
+        drawn.append(pane)
+    low = min(pane.get_ylim()[0] for pane in drawn)
+    high = max(pane.get_ylim()[1] for pane in drawn)
+    for pane in drawn:
+        pane.set_ylim(max(low, RANGE * top) if top else low, high)
 
 
 def _lead(file: ForecastFile, seconds: float) -> int:

@@ -6,9 +6,10 @@ DESCRIPTION = """\
 **Lowest `test/rmse_ratio` is best**: RMSE / RMSE of persistence, which is 1. *Step* of `.._by_lead_s`: lead time [s]
 
 Forecasts of near-Earth plasma by spacecast; each run is a training, or an evaluation of a trained model. Which run is
-better, by how much, at which lead? Open *Chart*, and look at the first section. SPLIT is the part of the data that was
-scored, mostly `test`; curves ending in `_by_lead_s` have the lead time in seconds as *Step* (`_by_lead_ms`: in
-milliseconds). Tables show a curve's value at its longest lead; *NaN* there is a score that a run does not have.
+better, by how much, at which lead? Open *Chart*, and look at the first section. SPLIT is `test`, or `scores_val` and
+the like where another part of the data was scored; curves ending in `_by_lead_s` have the lead time in seconds as
+*Step* (`_by_lead_ms`: in milliseconds). Tables show a curve's value at its longest lead; *NaN* there is a score that a
+run does not have.
 
 | Metric | What it is | Units | Perfect | Persistence |
 |---|---|---|---|---|
