@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from matplotlib.colorbar import Colorbar
     from matplotlib.colors import Normalize
 
 SIGNED, POSITIVE, AMOUNT = "RdBu_r", "viridis", "magma"
@@ -82,3 +83,20 @@ def own_scale(field: np.ndarray, states: ColourScale | None = None) -> ColourSca
     if states is None or not states.logarithmic or least <= states.low / SHORT_RANGE:
         return plain
     return plain._replace(linear=least) if signed else plain._replace(low=least, logarithmic=True)
+
+
+def part_ticks(bar: "Colorbar", *, roomy: bool) -> None:
+    """Number a bar of signed logarithmic colours so that its own ticks do not lie upon each other about zero.
+
+    Args:
+        bar: of any colours; others are left alone.
+        roomy: whether there is room for all powers of ten; else for the largest alone.
+
+    """
+    from matplotlib.colors import SymLogNorm
+
+    if isinstance(bar.norm, SymLogNorm):
+        powers = 10.0 ** np.arange(np.ceil(np.log10(bar.norm.linthresh)), np.log10(float(bar.norm.vmax or 1.0)))
+        powers = powers if roomy else powers[-1:]
+        values = [*-powers[::-1], 0.0, *powers]
+        bar.set_ticks(values, labels=[f"{each:g}" for each in values])

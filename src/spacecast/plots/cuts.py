@@ -19,7 +19,7 @@ from spacecast.plots.canvas import (
     unit_text,
     wrapped,
 )
-from spacecast.plots.colours import colour_scale, own_scale
+from spacecast.plots.colours import colour_scale, own_scale, part_ticks
 from spacecast.plots.forecasts import TRUTH as OF_TRUTH
 from spacecast.plots.forecasts import Frame, opened
 from spacecast.plots.picture import Picture, ScoredRun, chosen_frames
@@ -153,7 +153,8 @@ def _draw_keogram(
             pane.set_title(f"{label(name)}, {text}")
             if upright or text != "truth":
                 units = unit_text(plane.units[name])
-                figure.colorbar(image, ax=pane, label=units, extend="both", pad=0.02)
+                bar = figure.colorbar(image, ax=pane, label=units, extend="both", pad=0.02)
+                part_ticks(bar, roomy=not upright)
         for pane in panes[-1]:
             pane.set_xlabel("$x$ [$R_E$]")
         for pane in panes[:, 0]:

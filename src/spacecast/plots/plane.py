@@ -11,7 +11,7 @@ from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec
 from spacecast.plots.canvas import new_figure, size_of_now, unit_text, wrapped
-from spacecast.plots.colours import ColourScale
+from spacecast.plots.colours import ColourScale, part_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -267,7 +267,6 @@ class Planes(NamedTuple):
 
     def colourbar(self, image: "AxesImage | PathCollection", row: int, column: int, units: str) -> None:
         """A slim colour bar right of a plane, its units above it, pointed where colours are clipped."""
-        from matplotlib.colors import SymLogNorm
         from matplotlib.ticker import NullFormatter
 
         values: np.ndarray = np.ma.compressed(np.ma.masked_invalid(np.ma.asarray(image.get_array())))
@@ -279,10 +278,7 @@ class Planes(NamedTuple):
         bar = self.figure.colorbar(image, cax=place, extend=pointed[below, above])
         bar.outline.set_linewidth(0.5)
         bar.ax.yaxis.set_minor_formatter(NullFormatter())  # of a logarithm: there is always a power of ten
-        if isinstance(image.norm, SymLogNorm):  # whose own ticks lie upon each other about zero
-            powers = 10.0 ** np.arange(np.ceil(np.log10(image.norm.linthresh)), np.log10(high))
-            powers = powers if height > LOW_BAR * size_of_now().text else powers[-1:]
-            bar.set_ticks([*-powers[::-1], 0.0, *powers], labels=[f"{each:g}" for each in (*-powers[::-1], 0, *powers)])
+        part_ticks(bar, roomy=height > LOW_BAR * size_of_now().text)
         bar.ax.tick_params(labelsize="x-small", pad=1)
         bar.ax.set_title(unit_text(units) if units else "", fontsize="small", loc="left", pad=8)
 
