@@ -97,6 +97,8 @@ class FrameCache:
             if key in self._frames:
                 found[number] = self._frames[key]
                 self._frames.move_to_end(key)
+        if not self.budget and not found:
+            return store.read(category, start, stop)
         number = start
         while number < stop:
             if number in found:

@@ -14,10 +14,12 @@ from spacecast.data.geometry import describe_fault, read_grid
 from spacecast.data.splits import STATISTICS, split_ranges
 from spacecast.storage.absences import check_absent, fill_of, missing_chunks, per_frame, stored_chunks
 from spacecast.storage.arrays import axis_names, open_dataset, open_group
+from spacecast.storage.chunks import frame_blocks
 from spacecast.storage.encoding import Encoding, encoding_of
 from spacecast.storage.fingerprint import content_hash
 from spacecast.storage.times import check_times, warn_deviation
 
+FEW = 64  # cells on average that a copy of consecutive ones must move to be faster than one of chosen ones
 ADVICE = "run spacecast-data prepare, or download it"
 
 
@@ -161,11 +163,9 @@ class RunStore:
             UserError: when a chunk cannot be decoded or, with `check`, a node is not finite.
 
         """
-        array = self._array(category)
-        known = {"time": slice(start, stop), f"{category}_feature": slice(None), "grid_index": slice(None)}
-        axes = [axis for axis in self._axes[category] if axis in known]
+        nodes = np.empty((stop - start, self.order.size, len(self.names[category])), dtype=np.float32)
         try:
-            block = self._encodings[category].decode(array[tuple(known.get(axis, 0) for axis in self._axes[category])])
+            self._fill(category, nodes, start, stop)
         except MemoryError:
             raise
         except Exception as error:  # (codecs raise anything)
@@ -173,18 +173,41 @@ class RunStore:
                 f"{self.label}: frames {start} to {stop - 1} of {category} cannot be decoded ({first_line(error)}); "
                 f"prepare or download {self.path} again"
             ) from error
-        feature = axes.index(f"{category}_feature")
-        if "grid_index" not in axes:
-            values = np.moveaxis(block, (axes.index("time"), feature), (0, 1)).astype(np.float32)
-            nodes = np.repeat(values[:, None, :], self.order.size, axis=1)
-        else:
-            planes = np.moveaxis(block, (axes.index("time"), feature, axes.index("grid_index")), (0, 1, 2))
-            nodes = np.empty((planes.shape[0], self.order.size, planes.shape[1]), dtype=np.float32)
-            for frame, plane in zip(nodes, planes, strict=True):
-                frame[...] = plane.take(self.order, axis=1).T
-        if check and not np.isfinite(nodes).all():
+        if check and not all(map(_finite, nodes)):
             self._complain(category, nodes, start)
         return nodes
+
+    def _fill(self, category: str, nodes: np.ndarray, start: int, stop: int) -> None:
+        """Decode frames [start, stop) into an array of nodes, chunk by chunk."""
+        array, axes = self._array(category), self._axes[category]
+        known = ("time", f"{category}_feature", "grid_index")
+        spare = tuple(slice(None) if axis in known else 0 for axis in axes)
+        places = [name for name in axes if name in known]
+        order = [places.index(name) for name in known if name in places]
+        done = 0
+        for block in frame_blocks(array, self.path / category, axes.index("time"), start, stop):
+            values = self._encodings[category].decode(block[spare]).transpose(order)
+            for number, plane in enumerate(values, done):
+                if plane.ndim == 1:
+                    nodes[number] = plane
+                else:
+                    self._pick(plane, nodes[number])
+            done += len(values)
+
+    def _pick(self, plane: np.ndarray, nodes: np.ndarray) -> None:
+        """Cells, shape (variable, cell), as nodes, shape (node, variable); neighbours are copied together."""
+        if len(self._pieces) * FEW > self.order.size:
+            nodes[...] = plane.take(self.order, axis=1).T
+            return
+        for first, last, cell in self._pieces:
+            nodes[first:last] = plane[:, cell : cell + last - first].T
+
+    @cached_property
+    def _pieces(self) -> list[tuple[int, int, int]]:
+        """Nodes [first, last) that are consecutive cells, and the first of these."""
+        ends = [*(np.flatnonzero(np.diff(self.order) != 1) + 1).tolist(), self.order.size]
+        starts = [0, *ends[:-1]]
+        return [(first, last, int(self.order[first])) for first, last in zip(starts, ends, strict=True)]
 
     def _complain(self, category: str, nodes: np.ndarray, start: int) -> None:
         """Raise the error that names the first value which is not finite."""
@@ -213,6 +236,11 @@ class RunStore:
     def content_hash(self) -> str:
         """Hash of all that is stored; see `fingerprint.content_hash`."""
         return content_hash(self.path)
+
+
+def _finite(frame: np.ndarray) -> bool:
+    """Whether all values are finite; the sum of their squares is so in most cases and is no sooner than they are."""
+    return bool(np.isfinite(np.vdot(frame, frame)) or np.isfinite(frame).all())
 
 
 def check_names(categories: Mapping[str, Sequence[str]], label: str) -> None:
