@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,8 @@ def child(order: dict[str, Any], plain: dict[str, Any] | None, pipe: int, hits: 
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
+    except Exception:  # noqa: BLE001 - what broke is all that there is to see of this process
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -54,7 +54,8 @@ def scores(folder: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("model", ["graph_unet", "graph_fm"])
 def test_a_training_is_that_of_a_processor(train, workplace, model):
-    here, there = train("here", *MODELS[model]), train("there", *MODELS[model], accelerator="cpu")
+    words = (*MODELS[model], "loss.input_noise=0")  # which a device draws in its own way
+    here, there = train("here", *words), train("there", *words, accelerator="cpu")
     assert len(here) == len(there) >= 2
     np.testing.assert_allclose(here, there, rtol=5e-3)
     np.testing.assert_allclose(scores(workplace / "here"), scores(workplace / "there"), rtol=2e-2)

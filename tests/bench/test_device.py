@@ -3,13 +3,16 @@
 The device is PyTorch's `meta`, which has shapes and no values, so that whatever looks at a value fails.
 """
 
+import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import spacecast
 from spacecast.core.types import Batch, Stage
 from spacecast.training.own_states import OwnStatePool
 
@@ -76,6 +79,20 @@ def test_a_step_from_own_states_looks_at_no_value(bench):
     assert elsewhere.found <= {"aten.empty.memory_format"}  # the windows of a new pool, before the first batch
 
 
+REFUSED = r"\.(?:nan)?median\(dim|\.kthvalue\(|\.put_\(|torch\.(?:histc|cum\w+|(?:nan)?median)\("
+"""What a GPU refuses where everything is to be deterministic (`torch.use_deterministic_algorithms`), forward."""
+
+
+def test_nothing_is_used_that_a_gpu_refuses_in_a_deterministic_run():
+    lines = [
+        f"{path.name}: {line.strip()}"
+        for path in Path(spacecast.__file__).parent.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(REFUSED, line) and "`" not in line
+    ]
+    assert lines == []
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU")
 @pytest.mark.parametrize("name", SUBJECTS)
@@ -92,7 +109,8 @@ def test_a_training_step_waits_for_no_gpu(bench, name):
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_what_is_measured_on_a_gpu_is_measured_on_a_processor_alike(bench, precision):
-    row = bench("gpu").measured("default", (60, 40), None, precision, torch.device("cpu"), repetitions=1)
+    gpu = bench("gpu")
+    row = gpu.measured(gpu.Case("default", (60, 40), None, precision), torch.device("cpu"), repetitions=1)
     assert row.training > 0
     assert row.forecast > 0
 

@@ -11,6 +11,7 @@ from spacecast.formulas.averages import (
     changes,
     correlation,
     is_constant,
+    median,
     spread_skill_ratio,
     variable_mean,
 )
@@ -84,3 +85,13 @@ def test_an_ensemble_that_the_truth_might_belong_to_has_ratio_one(count: int) ->
     members, truth = drawn[:-1], drawn[-1]
     variance, square = member_variance(members).mean(dim=0), mse(members.mean(dim=0), truth).mean(dim=0)
     torch.testing.assert_close(spread_skill_ratio(variance, square, count), torch.ones(2), rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 8])
+def test_a_median_is_that_of_torch_with_and_without_missing_values(length):
+    values = torch.randn(50, length, generator=torch.Generator().manual_seed(length)).round(decimals=1)
+    values[::3, -1] = math.nan
+    values[7] = math.nan
+    torch.testing.assert_close(median(values), values.median(dim=-1).values, rtol=0, atol=0, equal_nan=True)
+    skipped, expected = median(values, skip_missing=True), values.nanmedian(dim=-1).values
+    torch.testing.assert_close(skipped, expected, rtol=0, atol=0, equal_nan=True)

@@ -11,7 +11,7 @@ from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
 from spacecast.core.spec import FeatureSpec
 from spacecast.core.units import NKT, SPEED_TIMES_FIELD
-from spacecast.nn.laws import GasLaw
+from spacecast.nn.laws import GasLaw, IdealField
 from spacecast.nn.potential import MagneticPotential
 from spacecast.nn.smoothing import FourthDifference
 from spacecast.nn.update import StateUpdate, make_update
@@ -360,6 +360,32 @@ def test_a_state_of_another_kind_moves_the_limits_of_a_guard(spec):
     others = [each for each in range(len(spec.state)) if each != column]
     torch.testing.assert_close(most, torch.maximum(share, torch.tensor(0.99))[None], rtol=0, atol=0.01)
     torch.testing.assert_close(new[..., others], high.T[None, :, others])
+
+
+def test_velocity_gives_way_where_the_electric_field_would_leave_its_range(spec):
+    """By the drift across B that the excess means: Ohm's law holds, and what flows along B goes on to."""
+    law, torch_generator = IdealField(spec), torch.Generator().manual_seed(0)
+    state = 2 * torch.randn(3, spec.num_nodes, 12, generator=torch_generator, dtype=torch.float64)
+    variables = list(state.unbind(-1))
+    before = physical(spec, state)
+    width = torch.rand(spec.num_nodes, 3, generator=torch_generator, dtype=torch.float64).T
+    limits = [(-each, each) for each in width]
+    for column, value in zip(law.flow.columns[:3], law.within(variables, limits), strict=True):
+        variables[column] = value
+    field = law(variables)
+    after = physical(spec, torch.stack(variables, dim=-1))
+    magnetic, change = vector(before, "B"), vector(after, "v") - vector(before, "v")
+    torch.testing.assert_close((change * magnetic).sum(-1), torch.zeros(3, spec.num_nodes).double(), rtol=0, atol=1e-6)
+    std = torch.as_tensor(spec.state.std)[law.columns]
+    excess, left = (
+        (torch.stack([value - value.clamp(*limit) for value, limit in zip(values, limits, strict=True)], -1) * std)
+        for values in (law(state.unbind(-1)), field)
+    )
+    assert (excess.norm(dim=-1) > 1).sum() > 100
+    along = (excess * magnetic).sum(-1).abs() / magnetic.norm(dim=-1)
+    assert (left.norm(dim=-1) <= along + 1e-4).all()  # only what no velocity could undo
+    inside = (excess == 0).all(dim=-1)
+    torch.testing.assert_close(change[inside], torch.zeros_like(change[inside]))
 
 
 def test_a_true_field_beyond_the_range_is_not_pulled_back_by_a_guard(spec):

@@ -64,7 +64,7 @@ def check_optimizer(config: Train) -> None:
         weight.grad = None
         loss = weight.square().sum()
         loss.backward()
-        return float(loss)
+        return float(loss.detach())
 
     try:
         optimizer = config.optimizer.build()([weight])

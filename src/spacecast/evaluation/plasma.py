@@ -21,6 +21,7 @@ from spacecast.evaluation.boundaries import (
     sunward_axis,
     tail_axis,
 )
+from spacecast.formulas.averages import median
 from spacecast.formulas.physics import plasma_beta, plasma_classes, ram_temperature
 
 log = logging.getLogger(__name__)
@@ -176,7 +177,7 @@ class PlasmaRegions:
         Where the wind at the sunward edge does not blow towards the tail, there is none of them.
         """
         values = self._columns.physical(states)
-        wind = values.index_select(-2, self._upstream.to(states.device)).median(dim=-2, keepdim=True).values
+        wind = median(values.index_select(-2, self._upstream.to(states.device)).movedim(-2, -1)).unsqueeze(-2)
         density, speed, temperature = (values / wind)[..., :3].unbind(-1)
         heat = values[..., 2] / ram_temperature(wind[..., 1])
         beta = plasma_beta(values[..., 3], values[..., 4:])

@@ -14,6 +14,7 @@ from spacecast.core.types import Batch, StepOutput
 from spacecast.forecast.noise import Draws, milliseconds, stream
 from spacecast.forecast.rollout import iterate, repeat_members, split_members
 from spacecast.forecast.standardize import Standardizer
+from spacecast.process.arithmetic import exact_single_precision
 
 
 def check_ensemble(model: nn.Module, members: int, way: str, key: str = "members") -> None:
@@ -58,6 +59,7 @@ class Forecaster:
         member_chunk: int = 6,
         seed: int = 0,
     ) -> None:
+        exact_single_precision()
         self.model = cast(StepModel, model)
         self.device, self.members, self.chunk, self.seed = device, members, member_chunk, seed
         self.standardizer = Standardizer(spec).to(device)

@@ -84,3 +84,22 @@ def spread_skill_ratio(variance: Tensor, mean_square: Tensor, members: int) -> T
 
     """
     return math.sqrt((members + 1) / members) * root(variance) / root(mean_square)
+
+
+def median(values: Tensor, *, skip_missing: bool = False) -> Tensor:
+    """The lower median along the last axis, as `torch.median` has it.
+
+    That one is refused on GPUs where all is to be deterministic, for it also tells at which of equal values it is.
+
+    Args:
+        values: shape (..., value).
+        skip_missing: leave NaN out; otherwise one makes the result NaN.
+
+    Returns:
+        Shape (...); NaN where there is no value.
+
+    """
+    missing = values.isnan().sum(dim=-1, keepdim=True)
+    count = values.shape[-1] - missing
+    middle = values.sort(dim=-1).values.gather(-1, (count - 1).clamp(min=0) // 2)
+    return (middle if skip_missing else middle.masked_fill(missing > 0, math.nan)).squeeze(-1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spacecast.core.units import BOLTZMANN, NKT, PROTON_MASS, SPEED_TIMES_FIELD, VACUUM_PERMEABILITY
+from spacecast.formulas.averages import median
 
 TWICE_PERMEABILITY = 2e9 * VACUUM_PERMEABILITY  # 2 mu0 P[nPa] in nT^2
 SHOCK_RATIO = 1.5
@@ -145,7 +146,7 @@ def shock_position(density: Tensor, positions: Tensor) -> Tensor:
     step = positions[1] - positions[0]
     place = positions[at] + step * (0.5 + shift)
     cell = torch.arange(len(positions), device=density.device)
-    ahead = torch.where(cell > at + 1, density, math.nan).nanmedian(dim=-1).values
+    ahead = median(torch.where(cell > at + 1, density, math.nan), skip_missing=True)
     behind = density.masked_fill((cell > at) | (cell <= at - CELLS_BEHIND), -math.inf).amax(dim=-1)
     found = finite & (here[..., 0] > 0) & (ahead > 0) & (behind >= SHOCK_RATIO * ahead)
     return torch.where(found, place[..., 0], math.nan)
@@ -189,6 +190,8 @@ def flux_range(field: Tensor, step: float) -> Tensor:
         In nT R_E, shape (...).
 
     """
-    potential = torch.cumulative_trapezoid(field, dx=step, dim=-1)
-    potential = torch.cat([torch.zeros_like(potential[..., :1]), potential], dim=-1)
+    between = (field[..., 1:] + field[..., :-1]) * (step / 2)
+    # a product of matrices, for on GPUs a cumulative sum is refused where all is to be deterministic
+    sums = torch.ones(between.shape[-1], field.shape[-1], dtype=field.dtype, device=field.device).triu(diagonal=1)
+    potential = between @ sums
     return potential.amax(dim=-1) - potential.amin(dim=-1)

@@ -28,9 +28,9 @@ SPARE = 0.05  # of a standard deviation, that a value may leave a range of no wi
 class Constraints(nn.Module):
     """What holds for a forecast besides limits of single variables.
 
-    Variables are computed in this order: B in the plane from the curl of a potential; P, rho and T projected; others
-    cut at their range; E from v and B. The network puts out the other variables in the order of the data, and an
-    increment of the potential last.
+    Variables are computed in this order: B in the plane from the curl of a potential; others cut at their range; P, rho
+    and T projected; E from v and B, where v gives way if E would leave its range. The network puts out the other
+    variables in the order of the data, and an increment of the potential last.
 
     Args:
         spec: facts of the data.
@@ -137,6 +137,10 @@ class Constraints(nn.Module):
             own = [limits[column] for column in self.gas.columns] if self.guarded else []
             _put(variables, self.gas.columns, self.gas(variables, own))
         if self.electric is not None:
+            if self.guarded:
+                own, flow = [limits[column] for column in self.electric.columns], self.electric.flow.columns[:3]
+                slowed = self.electric.within(variables, own)
+                _put(variables, flow, [v.clamp(*limits[column]) for v, column in zip(slowed, flow, strict=True)])
             _put(variables, self.electric.columns, self.electric(variables))
         return torch.stack(variables).movedim(0, -1).contiguous()
 

@@ -83,9 +83,43 @@ class IdealField(nn.Module):
 
     def forward(self, variables: Sequence[Tensor]) -> list[Tensor]:
         """Components of E, standardised, from all standardised state variables."""
-        vx, vy, vz, bx, by, bz = self.flow.read(variables)
-        products = (vz * by - vy * bz, vx * bz - vz * bx, vy * bx - vx * by)
-        return self.electric.standardize([SPEED_TIMES_FIELD * product for product in products])
+        flow = self.flow.read(variables)
+        return self.electric.standardize([SPEED_TIMES_FIELD * each for each in _cross(flow[3:], flow[:3])])
+
+    def within(self, variables: Sequence[Tensor], limits: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """Velocities whose E is within limits where B is strong: there little of v is much of E.
+
+        The excess of E over its limits, but for its part along B, which no velocity has made, is taken off by the drift
+        that it means, v changing by dE x B / B^2 (the E x B drift, e.g. Chen 1984, eq. 2-15): the smallest change.
+        B^2 + s^2 stands in the place of B^2, s being the standard deviation of B, so that a wind in a weak field, whose
+        E is that of its field, keeps its speed.
+
+        Args:
+            variables: all standardised state variables, (batch, node) each.
+            limits: least and largest value of the components of standardised E, (batch, node) or (node,) each.
+
+        Returns:
+            Components of v, standardised, (batch, node) each.
+        """
+        velocities = [variables[column] for column in self.flow.columns[:3]]
+        field = self(variables)
+        excess = [each - each.clamp(*limit) for each, limit in zip(field, limits, strict=True)]
+        if field[0].device.type == "cpu" and not any(bool(each.any()) for each in excess):
+            return velocities  # elsewhere to look would be to wait
+        magnetic = self.flow.read(variables)[3:]
+        square = sum((each.square() for each in magnetic), start=self.flow.scale[3:].square().sum())
+        taken = [-one * scale / SPEED_TIMES_FIELD for one, scale in zip(excess, self.electric.scale, strict=True)]
+        drift = _cross(taken, magnetic)
+        return [
+            before + change / (square * scale)
+            for before, change, scale in zip(velocities, drift, self.flow.scale[:3], strict=True)
+        ]
+
+
+def _cross(one: Sequence[Tensor], two: Sequence[Tensor]) -> list[Tensor]:
+    """Vector product of fields by component."""
+    (ax, ay, az), (bx, by, bz) = one, two
+    return [ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx]
 
 
 class GasLaw(nn.Module):

@@ -16,6 +16,7 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from spacecast.core.errors import UserError
+from spacecast.process.arithmetic import exact_single_precision
 from spacecast.process.signals import in_batch_job
 from spacecast.training.checkpoint_io import AtomicCheckpointIO
 from spacecast.training.precision import chosen_precision, set_precision
@@ -67,6 +68,7 @@ def make_trainer(
         "enable_checkpointing": False,
         "enable_progress_bar": any("ProgressBar" in type(callback).__name__ for callback in callbacks),
     }
+    exact_single_precision()
     precision = always["precision"] = chosen_precision(typed.get("precision"), typed.get("accelerator", "auto"))
     try:
         trainer = build(**always)
