@@ -125,7 +125,7 @@ def copied(reference_dir, tmp_path_factory) -> Path:
 def test_a_reduced_size_runs_dry(run, workplace, copied, name, monkeypatch):
     monkeypatch.setattr("spacecast.app.dryrun.REPEATS", 1)
     words = ["model.hidden_dim=8", "model.decode_dim=4", "model.processor_layers=1", "trainer.accelerator=cpu"]
-    words += ["evaluation.steps=4", "graph.coarsening=3", "dry_run=true"]
+    words += ["evaluation.steps=4", "graph.coarsening=3", "schedule.rollout_steps=2", "dry_run=true"]
     result = run("spacecast-train", f"experiment=paper/{name}", f"datastore.root={copied}", *words)
     assert (result.code, result.err) == (0, "")
     assert "steps       " in result.out

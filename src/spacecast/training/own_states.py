@@ -43,7 +43,7 @@ class OwnStatesSchedule:
         *,
         pool_from: NonNegativeFloat = 0.4,
         pool_size: PositiveInt = 16,
-        max_age: PositiveInt = 60,
+        max_age: PositiveInt = 150,
         fresh: Share = 0.4,
         previous_share: Share = 0.5,
         crps_from: NonNegativeFloat = 0.0,
