@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -77,6 +78,16 @@ def test_unknown_names_are_refused(tiny_spec):
         ForecastObjective(tiny_spec, loss="wmsee")
     with pytest.raises(UserError, match="no variable 'rhoo'"):
         ForecastObjective(tiny_spec, variable_weights={"rhoo": 1})
+    with pytest.raises(UserError, match="variable_weights=plsma: expected weights by variable name, or 'plasma'"):
+        ForecastObjective(tiny_spec, variable_weights="plsma")
+
+
+def test_the_weights_of_a_plasma_are_those_of_the_variables_that_there_are(tiny_spec):
+    names = tuple("density" if name == "rho" else name for name in tiny_spec.state.names)
+    foreign = replace(tiny_spec, state=replace(tiny_spec.state, names=names))
+    for spec, weights in ((tiny_spec, {"Ey": 2, "rho": 3}), (foreign, {"Ey": 2})):
+        chosen, named = (ForecastObjective(spec, variable_weights=each) for each in ("plasma", weights))
+        assert torch.equal(chosen.interior.scale, named.interior.scale)
 
 
 def cubed(forecast, truth, std, *, factor: float = 1.0):

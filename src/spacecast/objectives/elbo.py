@@ -1,6 +1,5 @@
 """What training of a latent-variable model minimises: evidence lower bound, score of ensembles, penalties."""
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from spacecast.formulas.pointwise import Loss, LossName, Reduction, kl_gauss
 from spacecast.objectives.divergence_penalty import DivergencePenalty
 from spacecast.objectives.ensemble import EnsembleScores, TrainingEstimator
 from spacecast.objectives.initial_states import InitialStates
-from spacecast.objectives.interior_loss import InteriorLoss
+from spacecast.objectives.interior_loss import InteriorLoss, Weights
 
 
 class ElboObjective(nn.Module):
@@ -31,7 +30,7 @@ class ElboObjective(nn.Module):
     Args:
         spec: facts of the data.
         loss: name of a loss in `formulas.pointwise.LOSSES`, or a function like those.
-        variable_weights: multiplies a variable's squared error, by name; 1 where it is not named.
+        variable_weights: see `InteriorLoss`.
         reconstruction_weight: weight of the loss; where this and the KL weight are 0 the posterior is left out.
         kl_weight: weight of the divergence of the posterior from the prior.
         crps_weight: weight of the ensemble score.
@@ -56,7 +55,7 @@ class ElboObjective(nn.Module):
         spec: DataSpec,
         *,
         loss: LossName | Loss = "wmse",
-        variable_weights: Mapping[str, float] | None = None,
+        variable_weights: Weights | None = None,
         reconstruction_weight: NonNegativeFloat = 1.0,
         kl_weight: NonNegativeFloat = 1.0,
         crps_weight: NonNegativeFloat = 1.0,

@@ -1,6 +1,5 @@
 """What training of a model that draws minimises: scores of ensembles."""
 
-from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -15,7 +14,7 @@ from spacecast.forecast.rollout import model_step, repeat_members, rollout, spli
 from spacecast.formulas.ensemble import check_estimator, crps_ensemble, mean_squared_error_of_mean
 from spacecast.objectives.divergence_penalty import DivergencePenalty
 from spacecast.objectives.initial_states import InitialStates
-from spacecast.objectives.interior_loss import InteriorLoss
+from spacecast.objectives.interior_loss import InteriorLoss, Weights
 
 TrainingEstimator = Literal["fair", "almost_fair"]  # `ecdf` rewards an ensemble for too little spread
 
@@ -97,7 +96,7 @@ class EnsembleObjective(nn.Module):
 
     Args:
         spec: facts of the data.
-        variable_weights: multiplies a variable's squared error, by name; 1 where it is not named.
+        variable_weights: see `InteriorLoss`.
         crps_weight: weight of the CRPS.
         mean_weight: weight of the squared error of the mean.
         members: members of each ensemble, in training and in validation.
@@ -114,7 +113,7 @@ class EnsembleObjective(nn.Module):
         self,
         spec: DataSpec,
         *,
-        variable_weights: Mapping[str, float] | None = None,
+        variable_weights: Weights | None = None,
         crps_weight: NonNegativeFloat = 4.0,
         mean_weight: NonNegativeFloat = 1.0,
         members: PositiveInt = 2,

@@ -1,6 +1,5 @@
 """What training of a deterministic model minimises: a loss over a roll-out, and the divergence of B."""
 
-from collections.abc import Mapping
 
 from torch import nn
 
@@ -12,7 +11,7 @@ from spacecast.forecast.rollout import rollout
 from spacecast.formulas.pointwise import Loss, LossName, Reduction
 from spacecast.objectives.divergence_penalty import DivergencePenalty
 from spacecast.objectives.initial_states import InitialStates
-from spacecast.objectives.interior_loss import InteriorLoss
+from spacecast.objectives.interior_loss import InteriorLoss, Weights
 
 
 class ForecastObjective(nn.Module):
@@ -21,7 +20,7 @@ class ForecastObjective(nn.Module):
     Args:
         spec: facts of the data.
         loss: name of a loss in `formulas.pointwise.LOSSES`, or a function like those.
-        variable_weights: multiplies a variable's squared error, by name; 1 where it is not named.
+        variable_weights: see `InteriorLoss`.
         div_weight: weight of the magnetic divergence penalty.
         reduction: `mean`, or `reference` for the published definitions.
         input_noise: of the initial states, in one-step increments, see `InitialStates`.
@@ -36,7 +35,7 @@ class ForecastObjective(nn.Module):
         spec: DataSpec,
         *,
         loss: LossName | Loss = "wmse",
-        variable_weights: Mapping[str, float] | None = None,
+        variable_weights: Weights | None = None,
         div_weight: NonNegativeFloat = 0.0,
         reduction: Reduction = "mean",
         input_noise: NonNegativeFloat = 0.0,
