@@ -26,7 +26,7 @@ STEPS = {
     "Graph-FM": ["model=graph_fm", "graph=simple", "loss=wmse", "schedule=graph_fm", "trainer=auto", "logger=csv"],
     "GraphCast": ["model=graphcast", "graph=multiscale", "loss=wmae", "schedule=constant", "trainer=gpu"],
     "Keisler": ["model=keisler", "graph=simple", "loss=mse", "trainer=ddp", "logger=mlflow", "experiment=none"],
-    "local operators": ["model=graph_unet", "model.blocks=1", "schedule=own_states"],
+    "local operators": ["model=graph_unet", "model.blocks=1", "schedule=own_states", "loss=wmse_rollout"],
     "convolutions": ["model=grid_unet", "model.blocks=1", "loss=huber"],
     "levels": ["model=graph_fm", "graph=hierarchical", "loss=mae", "trainer=debug", "logger=none"],
     "likelihood": ["model=graph_fm", "model.predict_std=true", "graph=reference", *REFERENCE, "loss=nll"],
