@@ -7,4 +7,4 @@ spacecast-plot run="$run" what=animation "variables=[rho]" "leads=[1,5,10,15,20,
 spacecast-plot run="$run" what=rmse output="$folder"
 spacecast-plot run="$run" what=examples "leads=[10]" output="$folder"
 mv "$folder/example_0_lead_10.png" "$folder/forecast.png"
-rm -f "$folder"/example_0_lead_10_*.png
+rm -f "$folder"/example_0_lead_10_*.png "$folder"/animation.mp4
