@@ -21,6 +21,7 @@ import torch
 from run import size_of
 
 from spacecast.core.types import Batch, Stage
+from spacecast.process.arithmetic import exact_single_precision
 from spacecast.training.memory import Memory, set_memory
 
 NO_GPU = 3  # exit code
@@ -99,6 +100,7 @@ def measured(case: Case, device: torch.device, repetitions: int = 10) -> Row:
         repetitions: of each measurement.
 
     """
+    exact_single_precision()
     made, steps = subjects.subject(case.model, case.size, case.width, case.words), MODELS[case.model]
     set_memory(made.model, case.memory)
     network, objective = made.model.to(device), made.objective.to(device)

@@ -137,11 +137,14 @@ class Constraints(nn.Module):
             own = [limits[column] for column in self.gas.columns] if self.guarded else []
             _put(variables, self.gas.columns, self.gas(variables, own))
         if self.electric is not None:
+            field, slowed = self.electric(variables), None
             if self.guarded:
-                own, flow = [limits[column] for column in self.electric.columns], self.electric.flow.columns[:3]
-                slowed = self.electric.within(variables, own)
+                slowed = self.electric.slowed(variables, field, [limits[column] for column in self.electric.columns])
+            if slowed is not None:
+                flow = self.electric.flow.columns[:3]
                 _put(variables, flow, [v.clamp(*limits[column]) for v, column in zip(slowed, flow, strict=True)])
-            _put(variables, self.electric.columns, self.electric(variables))
+                field = self.electric(variables)
+            _put(variables, self.electric.columns, field)
         return torch.stack(variables).movedim(0, -1).contiguous()
 
     def _magnetic(

@@ -86,7 +86,9 @@ class IdealField(nn.Module):
         flow = self.flow.read(variables)
         return self.electric.standardize([SPEED_TIMES_FIELD * each for each in _cross(flow[3:], flow[:3])])
 
-    def within(self, variables: Sequence[Tensor], limits: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    def slowed(
+        self, variables: Sequence[Tensor], field: Sequence[Tensor], limits: Sequence[tuple[Tensor, Tensor]]
+    ) -> list[Tensor] | None:
         """Velocities whose E is within limits where B is strong: there little of v is much of E.
 
         The excess of E over its limits, but for its part along B, which no velocity has made, is taken off by the drift
@@ -96,23 +98,22 @@ class IdealField(nn.Module):
 
         Args:
             variables: all standardised state variables, (batch, node) each.
-            limits: least and largest value of the components of standardised E, (batch, node) or (node,) each.
+            field: standardised E of these, from `forward`.
+            limits: least and largest value of its components, (batch, node) or (node,) each.
 
         Returns:
-            Components of v, standardised, (batch, node) each.
+            Components of v, standardised, (batch, node) each; None where nothing is beyond the limits.
         """
-        velocities = [variables[column] for column in self.flow.columns[:3]]
-        field = self(variables)
         excess = [each - each.clamp(*limit) for each, limit in zip(field, limits, strict=True)]
         if field[0].device.type == "cpu" and not any(bool(each.any()) for each in excess):
-            return velocities  # elsewhere to look would be to wait
+            return None  # elsewhere to look would be to wait
         magnetic = self.flow.read(variables)[3:]
         square = sum((each.square() for each in magnetic), start=self.flow.scale[3:].square().sum())
         taken = [-one * scale / SPEED_TIMES_FIELD for one, scale in zip(excess, self.electric.scale, strict=True)]
         drift = _cross(taken, magnetic)
         return [
-            before + change / (square * scale)
-            for before, change, scale in zip(velocities, drift, self.flow.scale[:3], strict=True)
+            variables[column] + change / (square * scale)
+            for column, change, scale in zip(self.flow.columns[:3], drift, self.flow.scale[:3], strict=True)
         ]
 
 

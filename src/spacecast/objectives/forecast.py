@@ -1,6 +1,5 @@
 """What training of a deterministic model minimises: a loss over a roll-out, and the divergence of B."""
 
-
 from torch import nn
 
 from spacecast.core.protocols import StepModel
