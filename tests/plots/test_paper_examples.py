@@ -87,7 +87,7 @@ def test_spectra_are_those_of_truth_forecast_and_mean(names, forecasts, plane, t
                      for model in ("Graph-FM", "Graph-EFM")]  # fmt: skip
     shown = panes(drawn[1])
     assert [axes.get_title() for axes in shown[:4]] == ["$v_x$, 1 s", "$v_x$, 4 s", "$v_y$, 1 s", "$v_y$, 4 s"]
-    assert shown[0].get_ylabel() == "power [(km/s)$^2$ $R_E$]"
+    assert shown[0].get_ylabel() == "power\n[(km/s)$^2$ $R_E$]"
     texts = [text.get_text() for text in drawn[1].legends[0].get_texts()]
     assert texts == ["truth", "Graph-FM", "Graph-EFM, ensemble mean"]
     place = largest_rectangle(plane, np.ones(plane.num_nodes, dtype=bool))
@@ -115,6 +115,12 @@ def test_examples_for_a_column_or_a_slide_are_as_large_as_that(size, names, fore
     first, second = panes(spectra)[:2]
     assert (first.get_title(), second.get_title()) == ("$B_x$, 1 s", "$B_x$, 4 s")
     assert first.get_ylim() == second.get_ylim()
+    last = drawn[-1]
+    last.draw_without_rendering()  # which puts names in their places
+    for axes in panes(last):
+        name = axes.yaxis.label.get_window_extent()
+        assert name.height <= axes.get_window_extent().height
+        assert name.x0 >= 0
     titles = {axes.get_title() for figure in drawn[len(NAMES) :] for axes in panes(figure)}
     assert len(titles) == 2 * len(NAMES)
 

@@ -140,6 +140,19 @@ def test_ratios_have_a_pane_per_variable_and_their_mean_beside_a_reference(
         np.testing.assert_allclose(curves_shown["ensemble mean"], convert(np.array(curve(metric, name))))
 
 
+def test_the_mean_over_variables_stands_beside_that_of_the_references(tiny_spec, tmp_path, drawn) -> None:
+    """Of the ratios, as in the table of the terminal, in the chosen region."""
+    scores = all_scores(3)
+    run = ScoredRun(scores, Plane.of(tiny_spec))
+    curves.draw_ratio(run, tmp_path / "ratio.png")
+    shown = {axes.get_title(): lines(axes) for axes in panes(drawn[0])}
+    for reference, (metric, _) in list(curves.REFERENCES.items())[1:]:
+        ratios = [np.array(curve(metric, name)) / curve("persistence_rmse", name) for name in NAMES]
+        np.testing.assert_allclose(shown[canvas.label("Bx")][reference], ratios[0])
+        np.testing.assert_allclose(shown["mean over variables"][reference], np.mean(ratios, axis=0))
+        np.testing.assert_allclose(shown["mean over variables"][reference], scores.references()[f"{reference}, mean"])
+
+
 def test_several_runs_are_lines_of_their_own_beside_one_persistence(tiny_spec, tmp_path, drawn) -> None:
     one, two = (ScoredRun(make_scores(), Plane.of(tiny_spec), name=name) for name in ("one", "two"))
     curves.draw_rmse(replace(one, others=[two]), tmp_path / "rmse.png")
@@ -160,7 +173,7 @@ def test_ranks_are_shares_at_three_leads_beside_what_is_reliable(scored, tmp_pat
     curves.draw_ranks(scored, tmp_path / "ranks.png")
     shown = panes(drawn[0])
     assert [axes.get_title() for axes in shown] == [canvas.label(name) for name in NAMES]
-    assert shown[-1].get_xlabel() == "rank of the truth among 4 members"
+    assert shown[-1].get_xlabel() == "rank among 4 members"
     for number, axes in enumerate(shown):
         steps = {patch.get_label(): patch.get_data().values for patch in axes.patches}
         assert list(steps) == ["lead 10 s", "lead 20 s", "lead 30 s"]
@@ -328,6 +341,19 @@ def test_a_spread_starts_from_zero(tiny_spec, frames, tmp_path, drawn) -> None:
     spread = images(panes(drawn[0])[2])[1]
     assert spread.get_clim()[0] == 0
     assert 0 < spread.get_clim()[1] <= columns["spread"][:, 2].max()
+
+
+@pytest.mark.parametrize(("size", "words"), [(1.0, "nT"), (1e-7, "$10^{-7}$ nT")])
+def test_a_power_of_ten_of_all_numbers_of_a_bar_stands_before_the_units(
+    size, words, tiny_spec, frames, tmp_path, drawn
+) -> None:
+    spread = np.full_like(frames[0], 3 * size)
+    columns = {"truth": frames[0], "ensemble mean": frames[1], "spread": spread}
+    maps.draw_comparison(Plane.of(tiny_spec), columns, tmp_path / "spread.png", variables=["Bz"])
+    assert bar_units(drawn[0]) == ["nT", words]
+    bar = drawn[0].axes[-1]
+    assert bar.yaxis.get_major_formatter().get_offset() == ""
+    assert float(bar.get_yticklabels()[-1].get_text()) == pytest.approx(bar.get_yticks()[-1] / size)
 
 
 def test_without_a_boundary_there_is_no_veil(tiny_grid, tiny_spec, frames, tmp_path, drawn) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spacecast.core.protocols import LatentStepModel
 from spacecast.forecast.standardize import Standardizer
-from spacecast.plots.fields import read_field
+from spacecast.plots.fields import read_field, read_forcing
 from spacecast.plots.forecasts import TRUTH, opened
 from spacecast.plots.latents import Latents
 from spacecast.plots.plane import Plane
@@ -26,7 +26,7 @@ def latents_of(checkpoint: Path, trust: str | Sequence[str] | None, examples: Pa
         examples: forecasts beside the truth, of three leads or more.
 
     Returns:
-        None: the model has no latent variable, takes a forcing, or there is no truth of so many leads.
+        None: the model has no latent variable, or the file lacks its forcing or a truth of so many leads.
 
     Raises:
         UserError: there is no such checkpoint.
@@ -36,17 +36,23 @@ def latents_of(checkpoint: Path, trust: str | Sequence[str] | None, examples: Pa
 
     trained = load(checkpoint, trust=trust, device="cpu")
     model, spec = trained.module, trained.spec
-    if not isinstance(model, LatentStepModel) or len(spec.forcing.names):
+    if not isinstance(model, LatentStepModel):
         return None
     with opened(examples, Plane.of(spec)) as file:
         if not file.has_truth or len(file.leads) < STEPS:
             return None
         names = file.plane.units
         frames = [np.stack([read_field(file, TRUTH, name, lead) for name in names], axis=-1) for lead in range(STEPS)]
+        given: np.ndarray | None = np.zeros((spec.num_nodes, 0))
+        if spec.forcing.names:
+            given = read_forcing(file, spec.forcing.names, STEPS - 1)
         title = file.title(0, STEPS)
-    states = Standardizer(spec).state(torch.as_tensor(np.stack(frames), dtype=torch.float32))
+    if given is None:  # of an evaluation by an earlier version
+        return None
+    standard = Standardizer(spec)
+    states = standard.state(torch.as_tensor(np.stack(frames), dtype=torch.float32))
     previous, state, target = (each[None] for each in states)
-    forcing = torch.zeros(1, spec.num_nodes, 0)
+    forcing = standard.forcing(torch.as_tensor(given, dtype=torch.float32))[None]
     with torch.no_grad():
         prepared = model.prepare()
         kinds = [

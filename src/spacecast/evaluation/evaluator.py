@@ -182,7 +182,8 @@ def _score(
         sums.add(lead, members, scaled, batch)
         for row, example in examples.items():
             forecast = forecaster.standardizer.state_to_physical(members[row]).cpu().numpy()
-            cast(ForecastWriter, writer).write(example, lead, forecast, truth[row].cpu().numpy())
+            known = truth[row].cpu().numpy(), batch.forcing[row, lead].cpu().numpy()
+            cast(ForecastWriter, writer).write(example, lead, forecast, *known)
 
 
 def _plain(steps: int, seed: int, *sizes: int) -> list[int]:

@@ -146,13 +146,23 @@ class Scores:
         """Means over the variables of the RMSE of other references than persistence over that of persistence."""
         labels = {"climatology_rmse": "climatology, mean", "extrapolation_rmse": "linear extrapolation, mean"}
         there = [metric for metric in labels if metric in self.metrics]
-        return {labels[metric]: self._mean_ratio(metric, "persistence_rmse") for metric in there}
+        return {labels[metric]: self.mean_ratio(metric, "persistence_rmse") for metric in there}
+
+    def mean_ratio(self, upper: str, lower: str, region: str = "all") -> np.ndarray:
+        """Mean over the variables with a skill of the ratio of two metrics in a region, shape (lead,)."""
+        skill, rmse, above, below = (
+            np.stack([self.series(metric, name, region)[1] for name in self.variables], axis=-1)
+            for metric in ("skill", "rmse", upper, lower)
+        )
+        counted = np.isfinite(skill) | ~np.isfinite(rmse)  # a forecast that is no number makes the mean NaN
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return variable_mean(torch.as_tensor(above / below), torch.as_tensor(counted)).numpy()
 
     def _others(self) -> dict[str, np.ndarray]:
         """What else there is with one number per lead."""
         curves: dict[str, np.ndarray] = {}
         if self.members > 1:
-            curves["CRPS / MAE, mean"] = self._mean_ratio("crps", "mae")
+            curves["CRPS / MAE, mean"] = self.mean_ratio("crps", "mae")
             curves["spread / skill, mean"] = self.series("spread_skill_ratio", "mean")[1]
         if "roughness" in self.metrics:
             curves["roughness / that of truth, mean"] = self._mean("roughness")
@@ -177,16 +187,6 @@ class Scores:
             if any((share != 0).any() for share in shares):
                 curves |= dict(zip((f"share of cells with {name} < 0", "  of the truth"), shares, strict=True))
         return curves
-
-    def _mean_ratio(self, upper: str, lower: str) -> np.ndarray:
-        """Mean over the variables with a skill of the ratio of two metrics, shape (lead,)."""
-        skill, rmse, above, below = (
-            np.stack([self.series(metric, name)[1] for name in self.variables], axis=-1)
-            for metric in ("skill", "rmse", upper, lower)
-        )
-        counted = np.isfinite(skill) | ~np.isfinite(rmse)  # a forecast that is no number makes the mean NaN
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return variable_mean(torch.as_tensor(above / below), torch.as_tensor(counted)).numpy()
 
     def _explain(self, metric: str, variable: str, region: str) -> None:
         """Say which part of a request has no scores."""

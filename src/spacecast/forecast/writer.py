@@ -21,7 +21,8 @@ class ForecastWriter:
 
     Variables `NAME` (forecast) and, where it is known, `NAME_truth` in physical units, float32, NaN inside Earth;
     dimensions example, member (ensembles only), lead_time, x, z; coordinates in R_E, lead_time in s, init_time and
-    valid_time.
+    valid_time. Of data with forcing also that of each step, `forcing` over example, lead_time, forcing_column, x, z,
+    whose attributes have the names and the units of the columns.
 
     Args:
         path: of the store; an older one is replaced.
@@ -75,9 +76,35 @@ class ForecastWriter:
                     dimension_names=(*dims, "lead_time", *spec.grid.axes),
                     attributes={"units": units, "long_name": f"{name}, {'truth' if suffix else 'forecast'}"},
                 )
+        if truth and spec.forcing.names:
+            shape = (leads, len(spec.forcing.names), *spec.grid.shape)
+            self.group.create_array(
+                "forcing",
+                shape=(len(init_times), *shape),
+                chunks=(1, 1, *shape[1:]),
+                dtype="float32",
+                fill_value=np.nan,
+                dimension_names=("example", "lead_time", "forcing_column", *spec.grid.axes),
+                attributes={"columns": list(spec.forcing.names), "column_units": list(spec.forcing.units)},
+            )
 
-    def write(self, example: int, lead: int, members: np.ndarray, truth: np.ndarray | None = None) -> None:
-        """Write one lead of one example: forecasts (member, node, state), truth (node, state), physical units."""
+    def write(
+        self,
+        example: int,
+        lead: int,
+        members: np.ndarray,
+        truth: np.ndarray | None = None,
+        forcing: np.ndarray | None = None,
+    ) -> None:
+        """Write one lead of one example.
+
+        Args:
+            example, lead: numbers from 0.
+            members: forecasts, shape (member, node, state), physical units, as all that follows.
+            truth: shape (node, state).
+            forcing: of the step to this lead, shape (node, forcing).
+
+        """
         for number, name in enumerate(self.spec.state.names):
             planes = self.spec.grid.to_field(members[..., number].astype(np.float32))
             where = (example, slice(None), lead) if self.members > 1 else (example, lead)
@@ -85,6 +112,8 @@ class ForecastWriter:
             if truth is not None:
                 plane = self.spec.grid.to_field(truth[:, number].astype(np.float32))
                 self.group[f"{name}_truth"][example, lead] = plane
+        if forcing is not None and "forcing" in self.group:
+            self.group["forcing"][example, lead] = self.spec.grid.to_field(forcing.T.astype(np.float32))
 
     def _coordinates(self, init_times: np.ndarray, leads: int) -> None:
         """Write the coordinates, times as CF milliseconds."""

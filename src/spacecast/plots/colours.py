@@ -12,6 +12,7 @@ SIGNED, POSITIVE, AMOUNT = "RdBu_r", "viridis", "magma"
 WIDE_RANGE = 30.0  # positive values whose bulk spans more than this are shown on a logarithmic scale
 LARGEST_RANGE = 1e4  # of a logarithmic scale
 STRETCH = 10.0  # of its lower end by other fields than the first
+LEAST_POWER, GREATEST_POWER = -4, 5  # between them numbers of a bar are written out
 SHORT_RANGE = 10.0  # of the least states over errors that are not worth a logarithm
 
 
@@ -100,3 +101,23 @@ def part_ticks(bar: "Colorbar", *, roomy: bool) -> None:
         powers = powers if roomy else powers[-1:]
         values = [*-powers[::-1], 0.0, *powers]
         bar.set_ticks(values, labels=[f"{each:g}" for each in values])
+
+
+def take_out_power(bar: "Colorbar") -> str:
+    """The power of ten that all numbers of a bar share, which is then to stand before the units; empty where none.
+
+    Left to itself matplotlib writes it where the units are, and moves these into the plane above.
+    """
+    from matplotlib.ticker import ScalarFormatter
+
+    numbers = bar.ax.yaxis.get_major_formatter()
+    if not isinstance(numbers, ScalarFormatter):
+        return ""
+    numbers.set_useOffset(False)
+    low, high = bar.mappable.get_clim()
+    ticks = np.array([each for each in bar.get_ticks() if low <= each <= high])
+    power = int(np.floor(np.log10(max(np.abs(ticks).max(initial=0.0), np.finfo(float).tiny))))
+    if LEAST_POWER < power < GREATEST_POWER or not ticks.any():
+        return ""
+    bar.set_ticks(list(ticks), labels=[f"{each:g}" for each in np.round(ticks / 10.0**power, 6)])
+    return f"$10^{{{power}}}$"

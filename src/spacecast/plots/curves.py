@@ -84,10 +84,8 @@ def _draw_ratio(run: ScoredRun, path: Path, text: str, convert: Callable[[np.nda
     def draw(pane: "Axes", name: str) -> None:
         pane.axhline(float(convert(np.zeros(1))[0]), color=BASELINE, linestyle="--", linewidth=1, label="persistence")
         for reference, (metric, style) in list(REFERENCES.items())[1:]:
-            if metric in first.metrics and name != "mean":
-                leads, above = _series(runs[0], metric, name)
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    skill = 1 - above / _series(runs[0], "persistence_rmse", name)[1]
+            if metric in first.metrics:
+                leads, skill = _skill_of(runs[0], metric, name)
                 pane.plot(leads, convert(skill), style, color=BASELINE, linewidth=1, label=reference)
         for each, colour, name_of_run in coloured_runs(runs):
             draw_line(pane, each, "skill", name, colour, name_of_run, convert=convert)
@@ -95,6 +93,15 @@ def _draw_ratio(run: ScoredRun, path: Path, text: str, convert: Callable[[np.nda
         pane.set_ylim(float(limits[0]), float(limits[-1]))
 
     return _draw_panes([*_shown(run, first.variables), "mean"], draw, path, LEAD_TIME, text)
+
+
+def _skill_of(run: ScoredRun, metric: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lead times, and the skill of a reference for a variable, or its mean over those that have a skill."""
+    leads = _series(run, "skill", name)[0]
+    if name == "mean":
+        return leads, 1 - run.scores.mean_ratio(metric, "persistence_rmse", run.choice.region)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return leads, 1 - _series(run, metric, name)[1] / _series(run, "persistence_rmse", name)[1]
 
 
 def draw_spread_skill(run: ScoredRun, path: Path) -> list[Path]:
@@ -134,7 +141,7 @@ def draw_metric(run: ScoredRun, path: Path, metric: Metric) -> list[Path]:
 
 
 def draw_ranks(run: ScoredRun, path: Path) -> list[Path]:
-    """Draw rank histograms at the first, middle and last lead, by variable; flat (the dashed line) is reliable."""
+    """Draw rank histograms of the truth at three leads, by variable; flat (the dashed line) is reliable."""
     if run.scores.ranks is None:
         return []
     seconds, counts = run.scores.lead_seconds, run.scores.ranks
@@ -153,7 +160,7 @@ def draw_ranks(run: ScoredRun, path: Path) -> list[Path]:
         pane.set_title(label(name))
 
     names = _shown(run, run.scores.variables)
-    return _draw_panes(names, draw, path, f"rank of the truth among {run.scores.members} members", "relative frequency")
+    return _draw_panes(names, draw, path, f"rank among {run.scores.members} members", "relative frequency")
 
 
 def draw_spectra(run: ScoredRun, path: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spacecast.core.errors import UserError, nearest
-from spacecast.plots.forecasts import MEAN, SPREAD, TRUTH, ForecastFile
+from spacecast.plots.forecasts import FORCING, MEAN, SPREAD, TRUTH, ForecastFile
 
 ERROR = "_error"  # of the forecast or the mean
 
@@ -98,8 +98,23 @@ def read_field(file: ForecastFile, kind: str, name: str, lead: int, example: int
     return np.asarray(members.std(axis=0, ddof=1) if kind == SPREAD else members.mean(axis=0))
 
 
+def read_forcing(file: ForecastFile, columns: Sequence[str], lead: int, example: int = 0) -> np.ndarray | None:
+    """What was given for the step to a lead, shape (node, forcing), physical units; None where the file lacks it.
+
+    Args:
+        file: of the forecasts.
+        columns: their names, in order.
+        lead: counted from 0.
+        example: which forecast, counted from 0.
+
+    """
+    if FORCING not in file.data or list(file.data[FORCING].attrs.get("columns", [])) != list(columns):
+        return None
+    return np.asarray(_nodes(file, FORCING, lead, example).T)
+
+
 def _nodes(file: ForecastFile, name: str, lead: int, example: int) -> np.ndarray:
-    """Fields on the nodes, (member, node)."""
+    """Fields on the nodes, (member or column, node)."""
     part = file.data[name].isel({file.axis: example, "lead_time": lead})
     grid = file.plane.grid
     values = grid.to_nodes(part.transpose(..., *grid.axes).values.astype(np.float64))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xarray import DataArray, Dataset
 
 TRUTH, MEAN, SPREAD = "_truth", "_mean", "_spread"
+FORCING = "forcing"  # what is given from outside for each step, no state
 # of the variables, which zarr keeps by the alphabet
 ORDER = ("Bx", "By", "Bz", "Ex", "Ey", "Ez", "vx", "vy", "vz", "rho", "P", "T")
 LEAD = 10  # shown beside the last one, where nothing is chosen
@@ -185,7 +186,8 @@ def opened(
 
 def read_plane(data: "Dataset", boundary: Bounds | Sequence[Bounds] | None) -> Plane:
     """The plane of a file: what is never a number is inside Earth."""
-    names = [str(name) for name in data.data_vars if {"x", "z", "lead_time"} <= set(data[name].dims)]
+    fields = [str(name) for name in data.data_vars if {"x", "z", "lead_time"} <= set(data[name].dims)]
+    names = [name for name in fields if name != FORCING]
     found = {name.removesuffix(TRUTH).removesuffix(MEAN).removesuffix(SPREAD) for name in names}
     states = [*(name for name in ORDER if name in found), *sorted(found.difference(ORDER))]
     first = data[next(name for name in names if name.endswith(TRUTH)) if f"{states[0]}{TRUTH}" in names else names[0]]

@@ -12,6 +12,7 @@ from spacecast.core.errors import UserError
 from spacecast.evaluation.boundaries import LEAST_SIDE, Rectangle, largest_rectangle
 from spacecast.plots.canvas import (
     SERIES,
+    TEXT,
     TRUTH,
     fitting,
     label,
@@ -75,7 +76,7 @@ def draw_spectra(
             own = axes[lines_each * number : lines_each * (number + 1)]
             _draw_variable(own.flat, models, name, seconds, place, lines)
             for row in own:
-                row[0].set_ylabel(f"power [{_square(truth.plane.units[name])}$R_E$]")
+                _name_power(row[0], f"[{_square(truth.plane.units[name])}$R_E$]", size[1])
         for pane in axes[-1]:
             pane.set_xlabel("wavenumber [1/$R_E$]", fontsize=fitting("wavenumber [1/R]", 0.8 * size[0] / across))
             pane.tick_params(labelbottom=True)
@@ -93,6 +94,15 @@ def _size(rows: int, columns: int) -> tuple[float, float]:
     if now.width is None:
         return width, height
     return now.width, height * now.text if now.height is None else now.height
+
+
+def _name_power(pane: "Axes", units: str, height: float) -> None:
+    """Name the axis of power, in two lines and smaller letters where a panel of a figure so high has no room for it."""
+    room = 0.9 * pane.get_position().height * height
+    text = f"power {units}"
+    if fitting(text, room) < TEXT["axes.labelsize"] * size_of_now().text:
+        text = f"power\n{units}"
+    pane.set_ylabel(text, fontsize=fitting(max(text.split("\n"), key=len), room))
 
 
 def _draw_variable(

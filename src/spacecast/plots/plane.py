@@ -11,7 +11,7 @@ from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec
 from spacecast.plots.canvas import new_figure, size_of_now, unit_text, wrapped
-from spacecast.plots.colours import ColourScale, part_ticks
+from spacecast.plots.colours import ColourScale, part_ticks, take_out_power
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -280,7 +280,8 @@ class Planes(NamedTuple):
         bar.ax.yaxis.set_minor_formatter(NullFormatter())  # of a logarithm: there is always a power of ten
         part_ticks(bar, roomy=height > LOW_BAR * size_of_now().text)
         bar.ax.tick_params(labelsize="x-small", pad=1)
-        bar.ax.set_title(unit_text(units) if units else "", fontsize="small", loc="left", pad=8)
+        words = f"{take_out_power(bar)} {unit_text(units)}".strip()
+        bar.ax.set_title(words, fontsize="small", loc="left", pad=8)
 
     def _axes(self, left: float, bottom: float, width: float, height: float) -> "Axes":
         across, up = self.size
