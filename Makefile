@@ -61,6 +61,11 @@ test-fast: $(STAMP) ## Run the tests that take seconds
 images: $(STAMP) ## Write the pictures that tests compare with anew
 	SPACECAST_REMAKE_IMAGES=1 $(PYTEST) -n 0 tests/plots/test_images.py
 
+.PHONY: screenshots
+screenshots: $(STAMP) ## Make the pictures of MLflow's pages in docs/images anew (needs chromium)
+	$(PIP) install -qq --constraint constraints.txt playwright
+	SPACECAST_SCREENSHOTS=docs/images $(PYTEST) -n 0 tests/tracking/test_pages.py
+
 .PHONY: test-slurm
 test-slurm: $(STAMP) ## Bring up a Slurm of two nodes, run the tests on it, bring it down
 	@sandbox=$$(scripts/slurm_sandbox.sh up) || { code=$$?; \

@@ -1,7 +1,7 @@
 """MLflow's pages in a real browser: what is drawn first tells which run is better, by how much, at which lead.
 
 Needs the program chromium and `pip install "spacecast[ui-test]"`. With SPACECAST_SCREENSHOTS=docs/images the pictures
-of docs/tracking.md are made anew.
+of docs/tracking.md are made anew (`make screenshots`).
 """
 
 import csv
@@ -43,7 +43,9 @@ PARAMETERS = {"graph_unet": 84_168, "keisler": 15_932, "graph_efm": 19_404, "per
 NAMES = ["graph_unet smoke", "keisler multiscale huber seed=2 smoke", "graph_efm smoke", "persistence smoke"]
 SKILL = ("skill", "mean")
 FIRST = ["test/rmse_ratio", "test/rmse_ratio_by_lead_s", "test/skill_by_lead_s"]
+OF_ENSEMBLES = ["test/skill_crps", "test/skill_crps_by_lead_s", "test/spread_skill_ratio_by_lead_s"]
 CHARTS = "[data-testid=experiment-view-compare-runs-card]"
+DESCRIPTION = "[data-component-id='mlflow.experiment.metadata_editor.expand_button']"
 SECTIONS = "[data-testid=experiment-view-compare-runs-section-header]"
 LINES, BARS = ".scatterlayer .trace", ".barlayer .point"
 FOREVER = 600_000  # ms; only a page that never comes is given up
@@ -166,8 +168,8 @@ def test_the_first_charts_of_an_experiment_tell_which_run_is_better(page, base, 
     wait_for(page, f"{CHARTS} {LINES}", 8)
     take(page, "charts", tmp_path)
     assert page.locator(SECTIONS).first.inner_text().split()[0] == "test"
-    assert titles(page)[:3] == FIRST
-    assert [title for title in FIRST if cut_off(page, title)] == []
+    assert titles(page)[:6] == [*FIRST, *OF_ENSEMBLES]
+    assert [title for title in [*FIRST, *OF_ENSEMBLES[:2]] if cut_off(page, title)] == []
     for name in NAMES:
         assert page.get_by_text(name, exact=True).count() >= 1
     ratios = page.locator(CHARTS).first.inner_text()
@@ -178,6 +180,20 @@ def test_the_first_charts_of_an_experiment_tell_which_run_is_better(page, base, 
     assert "Lowest test/rmse_ratio is best: RMSE / RMSE of persistence, which is 1. Step of .._by_lead_s: lead" in text
     colours = page.locator(f"{CHARTS} {BARS} path").evaluate_all("all => all.map(e => getComputedStyle(e).fill)")
     assert len(set(colours[:4])) == 4
+
+
+def test_the_description_of_an_experiment_explains_every_metric(page, base, four_runs, tmp_path):
+    """With units, and what is perfect and what persistence; test_description.py tells that none is missing."""
+    page.goto(charts_address(base, four_runs[1]))
+    page.locator(DESCRIPTION).click()
+    table = page.locator("table", has_text="What it is")
+    table.wait_for()
+    take(page, "description", tmp_path)
+    heading, *rows = [row.locator("th, td").all_inner_texts() for row in table.locator("tr").all()]
+    assert heading == ["Metric", "What it is", "Units", "Perfect", "Persistence"]
+    assert all(what and units for _, what, units, *_ in rows)
+    assert [name for name, *_ in rows if cut_off(page, name)] == []
+    assert "which is 1" in page.locator("body").inner_text()
 
 
 def test_a_run_shows_its_curves_over_lead_time(page, base, four_runs, tmp_path):
@@ -205,4 +221,7 @@ def test_the_comparison_of_four_runs_begins_with_what_they_differ_in_and_the_sco
     below = re.compile(r"[\s\S]*?".join(rf"^{re.escape(word)}\b" for word in order), re.MULTILINE)
     assert below.search(text, text.index("Run details"))
     assert len(re.findall(r"^seed\b", text, re.MULTILINE)) == 1
+    assert re.search(r"^parameters\s+" + r"\s+".join(map(str, PARAMETERS.values())) + r"\b", text, re.MULTILINE)
+    for group in ("graph", "loss", "model"):
+        assert len(set(re.findall(rf"^{group}\s+(\w+)\s+(\w+)\s+(\w+)\s+(\w+)$", text, re.MULTILINE)[0])) > 1
     assert "No common artifacts" not in text

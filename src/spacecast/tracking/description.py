@@ -13,7 +13,7 @@ run does not have.
 
 | Metric | What it is | Units | Perfect | Persistence |
 |---|---|---|---|---|
-| `SPLIT/rmse_ratio` | RMSE over that of persistence, mean over variables and leads; the lower the better | 1 | 0 | 1 |
+| `SPLIT/rmse_ratio` | RMSE over that of persistence, mean over variables and leads | 1 | 0 | 1 |
 | `SPLIT/rmse_ratio_by_lead_s` | the same for each lead | 1 | 0 | 1 |
 | `SPLIT/skill_by_lead_s` | 1 - RMSE / RMSE of persistence, mean over variables | 1 | 1 | 0 |
 | `SPLIT/skill_crps`, `.._by_lead_s` | of ensembles: 1 - CRPS / mean absolute error of persistence | 1 | 1 | 0 |
@@ -21,9 +21,16 @@ run does not have.
 | `SPLIT_rmse_by_lead_s/VARIABLE` | root-mean-square error | of the variable | 0 | |
 | `SPLIT_skill_by_lead_s/VARIABLE` | skill of one variable | 1 | 1 | 0 |
 | `SPLIT_crps_by_lead_s/VARIABLE` | of ensembles: continuous ranked probability score | of the variable | 0 | |
+| `SPLIT_spread_skill_ratio_by_lead_s/VARIABLE` | of ensembles: that of one variable | 1 | 1 | |
 | `SPLIT_supplement_by_lead_s/..` | correlations, div B, negative values, standoff distances, .. | in scores.csv | | |
 | `train/loss` | what is minimised; two losses do not compare | 1 | | |
+| `train/rollout_steps` | of the schedule: longer roll-outs have larger losses | 1 | | |
+| `train/lr_factor`, `train/epoch` | of the learning rate; how many epochs there were | 1 | | |
 | `val/rmse_ratio` | as above, over the validation roll-out: chooses the best checkpoint | 1 | 0 | 1 |
+| `val/rmse_ratio_first_lead` | the same at the first lead | 1 | 0 | 1 |
+| `val/rmse_ratio_last_lead` | the same at the last lead | 1 | 0 | 1 |
+| `val/crps_ratio` | of ensembles: CRPS / mean absolute error of persistence, chooses instead | 1 | 0 | 1 |
+| `val/spread_skill` | of ensembles: spread / RMSE of the mean | 1 | 1 | |
 | `val_rmse/VARIABLE` | RMSE at the last lead of the validation roll-out | of the variable | 0 | |
 
 The units of the variables are the tag `units` of each run. *Persistence*, the last known state kept for ever, is in
