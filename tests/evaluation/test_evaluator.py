@@ -8,6 +8,7 @@ import xarray as xr
 import yaml
 
 from spacecast.core.errors import UserError
+from spacecast.core.spec import FeatureSpec
 from spacecast.evaluation.accumulator import Accumulator
 from spacecast.evaluation.evaluator import evaluate, spread_starts
 from spacecast.evaluation.regions import DEFAULT_REGIONS, region_masks
@@ -184,6 +185,21 @@ def test_examples_open_with_xarray_alone(store, fakes, tmp_path, members: int, r
         assert np.isnan(plane[~grid.valid]).all()
         assert np.isfinite(grid.to_nodes(data.vy.values)).all()
     assert not [str(warning.message) for warning in recwarn if "zarr" in str(warning.message).lower()]
+
+
+def test_examples_hold_the_forcing_of_each_step(store, fakes, tmp_path) -> None:
+    """Column by column, in physical units; latents are drawn from it."""
+    forcing = FeatureSpec(("n[0]", "n[+1]"), ("1/cm3", "1/cm3"), np.full(2, 5.0), np.full(2, 2.0))
+    given = np.random.default_rng(4).normal(size=(9, store.spec.num_nodes, 2)).astype(np.float32)
+    store.spec = replace(store.spec, forcing=forcing)
+    store.read_forcing = lambda run, split, start, stop: given[start:stop]
+    evaluate(fakes.Persist(), store, steps=STEPS, examples=1, out_dir=tmp_path)
+    with xr.open_zarr(tmp_path / "examples.zarr", chunks=None) as data:
+        assert data.forcing.dims == ("example", "lead_time", "forcing_column", "x", "z")
+        assert data.forcing.attrs == {"columns": ["n[0]", "n[+1]"], "column_units": ["1/cm3", "1/cm3"]}
+        nodes = store.spec.grid.to_nodes(data.forcing.isel(example=0).values)
+        first = int((data.valid_time.values[0, 0] - store.times("2", "test")[0]) / np.timedelta64(10, "s"))
+        np.testing.assert_array_equal(nodes.transpose(0, 2, 1), given[first : first + STEPS])
 
 
 def test_failed_examples_leave_nothing(store, fakes, tmp_path) -> None:
