@@ -11,6 +11,7 @@ import torch
 from spacecast.app.assemble import Parts, assemble, device_of
 from spacecast.app.auto import decided
 from spacecast.app.planned import planned_datastore
+from spacecast.app.shards import check_shards
 from spacecast.config.binding import takes
 from spacecast.config.schema import Train
 from spacecast.core.errors import UserError
@@ -47,8 +48,9 @@ def check_without_data(config: Train) -> None:
 
 def trainer_of(config: Train) -> Any:
     """The Lightning trainer of a training, for what it refuses and for its numbers."""
-    sizes = {"batch_size": config.data.batch_size, "global_batch": config.trainer.global_batch}
-    return make_trainer(config.trainer.build(), config.paths.run_dir, None, [], **sizes)  # type: ignore[arg-type]
+    section = config.trainer
+    sizes = {"batch_size": config.data.batch_size, "global_batch": section.global_batch, "shards": section.shards}
+    return make_trainer(section.build(), config.paths.run_dir, None, [], **sizes)  # type: ignore[arg-type]
 
 
 def check_optimizer(config: Train) -> None:
@@ -104,6 +106,7 @@ def check_training(config: Train, parts: Parts) -> None:
 
     """
     check_members(config, parts.model)
+    check_shards(config, parts, epochs_of(config))
     if isinstance(parts.module.objective, EnsembleObjective):
         parts.module.objective.check(parts.model)
     check_own_states(config, parts)

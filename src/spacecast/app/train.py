@@ -120,6 +120,7 @@ def fit_and_score(inputs: Inputs[Train], parts: "Parts", start: Start) -> "Score
 def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> bool:
     """Train from where the run starts; True in the process that writes."""
     from spacecast.app.epoch_pictures import EpochPictures
+    from spacecast.app.shards import own_module
     from spacecast.core.protocols import draws
     from spacecast.process.files import remove_leftovers
     from spacecast.training.averaging import WeightAveraging
@@ -141,7 +142,7 @@ def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> boo
     described = SelfDescription(inputs.plain, parts.spec, parts.graph, start.parent)
     averaging, watch = WeightAveraging(section.ema), DivergenceWatch(section.max_nonfinite_steps, writer.folder)
     draw = EpochPictures(run_dir, parts.spec, parts.schedule, section.max_epochs, logger)
-    pictures = ForecastPictures(section.pictures, draw)
+    pictures = ForecastPictures(section.pictures if section.shards == 1 else 0, draw)  # drawn by one process alone
     trainer = make_trainer(
         section.build(),
         run_dir,
@@ -150,16 +151,18 @@ def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> boo
         batch_size=parts.data.batch_size,
         global_batch=section.global_batch,
         some_unused=draws(parts.model),
+        shards=section.shards,
         opened=inputs.opened,
     )
     parts.data.global_batch = section.global_batch
+    module = own_module(inputs.config, parts, trainer.global_rank)
     if first_process():
         remove_leftovers(run_dir / "checkpoints", "*.ckpt")
     if start.checkpoint is not None:
         log.info("going on from %s", start.checkpoint)
     try:
         with interruption.deferred(), timed(run_dir):
-            trainer.fit(parts.module, datamodule=parts.data, ckpt_path=start.checkpoint, weights_only=True)
+            trainer.fit(module, datamodule=parts.data, ckpt_path=start.checkpoint, weights_only=True)
         interruption.check()
         writer.check_best()
     except DivergenceError as error:
@@ -260,6 +263,7 @@ COMMAND = Command(
         "init_from": "start with the weights of a checkpoint or of the folder of a training run",
         "trainer.checkpoint_minutes": "between checkpoints within an epoch; null: at its end only",
         "trainer.global_batch": "windows per optimiser step over all devices",
+        "trainer.shards": "processes that share the nodes of one sample",
         "dry_run": "check everything, measure a step, stop",
     },
 )

@@ -58,7 +58,7 @@ class Section:
 class TrainerSection(Section):
     """Section `trainer`: Lightning's keywords, and how this project counts and saves steps."""
 
-    own = ("checkpoint_minutes", "ema", "global_batch", "max_nonfinite_steps", "memory", "pictures")
+    own = ("checkpoint_minutes", "ema", "global_batch", "max_nonfinite_steps", "memory", "pictures", "shards")
     words: ClassVar[Mapping[str, str]] = {"precision": "auto"}
     checkpoint_minutes: Annotated[float, Range(0)] | None = 15.0
     ema: Annotated[float, Range(0, 1)] | None = None
@@ -66,6 +66,7 @@ class TrainerSection(Section):
     max_nonfinite_steps: Annotated[int, Range(1)] | None = 3
     memory: Literal["fast", "balanced", "lean"] = "fast"
     pictures: Annotated[int, Range(0)] = 0
+    shards: Annotated[int, Range(1)] = 1
     accelerator: str = "auto"
     devices: int | str | Sequence[int] = 1
     num_nodes: int = 1

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spacecast.core.errors import UserError
+from spacecast.core.shards import Halo
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +20,7 @@ class EdgeSet:
         senders, receivers: node numbers within their own sets, shape (edge,), int64.
         features: length, dx, dz (sender minus receiver) over the longest mesh edge, shape (edge, 3), float32.
         num_senders, num_receivers: sizes of the two node sets. Explicit, for a node may have no edge.
+        halo: where the senders are only the part of them that this process owns: rows of others, numbered behind these.
 
     Raises:
         UserError: when numbers are out of range or shapes disagree.
@@ -30,6 +32,7 @@ class EdgeSet:
     features: Tensor
     num_senders: int
     num_receivers: int
+    halo: Halo | None = None
 
     def __post_init__(self) -> None:
         if not self.senders.shape == self.receivers.shape == self.features.shape[:1]:
@@ -37,7 +40,7 @@ class EdgeSet:
                 f"edge arrays disagree: senders {tuple(self.senders.shape)}, receivers {tuple(self.receivers.shape)}, "
                 f"features {tuple(self.features.shape)}"
             )
-        ends = (("sender", self.senders, self.num_senders), ("receiver", self.receivers, self.num_receivers))
+        ends = (("sender", self.senders, self.num_rows), ("receiver", self.receivers, self.num_receivers))
         for name, numbers, size in ends:
             if numbers.numel() and not (int(numbers.min()) >= 0 and int(numbers.max()) < size):
                 found = f"{int(numbers.min())} to {int(numbers.max())}"
@@ -46,6 +49,11 @@ class EdgeSet:
             order = torch.argsort(self.receivers, stable=True)
             for name in ("senders", "receivers", "features"):
                 object.__setattr__(self, name, getattr(self, name)[order].contiguous())
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that edges read: those of the senders, and of a halo."""
+        return self.num_senders + (0 if self.halo is None else self.halo.size)
 
     @property
     def num_edges(self) -> int:

@@ -129,6 +129,16 @@ def draws(model: object) -> bool:
     return said if said is not None else isinstance(model, LatentStepModel) or takes_draw(model)
 
 
+def whole_grid_of(part: object) -> list[str] | None:
+    """Options of a model or an objective that need the whole grid in one process; None: nobody has said.
+
+    One that says so by an attribute `whole_grid` computes, of a `DataSpec` and a `MeshGraph` that are parts of larger
+    ones (`core.shards`), what it computes on these nodes of the whole, wherever none of these options is on; the mean
+    of the objective over the parts, weighted by the nodes that are forecast, is that of the whole.
+    """
+    return getattr(part, "whole_grid", None)
+
+
 class Objective(Protocol):
     """What training minimises. Receives the model, not its output, since generative losses entangle the two.
 

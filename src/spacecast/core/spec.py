@@ -9,6 +9,7 @@ import numpy as np
 
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
+from spacecast.core.shards import GridPart
 
 NON_NEGATIVE = ("rho", "P", "T")  # density, pressure and temperature
 
@@ -70,6 +71,7 @@ class DataSpec:
         data_hash: content hash of the source, for provenance.
         lower, upper: least and greatest value of each node and state variable in the training frames of the training
             runs, physical units, float32, shape (node, state); None: not known.
+        part: where `grid` is only the part of a larger one that this process owns: which, see `core.shards`.
 
     """
 
@@ -85,6 +87,7 @@ class DataSpec:
     data_hash: str = field(default="")
     lower: np.ndarray | None = None
     upper: np.ndarray | None = None
+    part: GridPart | None = None
 
     @property
     def num_nodes(self) -> int:
@@ -150,6 +153,7 @@ class DataSpec:
 
         grid = {name: np.asarray(value) for name, value in values["grid"].items()}
         valid = grid.pop("valid")
+        ranges = {name: np.asarray(values[name]) for name in ("lower", "upper") if values.get(name) is not None}
         return cls(
             grid=Grid(grid, valid),
             state=category(values["state"]),
@@ -161,5 +165,6 @@ class DataSpec:
             boundary=np.asarray(values["boundary"]),
             step_seconds=float(values["step_seconds"]),
             data_hash=str(values["data_hash"]),
-            **{name: np.asarray(values[name]) for name in ("lower", "upper") if values.get(name) is not None},
+            lower=ranges.get("lower"),
+            upper=ranges.get("upper"),
         )

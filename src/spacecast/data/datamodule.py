@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, DistributedSampler, default_collate, ge
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.protocols import CachedDatastore, Datastore, SharedDatastore
 from spacecast.core.ranges import NonNegativeInt, PositiveInt
+from spacecast.core.shards import GridPart
 from spacecast.core.types import Batch, OwnStates
 from spacecast.data.own_states import with_own_states
 from spacecast.data.windows import WindowDataset
@@ -111,9 +112,13 @@ class WindowDataModule(pl.LightningDataModule):
     `global_batch`, when set, is the number of windows that an optimiser step takes from all processes together: an
     epoch is then cut to whole steps, whatever the number of processes.
 
+    `part`, when set, is what this process has of the grid: batches hold these nodes, and all processes that share a
+    sample get the same windows.
+
     """
 
     global_batch: int | None = None
+    part: GridPart | None = None
 
     def __init__(
         self,
@@ -181,7 +186,7 @@ class WindowDataModule(pl.LightningDataModule):
         if self.trainer is None:
             return {}
         loop = self.trainer.fit_loop
-        per_batch = self.batch_size * self.trainer.world_size
+        per_batch = self.batch_size * self._process[1]
         used = 0 if self._epoch > self._loaded_epoch else (loop.batch_idx + 1) * per_batch
         return {"epoch": self._epoch, "consumed": used, "per_batch": per_batch}
 
@@ -192,7 +197,7 @@ class WindowDataModule(pl.LightningDataModule):
             UserError: batches have another size now, so that the place within the epoch means nothing.
 
         """
-        per_batch = self.batch_size * (self.trainer.world_size if self.trainer is not None else 1)
+        per_batch = self.batch_size * self._process[1]
         if state["consumed"] and state["per_batch"] != per_batch:
             raise UserError(
                 f"the checkpoint was made within an epoch with {state['per_batch']} windows per batch of all devices, "
@@ -212,7 +217,11 @@ class WindowDataModule(pl.LightningDataModule):
 
     @property
     def _process(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        """Which of how many processes with samples of their own this is."""
+        if self.trainer is None:
+            return 0, 1
+        shards = 1 if self.part is None else self.part.group.size
+        return self.trainer.global_rank // shards, self.trainer.world_size // shards
 
     def _visits(self, data: WindowDataset, plan: OwnStates, epoch: int, windows: np.ndarray) -> np.ndarray:
         left = np.concatenate([np.arange(count, 0, -1) for count in data.counts])
@@ -236,7 +245,7 @@ class WindowDataModule(pl.LightningDataModule):
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.workers,
-            collate_fn=as_batch,
+            collate_fn=as_batch if self.part is None else partial(as_part, self.part),
             pin_memory=torch.cuda.is_available(),
             **options,
         )
@@ -248,6 +257,13 @@ def as_batch(items: list[Batch]) -> Batch:
         return Batch(*(each[None] for each in items[0]))
     batch: Batch = default_collate(items)
     return batch
+
+
+def as_part(part: GridPart, items: list[Batch]) -> Batch:
+    """Windows as a batch of the nodes of a part of the grid."""
+    initial, target, forcing, window = as_batch(items)
+    initial, target, forcing = (part.cut(field).contiguous() for field in (initial, target, forcing))
+    return Batch(initial, target, forcing, window)
 
 
 def _begin(parent: int, _: int) -> None:

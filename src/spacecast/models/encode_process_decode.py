@@ -139,6 +139,12 @@ class EncodeProcessDecode(nn.Module):
         """See `core.protocols.draws`."""
         return self.noise is not None
 
+    @property
+    def whole_grid(self) -> list[str]:
+        """See `core.protocols.whole_grid_of`."""
+        options = {"grid_blocks": self.grid_blocks, "noise": self.noise, "previous_leads": self.previous_leads}
+        return [name for name, value in options.items() if value] + self.update.whole_grid
+
     def prepare(self) -> PreparedStep:
         """Static embeddings, and what first layers make of them."""
         mesh = self.mesh_embedder(self.edges.node_features(0))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spacecast.core.graph import EdgeSet, MeshGraph
+from spacecast.core.shards import Halo
 from spacecast.nn.rows import Segments, Source
 from spacecast.nn.stack import Stack
 
@@ -50,6 +51,8 @@ class EdgeIndex(NamedTuple):
     inverse_degree: 1 / in-degree of each receiver (1 where there is no edge), shape (batch * receiver, 1).
     kinds: row of the static features of each edge, shape (batch * edge,), or None where each edge has its own.
     num_kinds: number of these rows, at most half as many as a graph has edges.
+    halo: senders that other processes own, whose rows lie behind the own ones of each graph; None: there are none.
+    batch: number of graphs.
     """
 
     senders: Tensor
@@ -59,6 +62,17 @@ class EdgeIndex(NamedTuple):
     inverse_degree: Tensor
     kinds: Tensor | None = None
     num_kinds: int = 0
+    halo: Halo | None = None
+    batch: int = 1
+
+    def all_senders(self, own: Tensor) -> Tensor:
+        """Vectors of the senders, (batch * sender, dim), with those that other processes own, `senders` counting both.
+
+        Every process of the group must call it at the same place.
+        """
+        if self.halo is None:
+            return own
+        return self.halo.extended(own.unflatten(0, (self.batch, -1))).flatten(0, 1)
 
     def add_static(self, static: Tensor, own: Tensor) -> Tensor:
         """Add to edges (batch * edge, hidden) what follows from their static features.
@@ -105,7 +119,7 @@ class EdgeBuffers(nn.Module):
 
     def __init__(self, edges: EdgeSet) -> None:
         super().__init__()
-        self.num_senders, self.num_receivers = edges.num_senders, edges.num_receivers
+        self.num_rows, self.num_receivers, self.halo = edges.num_rows, edges.num_receivers, edges.halo
         self.degree = edges.uniform_in_degree
         inverse = 1.0 / edges.in_degree.clamp(min=1).to(torch.float32)[:, None]
         features, kinds = distinct_rows(edges.features) or (edges.features, None)
@@ -124,13 +138,15 @@ class EdgeBuffers(nn.Module):
             with torch.inference_mode(False):  # what a validation made must serve training too
                 shift = torch.arange(batch, device=self.senders.device)[:, None]
                 self._folded[key] = EdgeIndex(
-                    senders=(self.senders + shift * self.num_senders).flatten(),
+                    senders=(self.senders + shift * self.num_rows).flatten(),
                     receivers=(self.receivers + shift * self.num_receivers).flatten(),
                     num_receivers=batch * self.num_receivers,
                     degree=self.degree,
                     inverse_degree=self.inverse_degree.repeat(batch, 1),
                     kinds=None if self.kinds is None else self.kinds.repeat(batch),
                     num_kinds=0 if self.kinds is None else len(self.features),
+                    halo=None if self.halo is None else self.halo.to(self.senders.device),
+                    batch=batch,
                 )
         return self._folded[key]
 

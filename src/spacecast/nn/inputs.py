@@ -1,5 +1,6 @@
 """What a model is given of the plasma on each node, apart from static features."""
 
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -17,7 +18,7 @@ class GridInputs(nn.Module):
     """X_{t+1} where known, X_t, X_{t-1}, forcing, and what follows from X_t, side by side; no weights.
 
     Args:
-        spec: facts of the data.
+        spec: facts of the data; where they are of a part of a grid, neighbours that other processes own are fetched.
         inputs: `states` takes the states as they are; `increments` takes (X_t - X_{t-1}) / diff_std instead of X_{t-1}
             and (X_{t+1} - X_t) / diff_std instead of X_{t+1}: the same information in numbers of order one. `stencil`
             adds the differences of X_t to its neighbouring cells (four on the plane) over diff_std: fluxes and
@@ -54,11 +55,15 @@ class GridInputs(nn.Module):
         if inputs not in get_args(InputKind):
             raise UserError(f"unknown inputs {inputs!r}; {nearest(inputs, get_args(InputKind))}")
         self.inputs, self.previous_leads = inputs, check_previous_leads(previous_leads)
-        self.tendencies = Tendencies(spec) if inputs == "tendencies" else None
+        self.part = spec.part
+        wide = spec if spec.part is None else replace(spec, grid=spec.part.wide)
+        self.tendencies = Tendencies(wide) if inputs == "tendencies" else None
         self.beside = inputs == "stencil" or (inputs == "tendencies" and neighbours)
         self.register_buffer("diff_std", torch.as_tensor(spec.increment_statistics[1]), persistent=False)
         if self.beside:
-            self.register_buffer("neighbours", torch.as_tensor(spec.grid.neighbours), persistent=False)
+            sides = torch.as_tensor(wide.grid.neighbours)
+            own = sides if spec.part is None else sides[:, slice(*spec.part.own)].contiguous()
+            self.register_buffer("neighbours", own, persistent=False)
         states = 1 + with_next + (previous_leads != 0) + (len(spec.grid.neighbours) if self.beside else 0)
         self.channels = states * len(spec.state) + len(spec.forcing) + bool(previous_leads)
         if self.tendencies is not None:
@@ -72,14 +77,23 @@ class GridInputs(nn.Module):
         if self.previous_leads != 0:
             columns.append(previous if self.inputs == "states" else (state - previous) / self.diff_std)
         columns.append(forcing)
+        wide = self._wide(state)
         if self.beside:
-            columns += [(state.index_select(1, side) - state) / self.diff_std for side in self.neighbours]
+            columns += [(wide.index_select(1, side) - state) / self.diff_std for side in self.neighbours]
         if self.tendencies is not None:
-            columns.append(self.tendencies(state))
+            rates = self.tendencies(wide)
+            columns.append(rates if self.part is None else rates[:, slice(*self.part.own)])
         if self.previous_leads:
             given = previous_given(previous, state).to(state.dtype)
             columns.append(given[:, None, None].expand(-1, state.shape[1], 1))
         return torch.cat(columns, dim=-1)
+
+    def _wide(self, state: Tensor) -> Tensor:
+        """States of all nodes that differences need: the own ones and, of a part of a grid, their neighbours."""
+        if self.part is None or not (self.beside or self.tendencies is not None):
+            return state
+        extended = self.part.halo.to(state.device).extended(state)
+        return extended.index_select(1, self.part.order.to(state.device))
 
 
 def undecided(key: str, kind: Any) -> UserError:

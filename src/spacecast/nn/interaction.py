@@ -100,7 +100,7 @@ class InteractionNet(nn.Module):
         `condition` scales and shifts the change of the receivers, see `nn.conditioning.scale_and_shift`.
         """
         prepared = edges if isinstance(edges, Prepared) else self.prepare(edges)
-        gathered, new_edges = self._messages(senders, receivers, prepared, index)
+        gathered, new_edges = self._messages(index.all_senders(senders), receivers, prepared, index)
         return self._update(receivers, gathered, condition), new_edges
 
     def _messages(

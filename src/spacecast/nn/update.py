@@ -191,6 +191,14 @@ class StateUpdate(nn.Module):
         self.means = len(diff_std) if constraints is None else constraints.outputs
         self.outputs = self.means + (len(diff_std) if predict_std else 0)
 
+    @property
+    def whole_grid(self) -> list[str]:
+        """Options that tie the forecast of a node to that of others, see `core.protocols.whole_grid_of`."""
+        if self.constraints is None:
+            return []
+        smooth = [f"smooth={self.constraints.smooth}"] if self.constraints.smoothing is not None else []
+        return [option for option in self.constraints.held if option != "electric=ideal"] + smooth
+
     def step(self, output: Tensor, previous: Tensor, state: Tensor) -> StepOutput:
         """Network output (batch * node, outputs) to X_{t+1}; the last columns may hold raw standard deviations."""
         output = output.view(*state.shape[:2], -1)

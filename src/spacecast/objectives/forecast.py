@@ -27,6 +27,9 @@ class ForecastObjective(nn.Module):
         detach: no gradients through the states of a roll-out (push-forward): each step learns to make the best of what
             the steps before have made, at the cost of the sum of single ones.
         recompute: activation checkpointing of each step.
+
+    Attributes:
+        whole_grid: see `core.protocols.whole_grid_of`.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class ForecastObjective(nn.Module):
         self.interior = InteriorLoss(spec, loss=loss, variable_weights=variable_weights, reduction=reduction)
         self.start = InitialStates(spec, noise=input_noise, previous_given=previous_given)
         self.div_weight = div_weight
+        self.whole_grid = [name for name, on in (("div_weight", div_weight), ("input_noise", input_noise)) if on]
         self.options = {"detach": detach, "recompute": recompute}
         self.divergence = DivergencePenalty(spec, reduction=reduction) if div_weight else None
 

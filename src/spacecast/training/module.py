@@ -31,6 +31,8 @@ class ForecastModule(pl.LightningModule):
         optimizer: builds the optimiser from parameters.
         spec: facts of the data.
         validation_steps: leads of the validation roll-out; the same in all epochs, so that epochs compare.
+
+    Where `spec` is that of a part of a grid (`core.shards`), batches hold its nodes, and scores are those of all parts.
     """
 
     def __init__(
@@ -59,6 +61,11 @@ class ForecastModule(pl.LightningModule):
         self._sums = ValidationSums(validation_steps, len(spec.state))
         self._base_rates: list[float] = []
         self.pool = OwnStatePool()
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002 - the signature of Lightning
+        """Meet the processes that have the other parts of the grid."""
+        if self.spec.part is not None:
+            self.spec.part.group.join()
 
     @property
     def monitor(self) -> str:
@@ -168,7 +175,8 @@ class ForecastModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores; the one that chooses the best checkpoint is on the progress bar."""
-        flat = self._sums.flat().to(self.device, torch.float32)
+        share = 1.0 if self.spec.part is None else self.spec.part.share
+        flat = (share * self._sums.flat()).to(self.device, torch.float32)
         means = self._sums.means(self.trainer.strategy.reduce(flat, reduce_op="sum").cpu())
         scores = summary(means, self.spec.state, ensemble=self.validation_members > 1)
         self.log(self.monitor, scores.pop(self.monitor), prog_bar=True, sync_dist=False)

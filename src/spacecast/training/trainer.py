@@ -33,6 +33,7 @@ def make_trainer(
     batch_size: int = 1,
     global_batch: int | None = None,
     some_unused: bool = False,
+    shards: int = 1,
     opened: MutableMapping[Path, dict[str, Any]] | None = None,
 ) -> pl.Trainer:
     """Make the trainer with what every run needs; loaders are made anew each epoch, samplers are our own.
@@ -46,6 +47,7 @@ def make_trainer(
         global_batch: windows per optimiser step over all devices; batches are accumulated to reach it. None: one batch
             of each device, or as many as `accumulate_grad_batches` says.
         some_unused: some steps leave parameters out of the loss, which several devices must be prepared for.
+        shards: processes that share one sample.
         opened: checkpoints that have been read already, see `AtomicCheckpointIO`.
 
     Raises:
@@ -73,15 +75,18 @@ def make_trainer(
     try:
         trainer = build(**always)
         plain = typed.get("strategy", "auto") in ("auto", "ddp")
-        if some_unused and plain and isinstance(trainer.strategy, DDPStrategy):
-            trainer = build(**always, strategy=DDPStrategy(find_unused_parameters=True))
+        if (some_unused or shards > 1) and plain and isinstance(trainer.strategy, DDPStrategy):
+            # each shard has buffers of its own nodes
+            options = {"find_unused_parameters": some_unused, "broadcast_buffers": shards == 1}
+            trainer = build(**always, strategy=DDPStrategy(**options))
     except (MisconfigurationException, ImportError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     _check_strategy(trainer, typed.get("strategy"))
+    check_processes(shards, trainer.world_size, typed.get("strategy", "auto"))
     set_precision(trainer, precision)
     if global_batch is not None:
         trainer.accumulate_grad_batches = accumulation(
-            global_batch, batch_size, trainer.world_size, trainer.accumulate_grad_batches
+            global_batch, batch_size, trainer.world_size // shards, trainer.accumulate_grad_batches
         )
     return trainer
 
@@ -90,6 +95,20 @@ def _check_strategy(trainer: pl.Trainer, typed: object) -> None:
     """Refuse strategies that spread the weights over devices, since checkpoints hold whole ones."""
     if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
         raise UserError(f"trainer.strategy={typed}: checkpoints need whole weights on each device; take auto or ddp")
+
+
+def check_processes(shards: int, processes: int, strategy: object) -> None:
+    """Each sample must have as many processes as it is cut into parts.
+
+    Raises:
+        UserError: it has not, or a strategy of the user's own would make all parts the same.
+
+    """
+    if processes % shards:
+        found = f"trainer.devices x trainer.num_nodes is {processes}"
+        raise UserError(f"trainer.shards={shards} takes {shards} processes for each sample, {found}: give a multiple")
+    if shards > 1 and strategy not in ("auto", "ddp"):
+        raise UserError(f"trainer.shards={shards} goes with trainer.strategy=auto or ddp, found {strategy}")
 
 
 def accumulation(global_batch: int, batch_size: int, devices: int, typed: int = 1) -> int:
