@@ -7,6 +7,8 @@ import pytest
 
 from spacecast.config.compose import conf_dir
 
+SHARDS = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.shards=2"]
+SHARDED = [*SHARDS, "model=graph_fm", "model.magnetic=free", "model.state_law=free", "loss=mse", "loss.input_noise=0"]
 FAST = {  # refused before anything of the data is touched
     "misspelt key": (["sede=2"], "unknown key 'sede'; did you mean 'seed'?"),
     "misspelt key of a section": (["trainer.max_epoch=2"], "did you mean 'trainer.max_epochs'?"),
@@ -86,6 +88,21 @@ FAST = {  # refused before anything of the data is touched
     "own states of the bound": (
         ["model=graph_efm", "loss=elbo", "schedule=own_states"], "elbo.ElboObjective takes no keep, and so no states of"
     ),
+    "fewer devices than shards": (
+        ["trainer.shards=2"],
+        "trainer.shards=2 takes 2 processes for each sample, trainer.devices x trainer.num_nodes is 1: give a multiple",
+    ),
+    "shards of a convolution": (SHARDS, "trainer.shards=2: GraphUNet needs the whole grid in one process; take model="),
+    "shards that share what a setting needs": (
+        [*SHARDED, "model.magnetic=potential", "model.guard=0.1", "model.noise={global: 2}"],
+        "trainer.shards=2: model.noise, model.magnetic=potential, model.guard=0.1 needs the whole grid in one process",
+    ),
+    "shards with noise on the inputs": ([*SHARDED, "loss.input_noise=0.3"], "2: loss.input_noise needs the whole grid"),
+    "shards of ensembles": (
+        [*SHARDED, "loss=ensemble_crps", "evaluation=deterministic"], "2: EnsembleObjective needs the whole grid"
+    ),
+    "shards of own states": ([*SHARDED, "schedule=own_states"], "a schedule with own states keeps whole ones"),
+    "rehearsal of shards": ([*SHARDED, "dry_run=true"], "a dry run takes its steps in one process"),
     "average of nothing": (["trainer.ema=1.5"], "trainer.ema: expected from 0 to 1"),
     "experiment with a plus": (["+experiment=smoke"], "leave the plus out: experiment=smoke"),
     "experiment with two": (["++experiment=smoke"], "leave the plus out: experiment=smoke"),

@@ -213,6 +213,30 @@ def test_two_devices_train_like_one_and_go_on_after_a_signal_to_one_of_them(run_
 
 
 @pytest.mark.slow
+def test_two_shards_train_like_one_process_and_go_on_after_a_signal(run_and_interrupt, small):
+    """Weights, averages and the score that chooses the best checkpoint; the best one is scored in one process."""
+    words = [*words_of(small, "graph_fm", "unsharded"), "loss.input_noise=0", "model.magnetic=free"]
+    words += ["model.state_law=free", "trainer.max_epochs=2", "trainer.precision=32-true"]
+    one = run_and_interrupt(words, direct=True)
+    sharded = [*words, "trainer.devices=2", "trainer.shards=2"]
+    assert run_and_interrupt([*sharded, "paths.run_dir=sharded"], direct=True)["codes"] == [0, 0]
+    folder = one["folder"]
+    first, second = (load_checkpoint(folder / run / "checkpoints" / "last.ckpt") for run in ("unsharded", "sharded"))
+    assert first["global_step"] == second["global_step"] == 8
+    assert second["progress"]["best"] == pytest.approx(first["progress"]["best"], rel=1e-4)
+    assert first["state_dict"].keys() == second["state_dict"].keys()
+    for name, weight in first["state_dict"].items():
+        torch.testing.assert_close(second["state_dict"][name], weight, rtol=1e-4, atol=1e-5)
+    assert {path.name for path in (folder / "unsharded").iterdir()} == {p.name for p in (folder / "sharded").iterdir()}
+
+    interrupted = [*sharded, "paths.run_dir=sharded_interrupted"]
+    result = run_and_interrupt(interrupted, [(["batch 2"], "SIGTERM")], direct=True)
+    assert result["codes"] == [75, 0], result["log"]
+    assert run_and_interrupt(interrupted, direct=True)["codes"] == [0, 0]
+    assert_same_end(folder, "sharded", "sharded_interrupted")
+
+
+@pytest.mark.slow
 def test_each_of_two_devices_has_states_of_its_own_and_goes_on_with_them(run_and_interrupt, small):
     """Hit within the second epoch, the first with own states; the second process reads ahead as well."""
     words = [*words_of(small, "own_states", "pools"), "trainer.devices=2", "trainer.max_epochs=3"]

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import time
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from test_store import truth
 
 from spacecast.core.errors import UserError
+from spacecast.core.shards import ShardGroup
 from spacecast.data import datamodule
 from spacecast.data.datamodule import EpochSampler, WindowDataModule
 from spacecast.data.datastore import RunDatastore
@@ -207,3 +210,26 @@ def test_a_reading_process_ends_with_the_one_that_it_reads_for():
     reader.start()
     reader.join(60)
     assert reader.exitcode == 1
+
+
+def half_of(number, values):
+    return values.chunk(2, dim=-2)[number]
+
+
+def test_processes_that_share_a_sample_read_the_same_windows_each_its_own_nodes(data):
+    """Of four processes with two parts of the grid, the first two have one half of the windows."""
+    found = {}
+    for rank in range(4):
+        module = WindowDataModule(data, batch_size=2, seed=3, rollout_steps=2)
+        module.trainer = SimpleNamespace(global_rank=rank, world_size=4, current_epoch=0)
+        module.part = SimpleNamespace(group=ShardGroup(rank % 2, 2), cut=partial(half_of, rank % 2))
+        found[rank] = list(module.train_dataloader())
+        assert module.load_state_dict({"epoch": 0, "consumed": 4, "per_batch": 4}) is None
+    alone = WindowDataModule(data, batch_size=2, seed=3, rollout_steps=2)
+    for half in (0, 1):
+        alone.trainer = SimpleNamespace(global_rank=half, world_size=2, current_epoch=0)
+        for whole, one, other in zip(alone.train_dataloader(), found[2 * half], found[2 * half + 1], strict=True):
+            assert torch.equal(one.window, whole.window)
+            assert torch.equal(other.window, whole.window)
+            assert torch.equal(torch.cat([one.target, other.target], dim=2), whole.target)
+            assert torch.equal(torch.cat([one.initial, other.initial], dim=2), whole.initial)

@@ -69,6 +69,7 @@ class Halo:
     def __init__(self, group: ShardGroup, send: Tensor, sent: Sequence[int], received: Sequence[int]) -> None:
         self.group, self.send = group, send
         self.sent, self.received = list(sent), list(received)
+        self._elsewhere: dict[torch.device, Halo] = {}
 
     @property
     def size(self) -> int:
@@ -76,8 +77,13 @@ class Halo:
         return sum(self.received)
 
     def to(self, device: torch.device) -> "Halo":
-        """The same for tensors on a device."""
-        return self if self.send.device == device else Halo(self.group, self.send.to(device), self.sent, self.received)
+        """The same for tensors on a device; made once for each."""
+        if self.send.device == device:
+            return self
+        if device not in self._elsewhere:
+            with torch.inference_mode(False):  # what a validation made must serve training too
+                self._elsewhere[device] = Halo(self.group, self.send.to(device), self.sent, self.received)
+        return self._elsewhere[device]
 
     def extended(self, rows: Tensor) -> Tensor:
         """Own rows and behind them those of others: (batch, row, dim) to (batch, row + size, dim)."""

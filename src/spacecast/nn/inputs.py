@@ -39,6 +39,7 @@ class GridInputs(nn.Module):
 
     diff_std: Tensor
     neighbours: Tensor
+    order: Tensor | None
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class GridInputs(nn.Module):
             raise UserError(f"unknown inputs {inputs!r}; {nearest(inputs, get_args(InputKind))}")
         self.inputs, self.previous_leads = inputs, check_previous_leads(previous_leads)
         self.part = spec.part
+        self.register_buffer("order", None if spec.part is None else spec.part.order, persistent=False)
         wide = spec if spec.part is None else replace(spec, grid=spec.part.wide)
         self.tendencies = Tendencies(wide) if inputs == "tendencies" else None
         self.beside = inputs == "stencil" or (inputs == "tendencies" and neighbours)
@@ -90,10 +92,9 @@ class GridInputs(nn.Module):
 
     def _wide(self, state: Tensor) -> Tensor:
         """States of all nodes that differences need: the own ones and, of a part of a grid, their neighbours."""
-        if self.part is None or not (self.beside or self.tendencies is not None):
+        if self.part is None or self.order is None or not (self.beside or self.tendencies is not None):
             return state
-        extended = self.part.halo.to(state.device).extended(state)
-        return extended.index_select(1, self.part.order.to(state.device))
+        return self.part.halo.to(state.device).extended(state).index_select(1, self.order)
 
 
 def undecided(key: str, kind: Any) -> UserError:

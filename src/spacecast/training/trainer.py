@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,22 +72,30 @@ def make_trainer(
     }
     exact_single_precision()
     precision = always["precision"] = chosen_precision(typed.get("precision"), typed.get("accelerator", "auto"))
-    try:
-        trainer = build(**always)
-        plain = typed.get("strategy", "auto") in ("auto", "ddp")
-        if (some_unused or shards > 1) and plain and isinstance(trainer.strategy, DDPStrategy):
-            # each shard has buffers of its own nodes
-            options = {"find_unused_parameters": some_unused, "broadcast_buffers": shards == 1}
-            trainer = build(**always, strategy=DDPStrategy(**options))
-    except (MisconfigurationException, ImportError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    trainer = _built(build, always, some_unused=some_unused, shards=shards)
     _check_strategy(trainer, typed.get("strategy"))
-    check_processes(shards, trainer.world_size, typed.get("strategy", "auto"))
+    _check_processes(shards, trainer.world_size, typed.get("strategy", "auto"))
     set_precision(trainer, precision)
     if global_batch is not None:
         trainer.accumulate_grad_batches = accumulation(
             global_batch, batch_size, trainer.world_size // shards, trainer.accumulate_grad_batches
         )
+    return trainer
+
+
+def _built(
+    build: Callable[..., pl.Trainer], keywords: Mapping[str, Any], *, some_unused: bool, shards: int
+) -> pl.Trainer:
+    """The trainer; what several devices must know is told them, unless they have a strategy of the user's own."""
+    try:
+        trainer = build(**keywords)
+        plain = getattr(build, "keywords", {}).get("strategy", "auto") in ("auto", "ddp")
+        if (some_unused or shards > 1) and plain and isinstance(trainer.strategy, DDPStrategy):
+            # each shard has buffers of its own nodes, which must not become those of the first
+            options = {"find_unused_parameters": some_unused, "broadcast_buffers": shards == 1}
+            trainer = build(**keywords, strategy=DDPStrategy(**options))
+    except (MisconfigurationException, ImportError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     return trainer
 
 
@@ -97,7 +105,7 @@ def _check_strategy(trainer: pl.Trainer, typed: object) -> None:
         raise UserError(f"trainer.strategy={typed}: checkpoints need whole weights on each device; take auto or ddp")
 
 
-def check_processes(shards: int, processes: int, strategy: object) -> None:
+def _check_processes(shards: int, processes: int, strategy: object) -> None:
     """Each sample must have as many processes as it is cut into parts.
 
     Raises:
