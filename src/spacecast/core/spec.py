@@ -123,7 +123,7 @@ class DataSpec:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types and arrays only, fit for a checkpoint that loads without executing code."""
+        """Plain types and arrays only, fit for a checkpoint that loads without executing code; not of which part."""
 
         def category(spec: FeatureSpec) -> dict[str, Any]:
             return {"names": list(spec.names), "units": list(spec.units), "mean": spec.mean, "std": spec.std}

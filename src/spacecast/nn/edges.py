@@ -119,7 +119,8 @@ class EdgeBuffers(nn.Module):
 
     def __init__(self, edges: EdgeSet) -> None:
         super().__init__()
-        self.num_rows, self.num_receivers, self.halo = edges.num_rows, edges.num_receivers, edges.halo
+        self.num_senders, self.num_receivers = edges.num_senders, edges.num_receivers
+        self.num_rows, self.halo = edges.num_rows, edges.halo
         self.degree = edges.uniform_in_degree
         inverse = 1.0 / edges.in_degree.clamp(min=1).to(torch.float32)[:, None]
         features, kinds = distinct_rows(edges.features) or (edges.features, None)
