@@ -343,6 +343,19 @@ def test_a_spread_starts_from_zero(tiny_spec, frames, tmp_path, drawn) -> None:
     assert 0 < spread.get_clim()[1] <= columns["spread"][:, 2].max()
 
 
+@pytest.mark.parametrize("size", list(canvas.SIZES))
+def test_what_a_plane_shows_and_the_units_beside_it_do_not_meet(size, tiny_spec, frames, tmp_path, drawn) -> None:
+    columns = {"truth": frames[0], "ensemble mean": frames[1:].mean(axis=0), "spread": frames[1:].std(axis=0)}
+    with canvas.sized(size):
+        maps.draw_comparison(Plane.of(tiny_spec), columns, tmp_path / "maps.png", variables=["Ex", "Ey", "Ez"])
+    [figure] = drawn
+    figure.draw_without_rendering()  # which puts titles in their places
+    heads = [axes.title.get_window_extent() for axes in panes(figure) if axes.get_title() == "ensemble mean"]
+    units = [axes._left_title.get_window_extent() for axes in figure.axes if axes.get_title(loc="left") == "mV/m"]
+    assert (len(heads), len(units)) == (3, 6)
+    assert not [head for head in heads for unit in units if head.overlaps(unit)]
+
+
 @pytest.mark.parametrize(("size", "words"), [(1.0, "nT"), (1e-7, "$10^{-7}$ nT")])
 def test_a_power_of_ten_of_all_numbers_of_a_bar_stands_before_the_units(
     size, words, tiny_spec, frames, tmp_path, drawn

@@ -176,7 +176,7 @@ def _pane(planes: Planes, file: ForecastFile, shown: Shown, place: tuple[int, in
     field = read_field(file, shown.kind, shown.name, lead - 1, shown.example)
     image = draw_field(axes, file.plane, field, shown.scale)
     what = "ensemble mean" if shown.kind == MEAN and is_ensemble(file) else HEADINGS[shown.kind]
-    axes.set_title(f"{label(shown.name)}, {what}" if column == 0 else what)
+    planes.head(axes, f"{label(shown.name)}, {what}" if column == 0 else what)
     if shown.kind != TRUTH:
         planes.colourbar(image, row, column, file.plane.units[shown.name])
     return Pane(shown, axes, image)

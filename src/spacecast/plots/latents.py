@@ -73,7 +73,7 @@ def draw_latents(run: ScoredRun, path: Path) -> list[Path]:
                 row, column = (what, who) if turned else (who, what)
                 pane = planes.plane(row, column, labelled=(row == (2 if turned else 1), column == 0))
                 dots = _draw_nodes(pane, plane, found.positions, values, scales[what], planes.pane)
-                pane.set_title(f"{('prior', 'posterior')[who]}, {('mean', 'std. dev.', 'a sample')[what]}")
+                planes.head(pane, f"{('prior', 'posterior')[who]}, {('mean', 'std. dev.', 'a sample')[what]}")
                 planes.colourbar(dots, row, column, "")
         return [save(planes.figure, path)]
 

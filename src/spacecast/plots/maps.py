@@ -94,7 +94,7 @@ def draw_comparison(
                 labelled = (place == 2 if upright else lowest, where[1] == 0)
                 pane = planes.plane(*where, labelled=labelled)
                 image = draw_field(pane, plane, field, own if place == 2 else shared)
-                pane.set_title(f"{label(name)}, {heading}" if place == 0 else heading)
+                planes.head(pane, f"{label(name)}, {heading}" if place == 0 else heading)
                 if field_lines and place < 2:
                     draw_field_lines(pane, plane, fields[heading])
                 if place or upright:

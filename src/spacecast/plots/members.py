@@ -52,7 +52,7 @@ def _draw(run: ScoredRun, frame: Frame, name: str, path: Path) -> Path:
             row, place = divmod(number, columns)
             pane = planes.plane(row, place, labelled=(number + columns >= len(states), place == 0))
             image = draw_field(pane, plane, np.asarray(state[:, column]), own if text == "spread" else shared)
-            pane.set_title(f"{label(name)}, {text}" if number == 0 else text)
+            planes.head(pane, f"{label(name)}, {text}" if number == 0 else text)
             planes.colourbar(image, row, place, plane.units[name])
             if run.choice.field_lines and text != "spread":
                 draw_field_lines(pane, plane, state)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spacecast.plots.canvas import fitting, label, save
+from spacecast.plots.canvas import label, save
 from spacecast.plots.colours import ColourScale, colour_scale, own_scale
 from spacecast.plots.fields import checked_field, is_ensemble, kinds_of
 from spacecast.plots.forecasts import MEAN, SPREAD, TRUTH, ForecastFile
@@ -61,7 +61,7 @@ def draw_maps(
             image = draw_field(pane, file.plane, values, scales[kind])
             what = "forecast" if kind == MEAN and not is_ensemble(file) else HEADINGS[kind]
             heading = f"{text}, {what}"
-            pane.set_title(heading, fontsize=fitting(heading, planes.pane[0]))
+            planes.head(pane, heading)
             if column in bars:
                 planes.colourbar(image, row, column, file.plane.units[name])
         return [save(planes.figure, path) for path in paths]

@@ -10,7 +10,7 @@ import numpy as np
 from spacecast.core.errors import UserError, nearest
 from spacecast.core.grid import Grid
 from spacecast.core.spec import DataSpec
-from spacecast.plots.canvas import new_figure, size_of_now, unit_text, wrapped
+from spacecast.plots.canvas import fitting, new_figure, size_of_now, unit_text, wrapped
 from spacecast.plots.colours import ColourScale, part_ticks, take_out_power
 
 if TYPE_CHECKING:
@@ -264,6 +264,10 @@ class Planes(NamedTuple):
         axes.xaxis.set_visible(along_x)
         axes.yaxis.set_visible(along_z)
         return axes
+
+    def head(self, pane: "Axes", text: str) -> None:
+        """What a plane shows, no wider than it: the units of a colour bar stand beside it."""
+        pane.set_title(text, fontsize=fitting(text, self.pane[0]))
 
     def colourbar(self, image: "AxesImage | PathCollection", row: int, column: int, units: str) -> None:
         """A slim colour bar right of a plane, its units above it, pointed where colours are clipped."""
