@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 import types
 from collections.abc import Iterator
@@ -198,3 +199,25 @@ def write_graph_files(graph: MeshGraph, folder: Path) -> Path:
 def write_graph():
     """`write_graph_files`."""
     return write_graph_files
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of the browser."""
+    pytest.importorskip("playwright.sync_api", reason='playwright is not installed: pip install "spacecast[ui-test]"')
+    path = os.environ.get("SPACECAST_CHROMIUM") or shutil.which("chromium")
+    if not path:
+        pytest.skip("there is no program chromium: apt-get install chromium, or set SPACECAST_CHROMIUM")
+    return path
+
+
+@pytest.fixture
+def browser_page(chromium: str) -> Iterator:
+    """A page of the browser, as large as that of a small laptop."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        words = ["--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=words, timeout=0)
+        yield browser.new_page(viewport={"width": 1440, "height": 900})
+        browser.close()

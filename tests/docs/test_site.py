@@ -21,6 +21,12 @@ LOADS = re.compile(
 )
 CSS_LOADS = re.compile(r"""(?:url\(\s*["']?|@import\s+["'])((?:https?:)?//[^"')\s]+)""")
 
+NOT_WHOLE = """() => [
+    ...[...document.images].filter(each => !each.naturalWidth).map(each => each.src),
+    ...[...document.querySelectorAll('article .md-typeset__scrollwrap')]
+        .filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.innerText.slice(0, 60)),
+]"""
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
@@ -104,6 +110,19 @@ def test_no_page_loads_anything_from_a_network(site):
     assert not any('class="mermaid"' in text for text in pages.values())  # its program would come from a network
     styles = [path.read_text() for path in site.rglob("*.css")]
     assert [found for text in styles for found in CSS_LOADS.findall(text)] == []
+
+
+@pytest.mark.slow
+def test_pages_are_whole_in_a_browser(site, browser_page):
+    """Every picture is there, and no table is wider than the page of a small laptop."""
+    failed: list[str] = []
+    browser_page.set_default_timeout(0)
+    pages = sorted(path.name for path in site.glob("*.html") if path.name != "404.html")
+    assert len(pages) > 20
+    for name in pages:
+        browser_page.goto(f"file://{site / name}")
+        failed += [f"{name}: {what}" for what in browser_page.evaluate(NOT_WHOLE)]
+    assert failed == []
 
 
 @pytest.mark.slow

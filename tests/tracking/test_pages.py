@@ -53,16 +53,6 @@ MOST_BYTES = 150_000
 
 
 @pytest.fixture(scope="module")
-def chromium() -> str:
-    """The browser's path."""
-    pytest.importorskip("playwright.sync_api", reason='playwright is not installed: pip install "spacecast[ui-test]"')
-    path = os.environ.get("SPACECAST_CHROMIUM") or shutil.which("chromium")
-    if not path:
-        pytest.skip("there is no program chromium: apt-get install chromium, or set SPACECAST_CHROMIUM")
-    return path
-
-
-@pytest.fixture(scope="module")
 def four_runs(chromium: str, fresh_store: Path, tmp_path_factory) -> tuple[str, str, list[str]]:
     """A store of four runs: its address, the number of the experiment, and the runs."""
     folder = tmp_path_factory.mktemp("pages")
@@ -121,19 +111,11 @@ def base(four_runs) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(chromium: str, base: str) -> Iterator:
-    """A page of the browser, as large as that of a small laptop."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"], timeout=FOREVER
-        )
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(FOREVER)
-        page.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
-        yield page
-        browser.close()
+def page(browser_page):
+    """A page on which MLflow's assistant stays closed."""
+    browser_page.set_default_timeout(FOREVER)
+    browser_page.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
+    return browser_page
 
 
 def take(page, name: str, folder: Path) -> None:
