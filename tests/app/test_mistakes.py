@@ -94,10 +94,11 @@ FAST = {  # refused before anything of the data is touched
     ),
     "shards of a convolution": (SHARDS, "trainer.shards=2: GraphUNet needs the whole grid in one process; take model="),
     "shards that share what a setting needs": (
-        [*SHARDED, "model.magnetic=potential", "model.guard=0.1", "model.noise={global: 2}"],
-        "trainer.shards=2: model.noise, model.magnetic=potential, model.guard=0.1 needs the whole grid in one process",
+        [*SHARDED, "model.magnetic=potential", "model.guard=0.1", "model.noise={global: 2}", "loss.div_weight=1"],
+        "trainer.shards=2: model.noise, model.magnetic=potential, model.guard=0.1, loss.div_weight need the whole grid "
+        "in one process; train with model.noise=null model.magnetic=free model.guard=null loss.div_weight=0",
     ),
-    "shards with noise on the inputs": ([*SHARDED, "loss.input_noise=0.3"], "2: loss.input_noise needs the whole grid"),
+    "shards with noise on the inputs": ([*SHARDED, "loss.input_noise=0.3"], "train with loss.input_noise=0"),
     "shards of ensembles": (
         [*SHARDED, "loss=ensemble_crps", "evaluation=deterministic"], "2: EnsembleObjective needs the whole grid"
     ),

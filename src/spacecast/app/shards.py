@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INSTEAD = {"model": "model=graph_fm, graphcast or keisler", "loss": "loss=wmse or another one of single forecasts"}
+OFF = {
+    "model.magnetic": "free", "model.state_law": "free", "model.smooth": "none", "model.guard": "null",
+    "model.noise": "null", "model.previous_leads": "null", "model.grid_blocks": "0",
+    "loss.div_weight": "0", "loss.input_noise": "0",
+}  # fmt: skip
+"""Values of options with which a part of the grid is enough."""
 
 
 def check_shards(config: Train, parts: Parts, epochs: int) -> None:
@@ -33,14 +39,18 @@ def check_shards(config: Train, parts: Parts, epochs: int) -> None:
     asked = f"trainer.shards={shards}"
     if config.dry_run:
         raise UserError(f"{asked}: a dry run takes its steps in one process; leave trainer.shards out of it")
+    held = []
     for key, part in (("model", parts.model), ("loss", parts.module.objective)):
         options = whole_grid_of(part)
         if options is None:
             instead = INSTEAD[key]
             raise UserError(f"{asked}: {type(part).__name__} needs the whole grid in one process; take {instead}")
-        if options:
-            typed = ", ".join(f"{key}.{option}" for option in options)
-            raise UserError(f"{asked}: {typed} needs the whole grid in one process; switch it off, or take one shard")
+        held += [f"{key}.{option}" for option in options]
+    if held:
+        names = [option.split("=")[0] for option in held]
+        without = " ".join(f"{name}={OFF[name]}" for name in names if name in OFF) or "other options"
+        found, verb = ", ".join(held), "need" if held[1:] else "needs"
+        raise UserError(f"{asked}: {found} {verb} the whole grid in one process; train with {without}")
     if any(parts.schedule.at(epoch).own_states for epoch in range(epochs)):
         raise UserError(f"{asked}: a schedule with own states keeps whole ones in each process; take another schedule")
     part_of(parts.spec, parts.graph, ShardGroup(0, shards))
