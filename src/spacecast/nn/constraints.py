@@ -12,6 +12,7 @@ from spacecast.core.ranges import NonNegativeFloat
 from spacecast.core.spec import DataSpec
 from spacecast.nn.inputs import by_previous, previous_given, undecided
 from spacecast.nn.laws import GasLaw, IdealField
+from spacecast.nn.limits import Limits
 from spacecast.nn.potential import MagneticPotential
 from spacecast.nn.seam import Seam
 from spacecast.nn.smoothing import FourthDifference, Smoothing
@@ -152,7 +153,7 @@ class Constraints(nn.Module):
         head: MagneticPotential,
         potential: Tensor,
         base: list[Tensor],
-        limits: Sequence[tuple[Tensor, Tensor]],
+        limits: Limits,
     ) -> list[Tensor]:
         """Standardised B in the plane, (batch, node) each, within limits of both components, where there are any."""
         change = head.within(potential, base, limits) if limits else head(potential)

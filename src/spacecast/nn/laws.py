@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from spacecast.core.errors import UserError
 from spacecast.core.spec import DataSpec
 from spacecast.core.units import NKT, SPEED_TIMES_FIELD, expected_units, factor
+from spacecast.nn.limits import Limits, excess_over
 
 GAS = ("P", "rho", "T")
 LEAST = 1e-3  # of a standard deviation: what counts as the smallest density, pressure and temperature where no range is
@@ -56,9 +57,7 @@ class PublishedUnits(nn.Module):
 
     def standardize(self, values: Sequence[Tensor]) -> list[Tensor]:
         """Inverse of `read`."""
-        return [
-            (value - offset) / scale for value, scale, offset in zip(values, self.scale, self.offset, strict=True)
-        ]
+        return [(value - offset) / scale for value, scale, offset in zip(values, self.scale, self.offset, strict=True)]
 
 
 class IdealField(nn.Module):
@@ -86,9 +85,7 @@ class IdealField(nn.Module):
         flow = self.flow.read(variables)
         return self.electric.standardize([SPEED_TIMES_FIELD * each for each in _cross(flow[3:], flow[:3])])
 
-    def slowed(
-        self, variables: Sequence[Tensor], field: Sequence[Tensor], limits: Sequence[tuple[Tensor, Tensor]]
-    ) -> list[Tensor] | None:
+    def slowed(self, variables: Sequence[Tensor], field: Sequence[Tensor], limits: Limits) -> list[Tensor] | None:
         """Velocities whose E is within limits where B is strong: there little of v is much of E.
 
         The excess of E over its limits, but for its part along B, which no velocity has made, is taken off by the drift
@@ -104,9 +101,9 @@ class IdealField(nn.Module):
         Returns:
             Components of v, standardised, (batch, node) each; None where nothing is beyond the limits.
         """
-        excess = [each - each.clamp(*limit) for each, limit in zip(field, limits, strict=True)]
-        if field[0].device.type == "cpu" and not any(bool(each.any()) for each in excess):
-            return None  # elsewhere to look would be to wait
+        excess = excess_over(limits, field)
+        if excess is None:
+            return None
         magnetic = self.flow.read(variables)[3:]
         square = sum((each.square() for each in magnetic), start=self.flow.scale[3:].square().sum())
         taken = [-one * scale / SPEED_TIMES_FIELD for one, scale in zip(excess, self.electric.scale, strict=True)]
@@ -163,7 +160,7 @@ class GasLaw(nn.Module):
         pressure, density, temperature = (size * self.gas.factors).tolist()
         self.strength = NKT * density * temperature / pressure
 
-    def forward(self, variables: Sequence[Tensor], limits: Sequence[tuple[Tensor, Tensor]] = ()) -> list[Tensor]:
+    def forward(self, variables: Sequence[Tensor], limits: Limits = ()) -> list[Tensor]:
         """P, rho and T, standardised, from all standardised state variables.
 
         Args:
@@ -188,7 +185,7 @@ class GasLaw(nn.Module):
         values = [self.strength * density * temperature, density, temperature]
         return self.gas.standardize([value * size for value, size in zip(values, self.size, strict=True)])
 
-    def _limits(self, limits: Sequence[tuple[Tensor, Tensor]]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def _limits(self, limits: Limits) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Limits of P, rho and T in units of their increments: one number, or one for each node."""
         if not limits:
             return self.least.unbind(), self.most.unbind()

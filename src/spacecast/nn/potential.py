@@ -12,6 +12,7 @@ from torch.nn import functional
 from spacecast.core.errors import UserError
 from spacecast.core.grid import RIGHT_HANDED, Grid
 from spacecast.core.spec import DataSpec
+from spacecast.nn.limits import Limits, excess_over
 
 SCALE = 1.5  # R_E: a potential that changes so much times the increment of B makes increments of B of the usual size
 SETTLING = 1.9  # share of the divergence of the shortest waves that is taken off; beyond 2 they would grow
@@ -78,13 +79,10 @@ class MagneticPotential(nn.Module):
         everywhere = torch.cat([potential, inside], dim=-1).index_select(-1, self.source)
         components = self.grid.curl(everywhere.unflatten(-1, self.grid.shape))
         return [
-            each.flatten(-2).index_select(-1, self.cells) / std
-            for each, std in zip(components, self.std, strict=True)
+            each.flatten(-2).index_select(-1, self.cells) / std for each, std in zip(components, self.std, strict=True)
         ]
 
-    def within(
-        self, potential: Tensor, base: Sequence[Tensor], limits: Sequence[tuple[Tensor, Tensor]]
-    ) -> list[Tensor]:
+    def within(self, potential: Tensor, base: Sequence[Tensor], limits: Limits) -> list[Tensor]:
         """Increments of standardised B that keep `base` plus themselves within limits, as nearly as a curl can.
 
         Where the field would leave its limits the potential gives way, by a few steps of steepest descent of the
@@ -99,9 +97,9 @@ class MagneticPotential(nn.Module):
         change = self.curl(potential)
         for _ in range(RELAXATIONS):
             new = [before + one for before, one in zip(base, change, strict=True)]
-            excess = [value - value.clamp(*each) for value, each in zip(new, limits, strict=True)]
-            if potential.device.type == "cpu" and not any(bool(each.any()) for each in excess):
-                break  # elsewhere to look would be to wait
+            excess = excess_over(limits, new)
+            if excess is None:
+                break
             one, two = (self._slope(excess[1 - axis] * self.std[1 - axis], axis) for axis in (0, 1))
             potential = potential - self.strength * self.sign * (one - two)
             change = self.curl(potential)
