@@ -98,7 +98,7 @@ def scores_of(spec) -> Scores:
         divergences = {"div_b": 1e-3 * lead, "div_b_truth": 0.0}
         rows += [ScoreRow(metric, "B", "nT/R_E", lead, "all", value) for metric, value in divergences.items()]
     ranks = np.tile(np.array([40, 20, 15, 25]), (LEADS, len(names), 1)) + np.arange(LEADS)[:, None, None]
-    return Scores(tuple(rows), members=3, ranks=ranks)
+    return Scores(tuple(rows), windows=4, members=3, scored="run unseen, all frames", ranks=ranks)
 
 
 CASES: dict[str, tuple[str, Callable[[ScoredRun, Path], list[Path]]]] = {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from figure_contents import assert_a_whole_picture, bar_units, images, lines, panes, share_of
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -18,7 +19,7 @@ from spacecast.evaluation.metrics import METRICS, find
 from spacecast.evaluation.scores import ScoreRow, Scores
 from spacecast.forecast.writer import ForecastWriter
 from spacecast.plots import canvas, colours, curves, cuts, divergence, forecasts, history, maps, pictures, plane
-from spacecast.plots.picture import Picture, ScoredRun
+from spacecast.plots.picture import Choice, Picture, ScoredRun
 from spacecast.plots.plane import Plane
 
 NAMES = ("Bx", "By", "Bz", "rho", "T")
@@ -105,7 +106,7 @@ def test_rmse_has_a_pane_per_variable_with_persistence(tiny_spec, tmp_path, draw
         assert [list(line.get_xdata()) for line in axes.lines] == [list(LEADS)] * 2
         assert axes.get_ylim()[0] == 0
     assert [axes.get_xlabel() for axes in shown] == ["lead time [s]"] * 5
-    assert [axes.get_ylabel() for axes in shown] == ["RMSE", "", "", "", ""]
+    assert drawn[0].get_supylabel() == "RMSE"
     assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["persistence", "forecast"]
 
 
@@ -133,11 +134,12 @@ def test_ratios_have_a_pane_per_variable_and_their_mean_beside_a_reference(
     assert [axes.get_title() for axes in shown] == [*map(canvas.label, NAMES), "mean over variables"]
     # four in a row: only what has no pane below it names the axis
     assert [axes.get_xlabel() for axes in shown] == ["", "", *["lead time [s]"] * 4]
-    assert [axes.get_ylabel() for axes in shown] == [label, "", "", "", label, ""]
+    assert drawn[0].get_supylabel() == label
     for name, axes in zip((*NAMES, "mean"), shown, strict=True):
         curves_shown = lines(axes)
         assert curves_shown.pop("reliable" if metric != "skill" else "persistence") == [reference] * 2
-        np.testing.assert_allclose(curves_shown["ensemble mean"], convert(np.array(curve(metric, name))))
+        text = "ensemble mean" if metric == "skill" else "ensemble"
+        np.testing.assert_allclose(curves_shown[text], convert(np.array(curve(metric, name))))
 
 
 def test_the_mean_over_variables_stands_beside_that_of_the_references(tiny_spec, tmp_path, drawn) -> None:
@@ -159,6 +161,32 @@ def test_several_runs_are_lines_of_their_own_beside_one_persistence(tiny_spec, t
     for name, axes in zip(NAMES, panes(drawn[0]), strict=True):
         assert lines(axes).keys() == {"persistence", "one", "two"}
         assert lines(axes)["two"] == curve("rmse", name)
+
+
+@pytest.mark.parametrize("draw", [curves.draw_rmse, curves.draw_ratio, divergence.draw_divergence])
+def test_a_title_says_what_was_scored_where_all_runs_agree(draw, tiny_spec, tmp_path, drawn) -> None:
+    known = replace(make_scores(div=True), windows=12, scored="run unseen, all frames")
+    other = replace(known, scored="run 1, all frames")
+    run, unlike = (ScoredRun(scores, Plane.of(tiny_spec), name="one") for scores in (known, other))
+    two = replace(run, name="two")
+    for shown in (run, replace(run, others=[two]), replace(run, others=[unlike])):
+        draw(shown, tmp_path / "title.png")
+    titles = [figure.get_suptitle().replace("\n", " ") for figure in drawn]
+    assert titles == ["12 forecasts of run unseen, all frames"] * 2 + [""]
+
+
+def test_a_title_names_the_part_of_the_plane_and_explains_bands(tiny_spec, tmp_path, drawn) -> None:
+    ends = {f"rmse_{end}": (("variable", "lead_time"), np.ones((len(NAMES), len(LEADS)))) for end in ("low", "high")}
+    scores = replace(all_scores(4), windows=1, scored="run 1", dataset=xr.Dataset(ends, {"variable": list(NAMES)}))
+    run = ScoredRun(scores, Plane.of(tiny_spec), choice=Choice(region="inner"))
+    curves.draw_rmse(run, tmp_path / "rmse.png")
+    assert drawn[0].get_suptitle() == "1 forecast of run 1, region inner, bands: 95% intervals"
+
+
+def test_a_metric_of_several_runs_has_a_line_for_each(small_spec, tmp_path, drawn) -> None:
+    one, two = (ScoredRun(all_scores(4), Plane.of(small_spec), name=name) for name in ("one", "two"))
+    curves.draw_metric(replace(one, others=[two]), tmp_path / "metric.png", find("crps"))
+    assert lines(panes(drawn[0])[0]).keys() == {"one", "two", "perfect"}
 
 
 def test_divergence_stands_beside_that_of_the_truth(scored, tmp_path, drawn) -> None:
@@ -492,7 +520,7 @@ def test_a_metric_may_have_a_picture_of_its_own(name, members, best, small_spec,
     shown = panes(drawn[0])
     titles = {"crps": TITLES, "skill": [*map(canvas.label, NAMES), "mean"], "div_b": ["B [nT/$R_E$]"]}[name]
     assert [axes.get_title() for axes in shown] == titles
-    assert shown[0].get_ylabel() == metric.label
+    assert drawn[0].get_supylabel() == metric.label
     variables = {"crps": NAMES, "skill": (*NAMES, "mean"), "div_b": ("B",)}[name]
     for variable, axes in zip(variables, shown, strict=True):
         assert lines(axes) == {text: curve(name, variable), "perfect": [best, best]}

@@ -17,7 +17,7 @@ from spacecast.config.trust import trusted_words
 from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
 from spacecast.core.names import UNSEEN
-from spacecast.core.protocols import Datastore
+from spacecast.core.protocols import Datastore, cell_levels_of
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import OwnStates
 from spacecast.data.configs import find_raw_runs
@@ -109,7 +109,8 @@ def build_model(section: Section, seed: int, spec: DataSpec, graph: MeshGraph) -
     torch.manual_seed(seed)
     model: nn.Module = section.build()(spec=spec, graph=graph)
     count = sum(weight.numel() for weight in model.parameters())
-    log.info("model: %s, %s parameters", type(model).__name__, f"{count:,}")
+    unused = "" if cell_levels_of(model) is None else "; it does not use the mesh"
+    log.info("model: %s, %s parameters%s", type(model).__name__, f"{count:,}", unused)
     return model
 
 

@@ -15,6 +15,7 @@ from spacecast.config.paths import absolute_path
 from spacecast.config.plot_schema import Plot
 from spacecast.config.trust import Trust
 from spacecast.core.errors import UserError
+from spacecast.core.protocols import cell_levels_of
 from spacecast.core.text import as_words
 from spacecast.evaluation.paired_scores import read_scores
 from spacecast.evaluation.scores import Scores
@@ -78,7 +79,7 @@ def _plotted(config: Plot, path: Path, name: str) -> Plotted:
         with opened(examples, boundary=_boundary(recorded)) as file:
             plane = file.plane
     checkpoint = Path(str(recorded.get("checkpoint") or path))
-    graph = partial(_graph, checkpoint, config.trust)
+    graph = partial(graph_of, checkpoint, config.trust)
     latents = None if examples is None else partial(latents_of, checkpoint, config.trust, examples)
     stages = stages_of(recorded, config.trust)
     run = ScoredRun(scores, plane, examples, name, records, graph, choice, stages, latents)
@@ -119,8 +120,13 @@ def _boundary(recorded: Mapping[str, Any]) -> Any:
     return section.get("boundary") if isinstance(section, Mapping) else None
 
 
-def _graph(checkpoint: Path, trust: str | Sequence[str] | None) -> "MeshGraph":
-    """The mesh graph of the model of a run."""
+def graph_of(checkpoint: Path, trust: str | Sequence[str] | None) -> "MeshGraph | None":
+    """The graph on which the model of a run passes messages: its mesh, or levels of cells; None: it passes none."""
     from spacecast.app.loading import load
+    from spacecast.graphs.cells import cell_graph
 
-    return load(checkpoint, trust=trust, device="cpu").graph
+    trained = load(checkpoint, trust=trust, device="cpu")
+    levels = cell_levels_of(trained.module)
+    if levels is None:
+        return trained.graph
+    return cell_graph(trained.spec.grid, levels) if levels else None

@@ -79,6 +79,8 @@ class StepModel(Protocol):
     A model may have an attribute `previous_leads`, the number of leads of a roll-out that X_{t-1} is an input of;
     later ones receive X_t in its place. None, or no such attribute: it is an input of all of them.
 
+    A model that passes no messages on the mesh says so by an attribute `cell_levels`, see `cell_levels_of`.
+
     A model may have a method `drive(state, truth, driven)`, of (batch, node, state) twice and (node,) of bool, which
     puts true values on driven nodes; without it they are put there and nothing else changes.
 
@@ -127,6 +129,11 @@ def draws(model: object) -> bool:
     """
     said: bool | None = getattr(model, "draws", None)
     return said if said is not None else isinstance(model, LatentStepModel) or takes_draw(model)
+
+
+def cell_levels_of(model: object) -> int | None:
+    """On how many levels of cells a model passes messages in place of the mesh, 0: on none; None: it uses the mesh."""
+    return getattr(model, "cell_levels", None)
 
 
 def whole_grid_of(part: object) -> list[str] | None:

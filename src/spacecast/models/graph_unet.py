@@ -76,7 +76,7 @@ class GraphUNet(nn.Module):
             spec, trend=trend, lower=lower, upper=upper, predict_std=predict_std,
             magnetic=magnetic, electric=electric, state_law=state_law, smooth=smooth, guard=guard,
         )  # fmt: skip
-        self.previous_leads = previous_leads
+        self.previous_leads, self.cell_levels = previous_leads, levels
         known = GridInputs(spec, inputs, previous_leads=previous_leads, neighbours=False)
         cells = make_levels(spec.grid, levels, execution, masked=self.masked)
         self.network = CellNetwork(spec, cells, known, update, dim=hidden_dim, blocks=blocks)

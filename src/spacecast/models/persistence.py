@@ -15,6 +15,8 @@ class Persistence(nn.Module):
         trend: 0 for persistence, 1 for linear extrapolation.
     """
 
+    cell_levels = 0
+
     def __init__(self, spec: DataSpec, graph: MeshGraph, *, trend: float = 0.0) -> None:  # noqa: ARG002
         super().__init__()
         self.trend = trend

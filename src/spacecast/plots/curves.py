@@ -13,14 +13,10 @@ from spacecast.plots.canvas import (
     SERIES,
     SPREAD,
     TRUTH,
-    add_legend,
-    columns_for,
-    fitting,
     label,
-    new_figure,
-    save,
     unit_text,
 )
+from spacecast.plots.panes import draw_panes
 from spacecast.plots.picture import Picture, ScoredRun
 
 if TYPE_CHECKING:
@@ -60,7 +56,7 @@ def draw_rmse(run: ScoredRun, path: Path) -> list[Path]:
         top = np.max(np.where(np.isfinite(tops), tops, 0))
         pane.set_ylim(0, 1.1 * top if top > 0 else None)
 
-    return _draw_panes(_shown(run, first.variables), draw, path, LEAD_TIME, find("rmse").label)
+    return draw_panes(runs, _shown(run, first.variables), draw, path, LEAD_TIME, find("rmse").label)
 
 
 def draw_ratio(run: ScoredRun, path: Path) -> list[Path]:
@@ -92,7 +88,7 @@ def _draw_ratio(run: ScoredRun, path: Path, text: str, convert: Callable[[np.nda
         pane.set_title("mean over variables" if name == "mean" else label(name))
         pane.set_ylim(float(limits[0]), float(limits[-1]))
 
-    return _draw_panes([*_shown(run, first.variables), "mean"], draw, path, LEAD_TIME, text)
+    return draw_panes(runs, [*_shown(run, first.variables), "mean"], draw, path, LEAD_TIME, text)
 
 
 def _skill_of(run: ScoredRun, metric: str, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -113,31 +109,30 @@ def draw_spread_skill(run: ScoredRun, path: Path) -> list[Path]:
     def draw(pane: "Axes", name: str) -> None:
         pane.axhline(1, color=TRUTH, linestyle="--", linewidth=0.8, label="reliable")
         for each, colour, text in coloured_runs(runs):
-            draw_line(pane, each, "spread_skill_ratio", name, colour, text)
+            draw_line(pane, each, "spread_skill_ratio", name, colour, text if len(runs) > 1 else "ensemble")
         pane.set_title("mean over variables" if name == "mean" else label(name))
         pane.set_ylim(0, max(1.3, pane.get_ylim()[1]))
 
     names = [*_shown(run, runs[0].scores.variables), "mean"]
-    return _draw_panes(names, draw, path, LEAD_TIME, find("spread_skill_ratio").label)
+    return draw_panes(runs, names, draw, path, LEAD_TIME, find("spread_skill_ratio").label)
 
 
 def draw_metric(run: ScoredRun, path: Path, metric: Metric) -> list[Path]:
     """Draw any metric against lead time beside its best value, a pane for each variable and their mean."""
-    scores = run.scores
-    units = {row.variable: row.units for row in scores if row.metric == metric.name}
+    units = {row.variable: row.units for row in run.scores if row.metric == metric.name}
+    runs = scored_runs(run, metric.name)
     if not units:
         return []
     of = {"mean": "ensemble mean", "each": "members", "none": "forecast"}[metric.members]
 
     def draw(pane: "Axes", name: str) -> None:
-        leads, values = _series(run, metric.name, name)
-        text = of if scores.members > 1 else "forecast"
-        pane.plot(leads, values, color=FORECAST, marker="." if len(leads) < 20 else "", label=text)
+        for each, colour, text in coloured_runs(runs):
+            draw_line(pane, each, metric.name, name, colour, text if len(runs) > 1 or text == "forecast" else of)
         if metric.best is not None:
             pane.axhline(metric.best, color=TRUTH, linestyle="--", linewidth=0.8, label="perfect")
         pane.set_title(label(name, None if units[name] == "1" else units[name]))
 
-    return _draw_panes(list(units), draw, path, "lead time [s]", metric.label)
+    return draw_panes(runs, list(units), draw, path, LEAD_TIME, metric.label)
 
 
 def draw_ranks(run: ScoredRun, path: Path) -> list[Path]:
@@ -160,7 +155,7 @@ def draw_ranks(run: ScoredRun, path: Path) -> list[Path]:
         pane.set_title(label(name))
 
     names = _shown(run, run.scores.variables)
-    return _draw_panes(names, draw, path, f"rank among {run.scores.members} members", "relative frequency")
+    return draw_panes([run], names, draw, path, f"rank among {run.scores.members} members", "relative frequency")
 
 
 def draw_spectra(run: ScoredRun, path: Path) -> list[Path]:
@@ -186,7 +181,7 @@ def draw_spectra(run: ScoredRun, path: Path) -> list[Path]:
         pane.tick_params(which="minor", labelbottom=False, labelleft=False)  # they would overlap
         pane.set_title(f"{label(name)} [({unit_text(run.scores.units[name])})$^2$ $R_E$]")
 
-    return _draw_panes(_shown(run, names), draw, path, "1 / wavelength [1/$R_E$]", "power")
+    return draw_panes([run], _shown(run, names), draw, path, "1 / wavelength [1/$R_E$]", "power")
 
 
 def scored_runs(run: ScoredRun, metric: str) -> list[ScoredRun]:
@@ -234,30 +229,6 @@ def draw_line(
         place = {"variable": name, **({"region": run.choice.region} if "region" in data[ends[0]].dims else {})}
         low, high = (convert(data[end].sel(place).values) for end in ends)
         pane.fill_between(leads, low, high, color=colour, alpha=0.2, linewidth=0)
-
-
-def _draw_panes(
-    names: list[str], draw: "Callable[[Axes, str], None]", path: Path, x_label: str, y_label: str
-) -> list[Path]:
-    """A pane for each name with one legend; only what has none below it names the axis."""
-    if not names:
-        return []
-    columns = columns_for(len(names))
-    rows = -(-len(names) // columns)
-    with new_figure(2.1 * columns, 1.65 * rows + 0.7) as figure:
-        panes = figure.subplots(rows, columns, squeeze=False)
-        for number, pane in enumerate(panes.flat):
-            if number >= len(names):
-                pane.set_visible(False)
-                continue
-            draw(pane, names[number])
-            pane.spines[["top", "right"]].set_visible(False)
-            if number + columns >= len(names):
-                pane.set_xlabel(x_label, fontsize=fitting(x_label, 0.7 * float(figure.get_figwidth()) / columns))
-        for line in panes:
-            line[0].set_ylabel(y_label, fontsize=fitting(y_label, 0.7 * float(figure.get_figheight()) / rows))
-        add_legend(figure)
-        return [save(figure, path)]
 
 
 PICTURES = (

@@ -8,6 +8,7 @@ import numpy as np
 from spacecast.plots.canvas import BASELINE, TRUTH, add_legend, new_figure, save
 from spacecast.plots.curves import LEAD_TIME, coloured_runs, draw_line, scored_runs
 from spacecast.plots.forecasts import opened
+from spacecast.plots.panes import describe
 from spacecast.plots.picture import Picture, ScoredRun
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def draw_divergence(run: ScoredRun, path: Path) -> list[Path]:
         axes.set_xlabel(LEAD_TIME)
         axes.set_ylabel(rf"mean $|\nabla\cdot B|$ [{runs[0].scores.units['Bx']}/$R_E$]")
         axes.spines[["top", "right"]].set_visible(False)
+        describe(figure, runs)
         add_legend(figure)
         return [save(figure, path)]
 

@@ -43,7 +43,9 @@ def draw_mesh_page(run: ScoredRun, path: Path) -> list[Path]:
     if importlib.util.find_spec("plotly") is None:
         log.warning("no %s: it needs plotly; pip install 'spacecast[plots]'", path.name)
         return []
-    return [write_mesh_page(run.graph(), path, None if run.plane is None else run.plane.grid, run.name)]
+    if (graph := run.graph()) is None:
+        return []
+    return [write_mesh_page(graph, path, None if run.plane is None else run.plane.grid, run.name)]
 
 
 def write_mesh_page(graph: MeshGraph, path: Path, grid: Grid | None = None, title: str = "") -> Path:

@@ -47,7 +47,7 @@ class ScoredRun:
         name: what people call the run.
         records: of the training by step and epoch, see `history.py`.
         stages: epochs at which the training changed more than its learning rate, and what changed.
-        graph: makes the mesh graph of the model.
+        graph: makes the graph on which the model passes messages; None: it passes none, or nobody knows.
         choice: what of it is shown.
         latents: gives the latent variable of the model for one step; None where it has none, or no step is at hand.
         others: runs that are shown beside it, by pictures that can.
@@ -59,7 +59,7 @@ class ScoredRun:
     examples: Path | None = None
     name: str = ""
     records: Path | None = None
-    graph: "Callable[[], MeshGraph] | None" = None
+    graph: "Callable[[], MeshGraph | None] | None" = None
     choice: Choice = field(default_factory=Choice)
     stages: Sequence[tuple[float, str]] = ()
     latents: "Callable[[], Latents | None] | None" = None

@@ -267,7 +267,7 @@ class Planes(NamedTuple):
 
     def head(self, pane: "Axes", text: str) -> None:
         """What a plane shows, no wider than it: the units of a colour bar stand beside it."""
-        pane.set_title(text, fontsize=fitting(text, self.pane[0]))
+        pane.set_title(text, fontsize=fitting(text, 0.93 * self.pane[0]))
 
     def colourbar(self, image: "AxesImage | PathCollection", row: int, column: int, units: str) -> None:
         """A slim colour bar right of a plane, its units above it, pointed where colours are clipped."""
