@@ -24,7 +24,7 @@ def state_value(frame, variable, value):
 
     def change(root):
         array = zarr.open_group(root / RUN, mode="r+")["state"]
-        array[variable, frame, int(np.flatnonzero(SPACE.ravel())[5])] = value
+        array[frame, int(np.flatnonzero(SPACE.ravel())[5]), variable] = value
 
     return change
 
@@ -43,7 +43,7 @@ def set_splits(ds, **bounds):
 def truncate_state(root):
     path = root / RUN / "zarr.json"
     text = path.read_text()
-    path.write_text(text.replace(f"12,\n          {FRAMES},", "12,\n          20,"))
+    path.write_text(text.replace(f"[\n          {FRAMES},", "[\n          20,", 1))
     array = root / RUN / "state" / "zarr.json"
     array.write_text(array.read_text().replace(f"    {FRAMES},", "    20,", 1))
 
@@ -55,16 +55,16 @@ def rename_variable(ds):
 DAY = "2000-01-01T00:0"
 FAULTS = {
     "missing chunk": (
-        remove("state/c/0/17/0"),
+        remove("state/c/17/0/0"),
         r"run 2: chunks of state are missing in 1 of 30 frames, first in frame 17",
     ),
     "empty chunk": (
-        lambda r: (r / RUN / "state/c/0/4/0").write_bytes(b""),
+        lambda r: (r / RUN / "state/c/4/0/0").write_bytes(b""),
         r"missing in 1 of 30 frames, first in frame 4",
     ),
     "damaged chunk": (
-        lambda r: (r / RUN / "state/c/0/4/0").write_bytes(b"\x02\x01" * 40),
-        r"run 2: .*state/c/0/4/0 is damaged: it has 80 bytes, not \d+; download or write it again",
+        lambda r: (r / RUN / "state/c/4/0/0").write_bytes(b"\x02\x01" * 40),
+        r"run 2: .*state/c/4/0/0 is damaged: it has 80 bytes, not \d+; download or write it again",
     ),
     "NaN outside the mask": (
         state_value(3, 7, np.nan),
@@ -233,7 +233,7 @@ def test_missing_chunk_inside_earth_is_no_fault(root):
     values, names, attrs = group["state"][:], group["state"].metadata.dimension_names, dict(group["state"].attrs)
     del group["state"]
     array = group.create_array(
-        "state", shape=values.shape, chunks=(12, 1, inside), dtype="f4", fill_value=np.nan, dimension_names=names
+        "state", shape=values.shape, chunks=(1, inside, 12), dtype="f4", fill_value=np.nan, dimension_names=names
     )
     array.attrs.update(attrs)
     array[:] = values

@@ -130,7 +130,7 @@ def test_packed_frames_are_written_once_and_those_of_other_data_go(root, store, 
     PackedFrames(root).write([store])
     assert first.stat().st_mtime_ns == before.st_mtime_ns
     array = zarr.open_group(store.path, mode="r+")["state"]
-    array[2, 7, :] = array[2, 7, :][::-1] * 1.37
+    array[7, :, 2] = array[7, :, 2][::-1] * 1.37
     changed = RunStore(store.path, "1")
     caplog.clear()
     PackedFrames(root).write([changed])
@@ -195,7 +195,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(root, store):
 
 def test_values_that_are_not_finite_are_refused_as_when_they_are_read(root):
     array = zarr.open_group(root / "vlasiator_run_1.zarr", mode="r+")["state"]
-    array[3, 20, :] = np.nan
+    array[20, :, 3] = np.nan
     broken = RunStore(root / "vlasiator_run_1.zarr", "1")
     with pytest.raises(UserError, match="run 1: "):
         PackedFrames(root).write([broken])

@@ -9,6 +9,7 @@ import xarray as xr
 import yaml
 import zarr
 from data_fixtures import FRAMES, SPACE, STATE, X, Z, rewrite, save
+from mllam_data_prep.create_dataset import create_dataset_zarr
 from test_store import truth
 
 from spacecast.core.errors import UserError
@@ -114,6 +115,25 @@ def test_chunks_of_one_frame_and_a_seconds_yaml(raw_root):
     assert store.num_frames == 20
     assert store.frames_per_chunk("state") == 1
     assert store.splits == {"train": (0, 11), "val": (11, 15), "test": (15, 20)}
+
+
+def test_numbers_are_those_of_mllam_data_prep_laid_out_as_nodes_are_read(raw_root, tmp_path):
+    config = yaml.safe_load((raw_root / "vlasiator_run_1.yaml").read_text())
+    for entry in config["inputs"].values():
+        entry["path"] = str(raw_root / entry["path"])
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    create_dataset_zarr(fp_config=tmp_path / "run.yaml", fp_zarr=tmp_path / "theirs.zarr")
+    theirs, ours = (xr.open_zarr(path) for path in (tmp_path / "theirs.zarr", raw_root / "vlasiator_run_1.zarr"))
+    state = zarr.open_group(raw_root / "vlasiator_run_1.zarr", mode="r")["state"]
+    assert state.metadata.dimension_names == ("time", "grid_index", "state_feature")
+    assert state.chunks == (1, *state.shape[1:])
+    for name, values in theirs.variables.items():
+        found = ours.variables[name]
+        assert (found.dtype, found.attrs) == (values.dtype, values.attrs)
+        np.testing.assert_array_equal(found.transpose(*values.dims).values, values.values)
+    np.testing.assert_array_equal(
+        *(RunStore(path, "1").read("state", 0, FRAMES) for path in (tmp_path / "theirs.zarr", state.store.root))
+    )
 
 
 @pytest.mark.slow

@@ -138,7 +138,7 @@ def repack(root, encoding, zarr_format=3):
 def test_hole_is_named_with_its_mark(root):
     cell = int(np.flatnonzero(SPACE.ravel())[5])
     state = zarr.open_group(root / RUN, mode="r+")["state"]
-    state[3, 7, cell] = np.nan
+    state[7, cell, 3] = np.nan
     repack(root, {"state": {"_FillValue": np.float32(-9999)}})
     with pytest.raises(UserError, match=r"Ex is nan outside .* stored values of -9999 count as missing") as caught:
         RunDatastore(root, [2]).read_state(2, "all", 0, FRAMES)
@@ -180,9 +180,9 @@ def test_contradicting_metadata_are_refused(root):
 
 def test_cut_blosc_chunk_is_refused(root):
     """Blosc itself reads on beyond the end and gives some numbers."""
-    file = root / RUN / "state" / "c" / "0" / "4" / "0"
+    file = root / RUN / "state" / "c" / "4" / "0" / "0"
     file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(UserError, match=r"state/c/0/4/0 is damaged: it has 200 bytes, not \d+"):
+    with pytest.raises(UserError, match=r"state/c/4/0/0 is damaged: it has 200 bytes, not \d+"):
         RunStore(root / RUN, "2")
 
 

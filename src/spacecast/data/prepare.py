@@ -235,7 +235,7 @@ def run_mdp(config: dict[str, Any], folder: Path, attributes: dict[str, Any], na
         path = Path(scratch) / "run.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         try:
-            library.create_dataset_zarr(fp_config=path, fp_zarr=folder)
+            _write(library.create_dataset(library.Config.from_yaml_file(file=path)), folder)
             zarr.open_group(folder, mode="r+").attrs.update(attributes)
         except Exception as error:  # (a foreign library may raise anything)
             cause = error.__cause__ or error
@@ -253,7 +253,23 @@ def run_mdp(config: dict[str, Any], folder: Path, attributes: dict[str, Any], na
         raise UserError("; ".join(text for text in (str(error), missing) if text)) from error
 
 
+def _write(dataset: Any, folder: Path) -> None:
+    """Write a dataset of mllam-data-prep so that it is quick to read: variables of a cell side by side, as nodes are.
+
+    lz4 is decoded in a quarter of the time of zstd, which mllam-data-prep writes, from files that are about a
+    tenth larger.
+    """
+    from zarr.codecs import BloscCodec
+
+    small, quick = BloscCodec(cname="zstd", clevel=3), BloscCodec(cname="lz4", clevel=9, shuffle="shuffle")
+    frames = {"state", "forcing"} & set(dataset.data_vars)
+    for name in frames:
+        dataset[name] = dataset[name].transpose("time", ..., f"{name}_feature", missing_dims="ignore")
+    encoding = {name: {"compressors": quick if name in frames else small} for name in dataset.data_vars}
+    dataset.to_zarr(folder, consolidated=True, mode="w-", encoding=encoding)
+
+
 def _frames_written(folder: Path) -> int:
     """Frames of the state on disk so far, one chunk each."""
-    chunks = folder / "state" / "c" / "0"
+    chunks = folder / "state" / "c"
     return sum(1 for _ in chunks.iterdir()) if chunks.is_dir() else 0

@@ -165,7 +165,7 @@ class RunStore:
         """
         nodes = np.empty((stop - start, self.order.size, len(self.names[category])), dtype=np.float32)
         try:
-            self._fill(category, nodes, start, stop)
+            finite = self._fill(category, nodes, start, stop)
         except MemoryError:
             raise
         except Exception as error:  # (codecs raise anything)
@@ -173,18 +173,18 @@ class RunStore:
                 f"{self.label}: frames {start} to {stop - 1} of {category} cannot be decoded ({first_line(error)}); "
                 f"prepare or download {self.path} again"
             ) from error
-        if check and not all(map(_finite, nodes)):
+        if check and not finite:
             self._complain(category, nodes, start)
         return nodes
 
-    def _fill(self, category: str, nodes: np.ndarray, start: int, stop: int) -> None:
-        """Decode frames [start, stop) into an array of nodes, chunk by chunk."""
+    def _fill(self, category: str, nodes: np.ndarray, start: int, stop: int) -> bool:
+        """Decode frames [start, stop) into an array of nodes, chunk by chunk; whether all values are finite."""
         array, axes = self._array(category), self._axes[category]
         known = ("time", f"{category}_feature", "grid_index")
         spare = tuple(slice(None) if axis in known else 0 for axis in axes)
         places = [name for name in axes if name in known]
         order = [places.index(name) for name in known if name in places]
-        done = 0
+        done, finite = 0, True
         for block in frame_blocks(array, self.path / category, axes.index("time"), start, stop):
             values = self._encodings[category].decode(block[spare]).transpose(order)
             for number, plane in enumerate(values, done):
@@ -192,7 +192,9 @@ class RunStore:
                     nodes[number] = plane
                 else:
                     self._pick(plane, nodes[number])
+                finite = finite and _finite(nodes[number])  # while it is in the cache
             done += len(values)
+        return finite
 
     def _pick(self, plane: np.ndarray, nodes: np.ndarray) -> None:
         """Cells, shape (variable, cell), as nodes, shape (node, variable); neighbours are copied together."""

@@ -34,9 +34,10 @@ def frame_blocks(array: zarr.Array, folder: Path, axis: int, start: int, stop: i
         yield _of_zarr(array, axis, start, stop)
         return
     length, memory = chunks.shape[axis], np.empty(chunks.shape, dtype=chunks.dtype)
+    stored = np.empty(memory.nbytes + BLOSC_HEADER + 1, dtype=np.uint8)  # no buffer of such a chunk fills it
     for first in range(start // length * length, stop, length):
         begin, end = max(start, first), min(stop, first + length)
-        if chunks.decode(first // length, memory):
+        if chunks.decode(first // length, stored, memory):
             yield memory[(slice(None),) * axis + (slice(begin - first, end - first),)]
         else:
             yield _of_zarr(array, axis, begin, end)
@@ -66,16 +67,20 @@ class _Chunks:
     shape: tuple[int, ...]
     dtype: np.dtype
 
-    def decode(self, number: int, memory: np.ndarray) -> bool:
-        """Decode a chunk into an array of its shape; False where the file is not exactly one such chunk."""
+    def decode(self, number: int, stored: np.ndarray, memory: np.ndarray) -> bool:
+        """Decode a chunk into an array of its shape; False where the file is not exactly one such chunk.
+
+        `stored` is memory for the bytes of the file, one more than there may be.
+        """
         place = tuple(number * (axis == self.axis) for axis in range(len(self.shape)))
         try:
-            buffer = np.fromfile(self.folder / self.array.metadata.encode_chunk_key(place), dtype=np.uint8)
+            with (self.folder / self.array.metadata.encode_chunk_key(place)).open("rb") as file:
+                buffer = stored[: file.readinto(stored)]
         except OSError:
             return False
         header = buffer[:BLOSC_HEADER].tobytes()
-        size, stored = int.from_bytes(header[4:8], "little"), int.from_bytes(header[12:], "little")
-        if (size, stored) != (memory.nbytes, buffer.nbytes):
+        sizes = int.from_bytes(header[4:8], "little"), int.from_bytes(header[12:], "little")
+        if sizes != (memory.nbytes, buffer.nbytes):
             return False
         blosc.decompress(buffer, memory)
         return True
