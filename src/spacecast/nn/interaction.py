@@ -99,36 +99,43 @@ class InteractionNet(nn.Module):
 
         `condition` scales and shifts the change of the receivers, see `nn.conditioning.scale_and_shift`.
         """
-        prepared = edges if isinstance(edges, Prepared) else self.prepare(edges)
-        gathered, new_edges = self._messages(index.all_senders(senders), receivers, prepared, index)
+        gathered, new_edges = self._messages(index.all_senders(senders), receivers, edges, index)
         return self._update(receivers, gathered, condition), new_edges
 
     def _messages(
-        self, senders: Tensor, receivers: Tensor, prepared: Prepared, index: EdgeIndex
+        self, senders: Tensor, receivers: Tensor, edges: Tensor | Prepared, index: EdgeIndex
     ) -> tuple[Tensor, Tensor | None]:
         """Sum or mean of the messages to each receiver, and new edges where they are updated."""
         weight, dim, number = self.edge_mlp.first.weight, self.dim, len(index.senders)
-        of_senders, of_receivers = weight[:, dim : 2 * dim], weight[:, 2 * dim :]
-        factor: Tensor | None = of_senders
-        gathered = Source(senders, index.senders)
-        first = gathered
-        if number > len(senders):  # fewer products
-            first, factor = Source(functional.linear(senders, of_senders), index.senders), None
-        sources = [first]
-        products: list[tuple[int, Tensor | None]] = [(0, factor)]
+        of_edges, of_senders, of_receivers = weight.split(dim, dim=1)
+        static = edges if isinstance(edges, Prepared) else None
+        own = index.static(edges if static is None else static.edges)
+        sources: list[Source] = []
+        products: list[tuple[int, Tensor | None]] = []
 
         def add(source: Source) -> int:
             sources.append(source)
             return len(sources) - 1
 
-        if not prepared.receivers_included:
+        if static is None:  # the first product, which the bias goes with
+            products.append((add(own), of_edges))
+        gathered = sender = Source(senders, index.senders)
+        factor: Tensor | None = of_senders
+        if number > len(senders):  # fewer products
+            sender, factor = Source(functional.linear(senders, of_senders), index.senders), None
+        place = add(sender)
+        products.append((place, factor))
+        if static is None or not static.receivers_included:
             source, factor = index.of_receivers(receivers, of_receivers)
             products.append((add(source), factor))
-        products.append((add(index.static(prepared.bias)), None))
-        after = [] if not self.propagation else [0 if first is gathered else add(gathered)]
-        kept = add(index.static(prepared.edges)) if self.update_edges else None
-        segments = index.segments(mean=self.mean)
-        task = Task(number, sources, products, self.edge_mlp.layers(biased=False), after, kept, segments)
+        if static is not None:
+            products.append((add(index.static(static.bias)), None))
+        after = [] if not self.propagation else [place if sender is gathered else add(gathered)]
+        kept = None
+        if self.update_edges:
+            kept = 0 if static is None else add(own)
+        layers, segments = self.edge_mlp.layers(biased=static is None), index.segments(mean=self.mean)
+        task = Task(number, sources, products, layers, after, kept, segments)
         rows, sums = compute(task, recompute=self.edge_mlp.recompute)
         assert sums is not None
         return sums, rows
