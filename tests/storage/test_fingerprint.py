@@ -42,9 +42,9 @@ def scaled(factor: float):
 
     def change(store: Path) -> None:
         state = zarr.open_group(store, mode="r+")["state"]
-        values = state[9]
+        values = state[..., 9]
         values[1 : FRAMES // 2 - 1] *= factor
-        state[9] = values
+        state[..., 9] = values
 
     return change
 

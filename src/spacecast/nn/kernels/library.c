@@ -5,6 +5,10 @@ nn/native.py. */
 
 #include "task.h"
 
+static const real *read_by(const Task *task, int64_t source, int64_t row) {
+  return task->source[source].table + row_of(task->source + source, row) * task->source[source].stride;
+}
+
 /* Receivers [first, last) have no row. */
 static void empty_sums(const Task *task, int64_t first, int64_t last) {
   if (first < last) memset(task->sums + first * task->size, 0, (size_t)((last - first) * task->size) * sizeof(real));
@@ -34,28 +38,55 @@ INLINE void normalise(const Task *task, const Work *work, int64_t i, real *row) 
                      LOAD(task->shift + j));
 }
 
+/* Norm, sums and rows of a tile; the last receiver. */
+static int64_t finish(const Task *task, Work *work, int64_t start, int64_t rows, int64_t last) {
+  if (task->scale) statistics(task, work, rows);
+  for (int64_t i = 0; i < rows; i++) {
+    real *row = work->hidden[task->layers] + i * work->width;
+    if (task->scale) normalise(task, work, i, row);
+    for (int64_t n = 0; n < task->afters; n++) add(row, read_by(task, task->after[n], start + i), task->size);
+    if (task->sums) last = add_sum(task, task->receivers[start + i], last, row);
+    if (!task->rows) continue;
+    real *out = task->rows + (start + i) * task->size;
+    copy(out, row, task->size);
+    if (task->kept >= 0) add(out, read_by(task, task->kept, start + i), task->size);
+  }
+  return last;
+}
+
+/* The same where rows have V vectors and a norm: each is read and written once. */
+INLINE int64_t finish_vectors(const Task *task, Work *work, int64_t start, int64_t rows, int64_t last, const int V) {
+  real share = 1 / (real)task->size;
+  for (int64_t i = 0; i < rows; i++) {
+    vec row[8], sum = {0}, square = {0};
+    for (int j = 0; j < V; j++) sum += row[j] = LOAD(work->hidden[task->layers] + i * work->width + j * LANES);
+    real mean = total(sum) * share;
+    for (int j = 0; j < V; j++) row[j] -= mean, square += row[j] * row[j];
+    real deviation = 1 / ROOT(total(square) * share + (real)task->epsilon);
+    for (int j = 0; j < V; j++)
+      row[j] = row[j] * deviation * LOAD(task->scale + j * LANES) + LOAD(task->shift + j * LANES);
+    for (int64_t n = 0; n < task->afters; n++) {
+      const real *more = read_by(task, task->after[n], start + i);
+      for (int j = 0; j < V; j++) row[j] += LOAD(more + j * LANES);
+    }
+    if (task->sums) last = add_sum(task, task->receivers[start + i], last, (const real *)row);
+    if (!task->rows) continue;
+    const real *more = task->kept < 0 ? NULL : read_by(task, task->kept, start + i);
+    for (int j = 0; j < V; j++)
+      STORE(task->rows + (start + i) * task->size + j * LANES, more ? row[j] + LOAD(more + j * LANES) : row[j]);
+  }
+  return last;
+}
+
 void forward(const Task *task) {
   Work work = prepare(task, 0);
-  int64_t size = task->size, last = -1;
+  int64_t last = -1, vectors = task->scale ? task->size / LANES : 0; /* a norm is of whole vectors */
   for (int64_t start = 0; start < task->number; start += task->tile) {
     int64_t rows = task->number - start < task->tile ? task->number - start : task->tile;
     hidden_rows(task, &work, start, rows, 0);
-    if (task->scale) statistics(task, &work, rows);
-    for (int64_t i = 0; i < rows; i++) {
-      real *row = work.hidden[task->layers] + i * work.width;
-      if (task->scale) normalise(task, &work, i, row);
-      for (int64_t n = 0; n < task->afters; n++) {
-        const Source *source = task->source + task->after[n];
-        add(row, source->table + row_of(source, start + i) * source->stride, size);
-      }
-      if (task->sums) last = add_sum(task, task->receivers[start + i], last, row);
-      if (!task->rows) continue;
-      real *out = task->rows + (start + i) * size;
-      copy(out, row, size);
-      if (task->kept < 0) continue;
-      const Source *source = task->source + task->kept;
-      add(out, source->table + row_of(source, start + i) * source->stride, size);
-    }
+    if (vectors == 4) last = finish_vectors(task, &work, start, rows, last, 4);
+    else if (vectors == 8) last = finish_vectors(task, &work, start, rows, last, 8);
+    else last = finish(task, &work, start, rows, last);
   }
   if (task->sums) finish_sum(task, last), empty_sums(task, last + 1, task->receiver_count);
   release(&work);

@@ -36,8 +36,10 @@ typedef struct {
   real *forward[16], *backward[16], *gradient[16];
   real *hidden[16], *active[16], *slope[16], *bias[16], *zero, *spread, *read, *product, *spare;
   real *mean, *deviation;
-  const real **from, **back;
+  real *part[16];                          /* products of rows that are read several times in turn */
+  const real **from, **back, **addend[16]; /* addend: rows of the sum that comes out of the first layer */
   real **to;
+  int64_t addends;
   int64_t width; /* of the tables of a tile */
 } Work;
 
@@ -90,6 +92,10 @@ static Work prepare(const Task *task, int backwards) {
   work.from = malloc(sizeof(real *) * (size_t)most), work.back = malloc(sizeof(real *) * (size_t)most);
   work.to = malloc(sizeof(real *) * (size_t)most);
   if (!work.from || !work.back || !work.to) abort();
+  for (int64_t n = 0; n < task->products; n++)
+    if (!(work.addend[n] = malloc(sizeof(real *) * (size_t)task->tile))) abort();
+  for (int64_t n = 0; n < task->products; n++)
+    if (task->product[n].weight && task->source[task->product[n].source].repeat > 1) work.part[n] = memory(area);
   return work;
 }
 
@@ -98,6 +104,7 @@ static void release(Work *work) {
     free(work->forward[n]), free(work->backward[n]), free(work->gradient[n]);
     if (work->active[n] != work->hidden[n]) free(work->active[n]);
     free(work->hidden[n]), free(work->slope[n]), free(work->bias[n]);
+    free(work->addend[n]), free(work->part[n]);
   }
   free(work->zero), free(work->spread), free(work->read), free(work->product), free(work->spare);
   free(work->mean), free(work->deviation), free(work->from), free(work->back), free(work->to);
@@ -113,38 +120,70 @@ static void rows_at(real **place, real *table, int64_t rows, int64_t width) {
   for (int64_t i = 0; i < rows; i++) place[i] = table + i * width;
 }
 
-/* What comes out of the first layer, then of each further one; `slope` where the backward pass follows. */
-static void hidden_rows(const Task *task, Work *work, int64_t start, int64_t rows, int backwards) {
+/* Addends of what comes out of the first layer; the first of them are rows of `hidden` where a product goes there. */
+static void addends(const Task *task, Work *work, int64_t start, int64_t rows) {
   int64_t width = work->width, wide = padded(task->hidden);
-  int begun = 0;
-  for (int64_t n = 0; n < task->products; n++) {
+  int begun = 0, biased = 0;
+  for (int64_t n = 0; n < task->products; n++)
+    if (task->product[n].weight && task->source[task->product[n].source].repeat == 1) begun = 1;
+  if (begun) rows_at((real **)work->addend[0], work->hidden[0], rows, width);
+  work->addends = begun;
+  for (int64_t n = 0, more = 0; n < task->products; n++) {
     const Source *source = task->source + task->product[n].source;
     int64_t repeat = source->repeat, once = rows / repeat;
     for (int64_t i = 0; i < once; i++)
       work->from[i] = source->table + row_of(source, start + i * repeat) * source->stride;
     if (task->product[n].weight) {
-      rows_at(work->to, repeat == 1 ? work->hidden[0] : work->product, once, width);
-      const real *first = begun && repeat == 1 ? NULL : begun ? work->zero : work->bias[0];
+      const real *first = repeat == 1 && more ? NULL : biased ? work->zero : work->bias[0];
+      rows_at(work->to, repeat == 1 ? work->hidden[0] : work->part[n], once, width);
       multiply(once, task->product[n].in, work->from, 1, work->forward[n], wide, work->to, first);
+      biased = 1, more |= repeat == 1;
+      if (repeat == 1) continue;
       for (int64_t i = 0; i < once; i++) work->from[i] = work->to[i];
     }
-    for (int64_t i = 0, from = 0; (repeat > 1 || !task->product[n].weight) && i < rows; from++)
-      for (int64_t j = 0; j < repeat; j++, i++)
-        if (begun) add(work->hidden[0] + i * width, work->from[from], task->hidden);
-        else copy(work->hidden[0] + i * width, work->from[from], task->hidden);
-    begun = 1;
+    const real **addend = work->addend[work->addends++];
+    for (int64_t i = 0, from = 0; i < rows; from++)
+      for (int64_t j = 0; j < repeat; j++) addend[i++] = work->from[from];
   }
+}
+
+/* Their sum in `hidden`. */
+static void add_addends(const Task *task, Work *work, int64_t rows) {
+  for (int64_t i = 0; i < rows; i++) {
+    real *row = work->hidden[0] + i * work->width;
+    if (work->addend[0][i] != row) copy(row, work->addend[0][i], task->hidden);
+    for (int64_t n = 1; n < work->addends; n++) add(row, work->addend[n][i], task->hidden);
+    work->addend[0][i] = row;
+  }
+  work->addends = 1;
+}
+
+/* SiLU of the sum of addends, and its slope where the backward pass follows. */
+INLINE void activate(Work *work, int64_t n, int64_t rows, int64_t vectors, int64_t count, int backwards) {
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < vectors * LANES; j += LANES) {
+      vec x = LOAD(work->addend[0][i] + j);
+      for (int64_t m = 1; m < count; m++) x += LOAD(work->addend[m][i] + j);
+      vec s = sigmoid(x);
+      STORE(work->active[n] + i * work->width + j, x * s);
+      if (backwards) STORE(work->slope[n] + i * work->width + j, s * (1 + x * (1 - s)));
+    }
+}
+
+/* What comes out of the first layer, then of each further one; `slope` where the backward pass follows. */
+static void hidden_rows(const Task *task, Work *work, int64_t start, int64_t rows, int backwards) {
+  addends(task, work, start, rows);
+  if (!task->layers || task->hidden % LANES) add_addends(task, work, rows);
   for (int64_t n = 0; n < task->layers; n++) {
     const Layer *layer = task->layer + n;
-    for (int64_t i = 0; i < rows; i++)
-      for (int64_t j = 0; j < layer->in; j += LANES) {
-        int64_t at = i * width + j;
-        vec x = LOAD(work->hidden[n] + at), s = sigmoid(x);
-        STORE(work->active[n] + at, x * s);
-        if (backwards) STORE(work->slope[n] + at, s * (1 + x * (1 - s)));
-      }
+    int64_t vectors = padded(layer->in) / LANES, count = n ? 1 : work->addends;
+    if (n) rows_at((real **)work->addend[0], work->hidden[n], rows, work->width);
+#define USUAL(COUNT) \
+  if (vectors == 4 && count == COUNT) activate(work, n, rows, 4, COUNT, backwards); else
+    USUAL(1) USUAL(2) USUAL(3) activate(work, n, rows, vectors, count, backwards);
+#undef USUAL
     for (int64_t i = 0; i < rows; i++) {
-      work->from[i] = work->active[n] + i * width, work->to[i] = work->hidden[n + 1] + i * width;
+      work->from[i] = work->active[n] + i * work->width, work->to[i] = work->hidden[n + 1] + i * work->width;
     }
     multiply(rows, layer->in, work->from, 1, work->forward[task->products + n], padded(layer->out), work->to,
              work->bias[n + 1]);
