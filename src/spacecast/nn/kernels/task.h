@@ -116,6 +116,15 @@ INLINE int64_t row_of(const Source *source, int64_t row) {
   return source->repeat == 1 ? row : row / source->repeat;
 }
 
+/* Where rows from `start` on read a source, each row of a repeated table once. */
+static void places(const Source *source, int64_t start, int64_t count, const real **place) {
+  int64_t row = start % source->period / source->repeat, end = source->period / source->repeat;
+  for (int64_t i = 0; i < count; i++) {
+    place[i] = source->table + (source->numbers ? source->numbers[start + i] : row) * source->stride;
+    if (++row == end) row = 0;
+  }
+}
+
 static void rows_at(real **place, real *table, int64_t rows, int64_t width) {
   for (int64_t i = 0; i < rows; i++) place[i] = table + i * width;
 }
@@ -131,8 +140,7 @@ static void addends(const Task *task, Work *work, int64_t start, int64_t rows) {
   for (int64_t n = 0, more = 0; n < task->products; n++) {
     const Source *source = task->source + task->product[n].source;
     int64_t repeat = source->repeat, once = rows / repeat;
-    for (int64_t i = 0; i < once; i++)
-      work->from[i] = source->table + row_of(source, start + i * repeat) * source->stride;
+    places(source, start, once, work->from);
     if (task->product[n].weight) {
       const real *first = repeat == 1 && more ? NULL : biased ? work->zero : work->bias[0];
       rows_at(work->to, repeat == 1 ? work->hidden[0] : work->part[n], once, width);
