@@ -109,7 +109,7 @@ class InteractionNet(nn.Module):
         weight, dim, number = self.edge_mlp.first.weight, self.dim, len(index.senders)
         of_edges, of_senders, of_receivers = weight.split(dim, dim=1)
         static = edges if isinstance(edges, Prepared) else None
-        own = index.static(edges if static is None else static.edges)
+        own = index.static(edges.edges if isinstance(edges, Prepared) else edges)
         sources: list[Source] = []
         products: list[tuple[int, Tensor | None]] = []
 
