@@ -189,6 +189,20 @@ def test_a_metric_of_several_runs_has_a_line_for_each(small_spec, tmp_path, draw
     assert lines(panes(drawn[0])[0]).keys() == {"one", "two", "perfect"}
 
 
+@pytest.mark.parametrize("draw", [curves.draw_rmse, curves.draw_ratio, divergence.draw_divergence])
+def test_runs_of_other_leads_are_shown_beside_each_other(draw, tiny_spec, tmp_path, drawn) -> None:
+    scores = make_scores(div=True)
+    short = replace(scores, rows=tuple(row for row in scores.rows if row.lead_s <= LEADS[0]))
+    one, two = (
+        ScoredRun(scores, Plane.of(tiny_spec), name=name) for scores, name in ((scores, "long"), (short, "short"))
+    )
+    for first, second in ((one, two), (two, one)):
+        draw(replace(first, others=[second]), tmp_path / "scores.png")
+    for figure in drawn:
+        found = {line.get_label(): list(line.get_xdata()) for line in panes(figure)[0].lines}
+        assert (found["long"], found["short"]) == (list(LEADS), [LEADS[0]])
+
+
 def test_divergence_stands_beside_that_of_the_truth(scored, tmp_path, drawn) -> None:
     divergence.draw_divergence(scored, tmp_path / "divergence.png")
     [axes] = panes(drawn[0])

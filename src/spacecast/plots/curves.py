@@ -43,7 +43,7 @@ def draw_rmse(run: ScoredRun, path: Path) -> list[Path]:
         for text, (metric, style) in REFERENCES.items():
             if metric in first.metrics:
                 draw_line(pane, runs[0], metric, name, BASELINE, text, style)
-        tops = [_series(runs[0], "persistence_rmse", name)[1]] if "persistence_rmse" in first.metrics else []
+        shown_values = [_series(runs[0], "persistence_rmse", name)[1]] if "persistence_rmse" in first.metrics else []
         for each, colour, text in coloured_runs(runs):
             shown = [("rmse", colour, text, "-")]
             if len(runs) == 1 and first.members > 1:
@@ -51,9 +51,10 @@ def draw_rmse(run: ScoredRun, path: Path) -> list[Path]:
             for metric, shade, words, style in shown:
                 if metric in first.metrics:
                     draw_line(pane, each, metric, name, shade, words, style)
-                    tops.append(_series(each, metric, name)[1])
+                    shown_values.append(_series(each, metric, name)[1])
         pane.set_title(label(name, first.units[name]))
-        top = np.max(np.where(np.isfinite(tops), tops, 0))
+        values = np.concatenate(shown_values)  # of runs that may have other leads
+        top = np.max(values[np.isfinite(values)], initial=0)
         pane.set_ylim(0, 1.1 * top if top > 0 else None)
 
     return draw_panes(runs, _shown(run, first.variables), draw, path, LEAD_TIME, find("rmse").label)
