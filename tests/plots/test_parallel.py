@@ -35,6 +35,12 @@ def test_labels_are_the_values_and_not_too_many():
     assert (many[0], many[-1]) == ((0.0, "0"), (1.0, "49"))
 
 
+def test_labels_of_numbers_that_are_nearly_the_same_do_not_overlap():
+    found = ticks(Coordinate("skill", [0.801, 0.803, 0.815, 0.812, 0.69, 0.695]))
+    assert [text for _, text in found] == ["0.69", "0.801", "0.815"]
+    assert (np.diff([height for height, _ in found]) > 0.07).all()
+
+
 def test_a_line_for_each_set_of_parameters_and_a_point_for_each_run(tmp_path, drawn):
     """Two seeds of one set, another set, and a run without a score."""
     parameters = [Coordinate("model.width", ["4", "4", "8", "8"]), Coordinate("graph", ["a", "a", "b", "c"])]

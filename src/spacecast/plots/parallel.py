@@ -10,6 +10,8 @@ from spacecast.plots.canvas import new_figure, save
 
 WIDE_RANGE = 30.0  # numbers that span more than this, all positive, stand on a logarithmic axis
 
+APART = 0.07  # least distance of two labels of numbers, in heights of an axis
+
 
 class Coordinate(NamedTuple):
     """One upright axis: its name and the value of each run, words or numbers."""
@@ -90,12 +92,19 @@ def heights(axis: Coordinate) -> np.ndarray:
 
 
 def ticks(axis: Coordinate) -> list[tuple[float, str]]:
-    """Heights and labels: every word, or at most six of the numbers, always with the least and the largest."""
+    """Heights and labels: every word, or at most six numbers that leave each other room, the least and the largest."""
     where = heights(axis)
     labels = {round(float(height), 6): value for height, value in zip(where, axis.values, strict=True)}
     known = sorted((height, value) for height, value in labels.items() if np.isfinite(height))
     if numbers(axis) is not None and len(known) > 6:
         known = [known[index] for index in np.linspace(0, len(known) - 1, 4).round().astype(int)]
+    if numbers(axis) is not None and len(known) > 2:
+        first, *inner, last = known
+        known = [first]
+        for each in inner:
+            if known[-1][0] + APART <= each[0] <= last[0] - APART:
+                known.append(each)
+        known.append(last)
     return [(height, value if isinstance(value, str) else f"{value:.4g}") for height, value in known]
 
 
