@@ -63,6 +63,12 @@ def test_all_pictures_are_drawn_from_the_files_of_a_run(plotted, run) -> None:
         assert any(name.startswith(start) for name in drawn), start
 
 
+def test_the_help_names_every_picture(run) -> None:
+    text = run(COMMAND, "--help").out
+    listed = text[text.index("NAME (") : text.index("Examples")]
+    assert set(known_pictures()) <= set(re.findall(r"\w+", listed))
+
+
 def test_a_list_is_drawn_as_vectors_for_a_slide(plotted, run) -> None:
     result = run(COMMAND, "run=efm", "what=[latents,divergence]", "format=[pdf,png]", "size=slide")
     assert (result.code, result.err) == (0, "")

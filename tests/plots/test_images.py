@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
 from spacecast.evaluation.scores import ScoreRow, Scores
 from spacecast.forecast.writer import ForecastWriter
 from spacecast.graphs.builders import MeshGraphBuilder
+from spacecast.graphs.cells import cell_graph
 from spacecast.plots import canvas, curves, cuts, divergence, history, latents, levels, maps, members
 from spacecast.plots.picture import Choice, ScoredRun
 from spacecast.plots.plane import Plane
@@ -101,6 +103,12 @@ def scores_of(spec) -> Scores:
     return Scores(tuple(rows), windows=4, members=3, scored="run unseen, all frames", ranks=ranks)
 
 
+def cells_of(run: ScoredRun) -> MeshGraph:
+    """What a model on cells passes messages on."""
+    assert run.plane is not None
+    return cell_graph(run.plane.grid, 2)
+
+
 CASES: dict[str, tuple[str, Callable[[ScoredRun, Path], list[Path]]]] = {
     "maps": ("page", maps.draw_examples),
     "maps_column": ("column", maps.draw_examples),
@@ -114,6 +122,7 @@ CASES: dict[str, tuple[str, Callable[[ScoredRun, Path], list[Path]]]] = {
     "cuts": ("page", cuts.draw_cuts),
     "keogram": ("column", cuts.draw_keograms),
     "mesh": ("page", levels.draw_mesh),
+    "mesh_of_cells": ("page", lambda run, path: levels.draw_mesh(replace(run, graph=lambda: cells_of(run)), path)),
 }
 
 

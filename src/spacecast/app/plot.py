@@ -81,6 +81,13 @@ COMMAND = Command(
         "spacecast-plot run=DIR_OR_FORECAST [what=NAME] [key=value ...]",
         "spacecast-plot run=[A,B] [what=NAME] ...                 several runs in one picture",
         "spacecast-plot paper metrics_dir=DIR forecasts_dir=DIR output=DIR    the published plots",
+        "",
+        "NAME (several: [A,B]; all of them: all)",
+        "  examples, maps, members, animation   truth, forecast and error on the plane; of ensembles mean and spread",
+        "  cuts, keogram                        the Sun-Earth line and a line across the tail; the former against time",
+        "  rmse, skill, rmse_ratio, divergence  scores against lead time beside persistence and other references",
+        "  spread_skill, ranks, spectra         spread over skill; rank histograms; power by wave number",
+        "  history, latents, mesh, mesh_html    the loss as it went; latent component; the mesh, also for a browser",
     ],
     examples={
         "spacecast-plot run=runs/DATE/RUN": "what an evaluation draws, in the folder figures of the run",
@@ -92,7 +99,7 @@ COMMAND = Command(
     },
     keys={
         "run": "folder of a training or an evaluation, or a file of forecasts; several in brackets",
-        "what": "names of pictures, or all; a wrong one tells what there is; null: those that an evaluation draws",
+        "what": "names of pictures, see above; null: those that an evaluation draws",
         "output": "folder of the pictures; null: figures in the folder of the run",
         "format": "png, pdf (vectors), svg; several in brackets",
         "size": "page, column of a paper or slide",

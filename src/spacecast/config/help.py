@@ -37,7 +37,7 @@ def help_text(command: Command, cfg: DictConfig, folders: Sequence[Path]) -> str
     job = job_part(cfg)
     texts = {_key(job, key): meaning for key, meaning in command.keys.items()}
     width = min(max(map(len, texts)), 44)
-    lines = [f"{command.name}: {command.summary}", "", *(f"  {line}" for line in command.usage), ""]
+    lines = [f"{command.name}: {command.summary}", "", *(f"  {line}".rstrip() for line in command.usage), ""]
     lines += ["Examples", *(f"  {line:<66s} {meaning}" for line, meaning in command.examples.items()), ""]
     lines += ["Groups (group=member; * is in use)", *members, ""]
     codes = CODES.format(again=" with the same paths.run_dir" if command.has_run_folder else "")
