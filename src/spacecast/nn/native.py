@@ -25,7 +25,7 @@ from spacecast.nn.blocks import Plan
 
 FOLDER = Path(__file__).with_name("kernels")
 SWITCH = "SPACECAST_KERNELS"
-FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fPIC", "-shared")
+FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fPIC", "-shared")
 KINDS = {torch.float32: ("-DREAL=float",), torch.float64: ("-DREAL=double", "-DDOUBLE")}
 TILE, LONGEST, MOST_LAYERS = 48, 192, 16
 """Rows that are computed at a time, those of a receiver that may be as many as that, and weights of a task."""

@@ -145,6 +145,31 @@ static void through_norm(const Task *task, Work *work, int64_t rows) {
   }
 }
 
+/* The same, statistics included, where rows have V vectors: each is read and written once. */
+INLINE void through_norm_vectors(const Task *task, Work *work, int64_t rows, const int V) {
+  vec of_scale[8] = {0}, of_shift[8] = {0};
+  real share = 1 / (real)task->size;
+  for (int64_t i = 0; i < rows; i++) {
+    real *place = work->spread + i * work->width;
+    vec row[8], mine[8], sum = {0}, square = {0}, all = {0}, along = {0};
+    for (int j = 0; j < V; j++) sum += row[j] = LOAD(work->hidden[task->layers] + i * work->width + j * LANES);
+    real mean = total(sum) * share;
+    for (int j = 0; j < V; j++) row[j] -= mean, square += row[j] * row[j];
+    real deviation = 1 / ROOT(total(square) * share + (real)task->epsilon);
+    for (int j = 0; j < V; j++) {
+      row[j] *= deviation, mine[j] = LOAD(place + j * LANES);
+      of_scale[j] += mine[j] * row[j], of_shift[j] += mine[j];
+      mine[j] *= LOAD(task->scale + j * LANES);
+      all += mine[j], along += mine[j] * row[j];
+    }
+    mean = total(all) * share;
+    real slope = total(along) * share;
+    for (int j = 0; j < V; j++) STORE(place + j * LANES, (mine[j] - mean - row[j] * slope) * deviation);
+  }
+  if (task->scale_gradient) add(task->scale_gradient, (const real *)of_scale, task->size);
+  if (task->shift_gradient) add(task->shift_gradient, (const real *)of_shift, task->size);
+}
+
 /* Gradient of a weight, and that of its input into `product`; both where they are asked for. */
 static void through_layer(const Layer *layer, Work *work, int64_t n, int64_t rows, real *gradient, real *input,
                           int on) {
@@ -196,7 +221,23 @@ static void through_first(const Task *task, Work *work, int64_t start, int64_t r
 }
 
 static void add_columns(real *to, const real *table, int64_t rows, int64_t width, int64_t columns) {
-  for (int64_t i = 0; to && i < rows; i++) add(to, table + i * width, columns);
+  for (int64_t j = 0; to && j < columns; j += LANES) {
+    vec sum = {0};
+    for (int64_t i = 0; i < rows; i++) sum += LOAD(table + i * width + j);
+    add(to + j, (const real *)&sum, columns - j < LANES ? columns - j : LANES);
+  }
+}
+
+/* Gradient of what comes out of a layer from that of its SiLU; its columns are added to the gradient of a bias. */
+static void through_silu(Work *work, int64_t n, int64_t rows, int64_t columns, real *to) {
+  for (int64_t j = 0; j < columns; j += LANES) {
+    vec sum = {0};
+    for (int64_t at = j; at < j + rows * work->width; at += work->width) {
+      vec mine = LOAD(work->product + at) * LOAD(work->slope[n] + at);
+      STORE(work->spread + at, mine), sum += mine;
+    }
+    if (to) add(to + j, (const real *)&sum, columns - j < LANES ? columns - j : LANES);
+  }
 }
 
 void backward(const Task *task) {
@@ -205,19 +246,17 @@ void backward(const Task *task) {
     int64_t rows = task->number - start < task->tile ? task->number - start : task->tile;
     hidden_rows(task, &work, start, rows, 1);
     incoming(task, &work, start, rows);
-    if (task->scale) statistics(task, &work, rows), through_norm(task, &work, rows);
+    if (task->scale && task->size == 4 * LANES) through_norm_vectors(task, &work, rows, 4);
+    else if (task->scale && task->size == 8 * LANES) through_norm_vectors(task, &work, rows, 8);
+    else if (task->scale) statistics(task, &work, rows), through_norm(task, &work, rows);
+    real *constant = task->layers ? task->layer[task->layers - 1].bias_gradient : task->bias_gradient;
+    add_columns(constant, work.spread, rows, work.width, task->size);
     for (int64_t n = task->layers - 1; n >= 0; n--) {
       const Layer *layer = task->layer + n;
       real *input = close_up(work.active[n], work.read, rows, work.width, padded(layer->in));
-      add_columns(layer->bias_gradient, work.spread, rows, work.width, layer->out);
       through_layer(layer, &work, task->products + n, rows, work.spread, input, 1);
-      for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < layer->in; j += LANES) {
-          int64_t at = i * work.width + j;
-          STORE(work.spread + at, LOAD(work.product + at) * LOAD(work.slope[n] + at));
-        }
+      through_silu(&work, n, rows, layer->in, n ? task->layer[n - 1].bias_gradient : task->bias_gradient);
     }
-    add_columns(task->bias_gradient, work.spread, rows, work.width, task->hidden);
     through_first(task, &work, start, rows);
   }
   for (int64_t n = 0; n < task->products + task->layers; n++) {

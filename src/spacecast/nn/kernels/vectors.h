@@ -86,9 +86,10 @@ INLINE vec chosen(whole_vec which, vec yes, vec no) {
 }
 
 #if defined(__AVX512F__) && !defined(DOUBLE)
-/* 1 / (1 + exp(-x)): exp(-x) = 2^n 2^r, |r| <= 1/2, by the polynomial of degree 5 with the least relative error, 9e-8. */
+/* 1 / (1 + exp(-x)): exp(-x) = 2^n 2^r, |r| <= 1/2, by the polynomial of degree 5 of least relative error, 9e-8. */
 INLINE vec sigmoid(vec x) {
-  static const float series[] = {1.326472708e-3f, 9.671512862e-3f, 5.550733746e-2f, 2.402224208e-1f, 6.931469776e-1f, 1};
+  static const float series[] = {1.326472708e-3f, 9.671512862e-3f, 5.550733746e-2f, 2.402224208e-1f,
+    6.931469776e-1f, 1};
   __m512 y = _mm512_max_ps(_mm512_set1_ps(-87), _mm512_min_ps(_mm512_set1_ps(87), (__m512)x)); /* NaN stays */
   __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(y, _mm512_set1_ps(-1.44269502f)), 8);
   __m512 r = _mm512_fnmsub_ps(y, _mm512_set1_ps(1.44269502f), n), sum = _mm512_set1_ps(series[0]);
