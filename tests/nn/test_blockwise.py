@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from spacecast.core.graph import EdgeSet
-from spacecast.nn import blocks, interaction, mlp
+from spacecast.nn import blocks, interaction, mlp, native
 from spacecast.nn.blockwise import compute
 from spacecast.nn.edges import EdgeBuffers
 from spacecast.nn.interaction import InteractionNet
@@ -23,8 +23,9 @@ GRAPHS = {
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    """Blocks of three rows or so."""
+    """Blocks of three rows or so, by plain operations."""
     monkeypatch.setattr(blocks, "CACHED", 3 * DIM * 8)
+    monkeypatch.setenv(native.SWITCH, "off")
 
 
 def add_read(total, source, number, weight=None, bias=None):
