@@ -12,6 +12,9 @@ TASKS = {
     "three edges each": {"degree": 3},
     "ragged": {"degree": None},
     "a bias, a mean, any width of what is read": {"degree": None, "biased": True, "mean": True, "read": 3, "width": 48},
+    "rows of usual sizes": {"degree": 3, "width": 64, "read": 64, "mean": True},
+    "rows of usual sizes, ragged": {"degree": None, "width": 32, "read": 7},
+    "wide rows and a bias": {"degree": None, "width": 128, "read": 24, "biased": True},
     "narrow output without a norm": {"degree": 3, "norm": False, "mean": True, "read": 7, "size": 12},
     "sums alone": {"degree": 3, "norm": False, "biased": True, "size": 33, "kept": None},
 }
