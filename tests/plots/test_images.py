@@ -178,3 +178,13 @@ def test_stored_pictures_are_few_and_small() -> None:
     files = sorted(STORED.glob("*.png"))
     assert [path.stem for path in files] == sorted(CASES)
     assert sum(path.stat().st_size for path in files) < 500_000
+
+
+@pytest.mark.usefixtures("_coarse")
+def test_a_keogram_says_what_it_is_of_and_where_true_values_drive(run, tmp_path, drawn) -> None:
+    cuts.draw_keograms(replace(run, choice=Choice(variables=["Bz"])), tmp_path / "keogram.png")
+    panes = [pane for pane in drawn[0].axes if pane.get_title()]
+    assert [pane.get_title() for pane in panes] == ["$B_z$, truth", "$B_z$, ensemble mean", "$B_z$, error"]
+    edges = [[line.get_xdata()[0] for line in pane.lines] for pane in panes]
+    assert edges == [pytest.approx([12.5])] * 3  # the left edge of the first cell whose x is above 12
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["beyond: driven by true values"]

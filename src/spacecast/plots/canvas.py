@@ -162,6 +162,8 @@ def add_legend(figure: "Figure") -> None:
     for pane in figure.axes:
         for handle, text in zip(*pane.get_legend_handles_labels(), strict=True):
             shown.setdefault(text, handle)
+    if not shown:
+        return
     columns = legend_columns(list(shown), figure.get_figwidth())
     figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=columns, frameon=False)
 

@@ -103,15 +103,20 @@ def _draw_cut(pane: "Axes", plane: Plane, frame: Frame, name: str, cut: Cut) -> 
     inside = where[~plane.grid.valid[cut.place]]
     if inside.size:
         pane.axvspan(inside.min(), inside.max(), color=EARTH, alpha=0.5, linewidth=0)
+    style: dict[str, Any] = {"color": BASELINE, "alpha": 0.25, "linewidth": 0}
+    for number, (first, last) in enumerate(_driven(plane, cut)):
+        pane.axvspan(first, last, label=None if number else "driven by true values, not scored", **style)
+    pane.margins(x=0.02)
+    pane.spines[["top", "right"]].set_visible(False)
+
+
+def _driven(plane: Plane, cut: Cut) -> list[tuple[float, float]]:
+    """Edges of the stretches of a line that true values drive [R_E]; two, where they drive both ends."""
+    where = plane.grid.coordinates[cut.axis]
     driven = plane.grid.to_field(plane.boundary.astype(float), fill=0.0)[cut.place] > 0
     stretches = np.flatnonzero(np.diff(driven, prepend=False, append=False)).reshape(-1, 2)
     half = (where[1] - where[0]) / 2
-    style: dict[str, Any] = {"color": BASELINE, "alpha": 0.25, "linewidth": 0}
-    for number, (first, behind) in enumerate(stretches):  # several, where the truth drives both ends
-        words = None if number else "driven by true values, not scored"
-        pane.axvspan(where[first] - half, where[behind - 1] + half, label=words, **style)
-    pane.margins(x=0.02)
-    pane.spines[["top", "right"]].set_visible(False)
+    return [(float(where[first] - half), float(where[behind - 1] + half)) for first, behind in stretches]
 
 
 def draw_keograms(run: ScoredRun, path: Path) -> list[Path]:
@@ -123,10 +128,11 @@ def draw_keograms(run: ScoredRun, path: Path) -> list[Path]:
         for number in range(file.count):
             for name in run.plane.chosen(run.choice.variables) if len(file.leads) > 1 else ():
                 cut = cuts_of(run.plane)[0]
-                shown = {"forecast": file.series(name, number)[:, *cut.place]}
+                text = "ensemble mean" if file.members > 1 or name not in file.data else "forecast"
+                shown = {text: file.series(name, number)[:, *cut.place]}
                 if file.has_truth:
                     truth = file.series(name, number, OF_TRUTH)[:, *cut.place]
-                    shown = {"truth": truth, **shown, "error": shown["forecast"] - truth}
+                    shown = {"truth": truth, **shown, "error": shown[text] - truth}
                 title = f"{file.title(number)}, {cut.text}"
                 picture = path.with_stem(f"{path.stem}_{number}_{name}")
                 paths.append(_draw_keogram(run.plane, name, file.leads, shown, title, picture))
@@ -139,6 +145,8 @@ def _draw_keogram(
     """Fields of shape (lead, x), time upwards."""
     x = plane.grid.coordinates["x"]
     shared = colour_scale(*[values for text, values in shown.items() if text != "error"])
+    ends = [edge for stretch in _driven(plane, cuts_of(plane)[0]) for edge in stretch]
+    edges = [edge for edge in ends if x[0] < edge < x[-1]]  # those of the plane are no news
     upright = panes_across() < len(shown)
     count = len(shown)
     size, places = ((3.4, 2.1 * count + 0.4), (count, 1)) if upright else ((2.6 * count + 0.4, 3.0), (1, count))
@@ -150,6 +158,8 @@ def _draw_keogram(
             values = np.where(values <= 0, 0.999 * scale.low, values) if scale.logarithmic else values
             image = pane.pcolormesh(x, leads, values, cmap=scale.cmap, norm=scale.norm(), rasterized=True)
             pane.set_facecolor(EARTH)
+            for edge in edges:
+                pane.axvline(edge, color="black", linestyle="--", linewidth=0.8, label="beyond: driven by true values")
             pane.set_title(f"{label(name)}, {text}")
             if upright or text != "truth":
                 units = unit_text(plane.units[name])
@@ -159,6 +169,7 @@ def _draw_keogram(
             pane.set_xlabel("$x$ [$R_E$]")
         for pane in panes[:, 0]:
             pane.set_ylabel("lead time [s]")
+        add_legend(figure)
         return save(figure, path)
 
 
