@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spacecast.core.names import TRUTH
 from spacecast.core.protocols import LatentStepModel
 from spacecast.forecast.standardize import Standardizer
 from spacecast.plots.fields import read_field, read_forcing
-from spacecast.plots.forecasts import TRUTH, opened
+from spacecast.plots.forecasts import opened
 from spacecast.plots.latents import Latents
 from spacecast.plots.plane import Plane
 

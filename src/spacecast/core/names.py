@@ -1,10 +1,12 @@
-"""Dotted names: of modules and what is in them, of keys and their sections."""
+"""Names that several parts use; dotted ones: of modules and what is in them, of keys and their sections."""
 
 import re
 from collections.abc import Iterable, Sequence
 
 UNSEEN = "unseen"
 """Name of the simulated run of another solar wind, which is there to be scored and never trained on."""
+TRUTH, MEAN, SPREAD = "_truth", "_mean", "_spread"
+"""Endings of the names of variables in files of forecasts; the forecast itself has none."""
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 """A dotted name."""
 REGISTERED = "models:/"

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import zarr
 
+from spacecast.core.names import TRUTH
 from spacecast.core.spec import DataSpec
 from spacecast.forecast.layout import CLOCK, CONVENTIONS, axes_of, consolidate, lead_seconds, valid_times
 from spacecast.forecast.noise import milliseconds
@@ -64,7 +65,7 @@ class ForecastWriter:
         self._coordinates(np.asarray(init_times), leads)
         ensemble: tuple[str, ...] = ("member",) if members > 1 else ()
         for name, units in zip(spec.state.names, spec.state.units, strict=True):
-            kinds = [("", ("example", *ensemble)), *([("_truth", ("example",))] if truth else [])]
+            kinds = [("", ("example", *ensemble)), *([(TRUTH, ("example",))] if truth else [])]
             for suffix, dims in kinds:
                 sizes = [len(init_times), members][: len(dims)]
                 self.group.create_array(
@@ -111,7 +112,7 @@ class ForecastWriter:
             self.group[name][where] = planes if self.members > 1 else planes[0]
             if truth is not None:
                 plane = self.spec.grid.to_field(truth[:, number].astype(np.float32))
-                self.group[f"{name}_truth"][example, lead] = plane
+                self.group[f"{name}{TRUTH}"][example, lead] = plane
         if forcing is not None and "forcing" in self.group:
             self.group["forcing"][example, lead] = self.spec.grid.to_field(forcing.T.astype(np.float32))
 

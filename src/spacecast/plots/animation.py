@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from spacecast.core.names import MEAN, SPREAD, TRUTH
 from spacecast.plots.animation_files import COLOURS, write_animation
 from spacecast.plots.canvas import label, size_of_now
 from spacecast.plots.colours import ColourScale, colour_scale, own_scale
 from spacecast.plots.fields import ERROR, is_ensemble, read_field
-from spacecast.plots.forecasts import MEAN, SPREAD, TRUTH, ForecastFile, opened
+from spacecast.plots.forecasts import ForecastFile, opened
 from spacecast.plots.picture import Picture, ScoredRun
 from spacecast.plots.plane import Planes, draw_field, new_planes, plane_image
 from spacecast.process.progress import ProgressBar

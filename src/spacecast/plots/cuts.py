@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from spacecast.core.names import TRUTH as OF_TRUTH
 from spacecast.plots.canvas import (
     BASELINE,
     FORECAST,
@@ -20,7 +21,6 @@ from spacecast.plots.canvas import (
     wrapped,
 )
 from spacecast.plots.colours import colour_scale, own_scale, part_ticks
-from spacecast.plots.forecasts import TRUTH as OF_TRUTH
 from spacecast.plots.forecasts import Frame, opened
 from spacecast.plots.picture import Picture, ScoredRun, chosen_frames
 from spacecast.plots.plane import EARTH, Plane

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from spacecast.core.errors import UserError, nearest
-from spacecast.plots.forecasts import FORCING, MEAN, SPREAD, TRUTH, ForecastFile
+from spacecast.core.names import MEAN, SPREAD, TRUTH
+from spacecast.plots.forecasts import FORCING, ForecastFile
 
 ERROR = "_error"  # of the forecast or the mean
 

@@ -11,14 +11,15 @@ import numpy as np
 
 from spacecast.core.errors import UserError
 from spacecast.core.grid import Grid
+from spacecast.core.names import MEAN, SPREAD, TRUTH
 from spacecast.core.regions import Bounds, boundary_nodes
 from spacecast.plots.canvas import unit_text
+from spacecast.plots.paper_layout import as_ours, is_published
 from spacecast.plots.plane import Plane
 
 if TYPE_CHECKING:
     from xarray import DataArray, Dataset
 
-TRUTH, MEAN, SPREAD = "_truth", "_mean", "_spread"
 FORCING = "forcing"  # what is given from outside for each step, no state
 # of the variables, which zarr keeps by the alphabet
 ORDER = ("Bx", "By", "Bz", "Ex", "Ey", "Ez", "vx", "vy", "vz", "rho", "P", "T")
@@ -165,8 +166,6 @@ def opened(
 
     """
     import xarray as xr
-
-    from spacecast.plots.paper_layout import as_ours, is_published
 
     try:
         reader = xr.open_zarr(path, chunks=None) if path.is_dir() else xr.open_dataset(path, decode_timedelta=False)

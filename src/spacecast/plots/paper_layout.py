@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spacecast.core.errors import UserError
+from spacecast.core.names import MEAN, SPREAD, TRUTH
 from spacecast.core.units import expected_units
-from spacecast.plots.forecasts import MEAN, SPREAD, TRUTH
 from spacecast.storage.times import check_times, decode_times
 
 if TYPE_CHECKING:

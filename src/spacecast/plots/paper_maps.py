@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from spacecast.core.names import MEAN, SPREAD, TRUTH
 from spacecast.plots.canvas import label, save
 from spacecast.plots.colours import ColourScale, colour_scale, own_scale
 from spacecast.plots.fields import checked_field, is_ensemble, kinds_of
-from spacecast.plots.forecasts import MEAN, SPREAD, TRUTH, ForecastFile
+from spacecast.plots.forecasts import ForecastFile
 from spacecast.plots.paper_figure import is_turned
 from spacecast.plots.plane import draw_field, new_planes
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from spacecast.core.errors import UserError
+from spacecast.core.names import TRUTH as OF_TRUTH
 from spacecast.evaluation.boundaries import LEAST_SIDE, Rectangle, largest_rectangle
 from spacecast.plots.canvas import (
     SERIES,
@@ -24,7 +25,6 @@ from spacecast.plots.canvas import (
     unit_text,
 )
 from spacecast.plots.fields import checked_field, lead_number, samples
-from spacecast.plots.forecasts import TRUTH as OF_TRUTH
 from spacecast.plots.forecasts import ForecastFile
 from spacecast.plots.paper_curves import GRID, HEIGHT
 
