@@ -184,7 +184,7 @@ def test_the_smoke_experiment_with_tracking(run, workplace):
     assert [point.step for point in history] == [15, 30, 45]
     assert len([name for name in recorded.data.metrics if not name.startswith("system/")]) < 80
     assert recorded.info.run_name == "graph_unet smoke"
-    chosen = {"model": "graph_unet", "graph": "simple", "loss": "wmse_rollout", "datastore": "magnetosphere"}
+    chosen = {"model": "graph_unet", "graph": "none", "loss": "wmse_rollout", "datastore": "magnetosphere"}
     assert chosen.items() <= recorded.data.params.items()
     assert int(recorded.data.params["parameters"]) > 1000
     artifacts = Path(recorded.info.artifact_uri)

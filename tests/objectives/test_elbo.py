@@ -62,7 +62,7 @@ def test_without_latent_influence_it_is_the_loss_of_a_deterministic_model(tiny_s
     _, terms = ElboObjective(tiny_spec, div_weight=1.0, variable_weights={"rho": 3})(Shift(0.0), batch, stage)
     plain = ForecastObjective(tiny_spec, div_weight=1.0, variable_weights={"rho": 3})
     _, expected = plain(Persistence(tiny_spec, tiny_graph), batch, stage)
-    torch.testing.assert_close(terms["loss"], expected["loss"])
+    torch.testing.assert_close(terms["reconstruction"], expected["loss"])
     torch.testing.assert_close(terms["div"], expected["div"])
 
 
@@ -82,10 +82,10 @@ def test_total_is_the_weighted_sum_and_follows_the_stage(tiny_spec, batch):
         tiny_spec, reconstruction_weight=2.0, kl_weight=3.0, crps_weight=5.0, div_weight=7.0, members=3
     )
     total, terms = objective(Shift(1.0), batch, Stage(kl=0.5, crps=0.25, div=0.125))
-    weights = {"loss": 2.0, "kl": 1.5, "crps": 1.25, "div": 0.875}
+    weights = {"reconstruction": 2.0, "kl": 1.5, "crps": 1.25, "div": 0.875}
     assert set(terms) == set(weights)
     torch.testing.assert_close(total, sum(weights[name] * term for name, term in terms.items()))
-    assert set(objective(Shift(1.0), batch, Stage(kl=0, crps=0, div=0)).terms) == {"loss"}
+    assert set(objective(Shift(1.0), batch, Stage(kl=0, crps=0, div=0)).terms) == {"reconstruction"}
 
 
 def test_until_the_ensemble_score_comes_in_training_is_deterministic(tiny_spec, tiny_graph, batch):

@@ -70,6 +70,12 @@ def test_a_group_is_named_by_its_chosen_member_and_nothing_stands_twice():
     assert max(choices) < min(name for name in typed_params if "/" in name)  # MLflow sorts them
 
 
+def test_a_mesh_that_the_model_does_not_use_is_no_parameter():
+    config = {"graph": {"_target_": "package.Builder", "levels": 2}, "model": {"hidden_dim": 48}}
+    params = choose_params(config, {"model": "graph_unet", "graph": "simple"}, on_mesh=False)
+    assert params == {"model": "graph_unet", "graph": "none", "settings/model/hidden_dim": "48"}
+
+
 def test_what_is_typed_tells_runs_of_the_same_model_apart():
     words = ["model=keisler", "++model.hidden_dim=128", "data.workers=4", "datastore.root=/x", "seed=2", "~loss.x"]
     words += ["experiment=smoke", "loss=huber", "trainer=gpu"]

@@ -40,6 +40,7 @@ RUNS = {  # which made these files
     "persistence": ["experiment=smoke", "model=persistence", "~model.hidden_dim"],
 }
 PARAMETERS = {"graph_unet": 84_168, "keisler": 15_932, "graph_efm": 19_404, "persistence": 0}
+ON_MESH = ("keisler", "graph_efm")
 NAMES = ["graph_unet smoke", "keisler multiscale huber seed=2 smoke", "graph_efm smoke", "persistence smoke"]
 SKILL = ("skill", "mean")
 FIRST = ["test/rmse_ratio", "test/rmse_ratio_by_lead_s", "test/skill_by_lead_s"]
@@ -90,7 +91,7 @@ def log_run(uri: str, model: str, words: list[str], folder: Path) -> None:
     ]
     with tracking.tracked(logger):
         tracking.log_score_to_come(logger)
-        tracking.log_params(logger, plain, parameters=PARAMETERS[model])
+        tracking.log_params(logger, plain, on_mesh=model in ON_MESH, parameters=PARAMETERS[model])
         for row in rows_of(TRAININGS, model):
             logger.log_metrics({row["metric"]: float(row["value"])}, int(row["step"]))
         tracking.log_scores(logger, scores)

@@ -68,6 +68,34 @@ def test_the_objective_says_how_many_members_the_validation_draws(tiny_spec, tin
     assert ("val/crps_ratio" in scores) == ("val/spread_skill" in scores) == (members == 5)
 
 
+class Several(Walk):
+    """An objective that returns the terms given."""
+
+    def __init__(self, names) -> None:
+        super().__init__()
+        self.names = names
+
+    def forward(self, model, batch, stage):
+        return LossTerms(self.size.square(), {name: torch.tensor(float(n)) for n, name in enumerate(self.names)})
+
+
+@pytest.mark.parametrize(
+    ("terms", "recorded"),
+    [
+        (["loss"], {}),
+        (["loss", "div"], {"train/error": 0.0, "train/div": 1.0}),
+        (["reconstruction"], {"train/reconstruction": 0.0}),
+        (["reconstruction", "kl", "crps"], {"train/reconstruction": 0.0, "train/kl": 1.0, "train/crps": 2.0}),
+    ],
+)
+def test_each_term_of_the_loss_is_recorded_beside_the_total(terms, recorded, tiny_spec, tiny_graph, loader):
+    objective = Several(terms)
+    trainer = fit(make_module(tiny_spec, tiny_graph, objective, objective), loader)
+    found = {name: float(value) for name, value in trainer.logged_metrics.items() if name.startswith("train/")}
+    assert found.pop("train/loss") < 0.02
+    assert {name: found[name] for name in found.keys() - {"train/rollout_steps", "train/lr_factor"}} == recorded
+
+
 @pytest.mark.parametrize("members", [0, 2.5, "two"])
 def test_members_that_are_no_number_of_members_are_refused(tiny_spec, tiny_graph, members):
     with pytest.raises(UserError, match=r"loss: Walk.members is .*; give a positive whole number"):

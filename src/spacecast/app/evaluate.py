@@ -34,6 +34,7 @@ def evaluate(inputs: Inputs[Evaluate]) -> "Scores | None":
     from spacecast.app.datacheck import check_evaluation, check_members
     from spacecast.app.report import score
     from spacecast.checkpoint.content import load_checkpoint, trained_spec
+    from spacecast.core.protocols import cell_levels_of
     from spacecast.data.fit import check_fit
     from spacecast.process.logs import mute_libraries
     from spacecast.process.memory import keep_memory
@@ -55,7 +56,8 @@ def evaluate(inputs: Inputs[Evaluate]) -> "Scores | None":
         logger = config.logger.build(**separate_journal(config.logger.content)) if processes.first else None
         with tracked(logger):
             log_score_to_come(logger, config.evaluation.label)
-            log_params(logger, inputs.plain, parameters=sum(weight.numel() for weight in model.parameters()))
+            size = sum(weight.numel() for weight in model.parameters())
+            log_params(logger, inputs.plain, on_mesh=cell_levels_of(model) is None, parameters=size)
             log_tags(logger, {**provenance(spec.data_hash, graph.content_hash), "checkpoint": str(config.checkpoint)})
             log_artifact(logger, config.paths.run_dir / "config.yaml", "config")
             scores = score(config, model, datastore, spec, logger, processes)

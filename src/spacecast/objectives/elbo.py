@@ -22,10 +22,10 @@ from spacecast.objectives.interior_loss import InteriorLoss, Weights
 class ElboObjective(nn.Module):
     """Negative evidence lower bound of a roll-out, the CRPS of ensembles drawn from the prior, and div B.
 
-    reconstruction_weight * loss + kl_weight * KL + crps_weight * CRPS + div_weight * div (Oskarsson et al. 2024,
-    equations 8 and 13). `loss` and KL are those of a roll-out whose latent variables come from the posterior. KL is
-    divided by the number of values on the grid, so that with `loss=nll` and weights of 1 the first two terms are the
-    bound, per value. CRPS is in units of the one-step increments, like the loss.
+    reconstruction_weight * reconstruction + kl_weight * KL + crps_weight * CRPS + div_weight * div (Oskarsson et al.
+    2024, equations 8 and 13). The reconstruction is the loss of a roll-out whose latent variables come from the
+    posterior, as KL is of. KL is divided by the number of values on the grid, so that with `loss=nll` and weights of 1
+    the first two terms are the bound, per value. CRPS is in units of the one-step increments, like the loss.
 
     Args:
         spec: facts of the data.
@@ -74,7 +74,7 @@ class ElboObjective(nn.Module):
         self.interior = InteriorLoss(spec, loss=loss, variable_weights=variable_weights, reduction=reduction)
         self.reference = reduction == "reference"
         self.weights = {
-            "loss": reconstruction_weight,
+            "reconstruction": reconstruction_weight,
             "kl": kl_weight,
             "crps": crps_weight,
             "mean": mean_weight,
@@ -102,11 +102,11 @@ class ElboObjective(nn.Module):
         options = {**self.options, "boundary": self.interior.driven, "prepared": model.prepare()}
         terms: dict[str, Tensor] = {}
         fields = []
-        if weights["loss"] or weights["kl"]:
+        if weights["reconstruction"] or weights["kl"]:
             forecast, kl = self._reconstruct(model, batch, steps, with_kl=bool(weights["kl"]), **options)
             fields.append(forecast.states)
             values = self.interior.nodes.numel() * steps if self.reference else 1
-            terms["loss"] = self.interior(forecast, target) * values
+            terms["reconstruction"] = self.interior(forecast, target) * values
             if kl is not None:
                 terms["kl"] = kl
         if weights["crps"] or weights["mean"]:

@@ -24,6 +24,7 @@ run does not have.
 | `SPLIT_spread_skill_ratio_by_lead_s/VARIABLE` | of ensembles: that of one variable | 1 | 1 | |
 | `SPLIT_supplement_by_lead_s/..` | correlations, div B, negative values, standoff distances, .. | in scores.csv | | |
 | `train/loss` | what is minimised; two losses do not compare | 1 | | |
+| `train/error`, `train/reconstruction`, `train/kl`, `train/crps`, .. | its terms, where it has several | 1 | | |
 | `train/rollout_steps` | of the schedule: longer roll-outs have larger losses | 1 | | |
 | `train/lr_factor`, `train/epoch` | of the learning rate; how many epochs there were | 1 | | |
 | `val/rmse_ratio` | as above, over the validation roll-out: chooses the best checkpoint | 1 | 0 | 1 |

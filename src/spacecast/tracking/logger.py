@@ -257,13 +257,14 @@ def tracked(logger: object) -> Iterator[None]:
         logger._tracked = False
 
 
-def log_params(logger: object, config: Mapping[str, Any], **facts: Any) -> None:
+def log_params(logger: object, config: Mapping[str, Any], *, on_mesh: bool = True, **facts: Any) -> None:
     """Log about fifty parameters chosen from a plain configuration, see `names.choose_params`.
 
-    `facts` are recorded besides: `parameters`, the number of trained numbers. Other loggers than ours are left alone.
+    `on_mesh` says whether the model uses the mesh of the configuration. `facts` are recorded besides: `parameters`, the
+    number of trained numbers. Other loggers than ours are left alone.
     """
     if isinstance(logger, RunLogger):
-        logger.log_hyperparams(choose_params(config, logger.choices) | facts)
+        logger.log_hyperparams(choose_params(config, logger.choices, on_mesh=on_mesh) | facts)
 
 
 def log_score_to_come(logger: object, split: str = "test") -> None:

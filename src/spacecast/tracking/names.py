@@ -51,13 +51,16 @@ def clean(name: str) -> str:
     return re.sub(r"[^\w./ :-]", "_", name).strip("/ ")
 
 
-def choose_params(config: Mapping[str, Any], choices: Mapping[str, Any] | None = None) -> dict[str, str]:
+def choose_params(
+    config: Mapping[str, Any], choices: Mapping[str, Any] | None = None, *, on_mesh: bool = True
+) -> dict[str, str]:
     """Pick the parameters worth comparing out of a resolved configuration.
 
     Args:
         config: plain nested mapping; the groups that describe the experiment are taken, paths, loggers and launchers
             are left to the full configuration, which is kept as an artifact.
         choices: the chosen members of groups, `model` to `keisler`.
+        on_mesh: whether the model uses the mesh; otherwise `graph` is `none`, and settings of it are left out.
 
     Returns:
         `group` to the chosen member, or to the class where nobody knows that, `seed`, and `settings/group/key` to a
@@ -66,6 +69,9 @@ def choose_params(config: Mapping[str, Any], choices: Mapping[str, Any] | None =
 
     """
     names = {name: _text(member) for name, member in (choices or {}).items() if member}
+    if not on_mesh:
+        config = {name: section for name, section in config.items() if name != "graph"}
+        names["graph"] = "none"
     for group in NAMED:
         section = config.get(group)
         if isinstance(section, Mapping) and section.get("_target_"):

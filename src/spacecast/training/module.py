@@ -20,6 +20,8 @@ from spacecast.training.processes import of_all_processes
 from spacecast.training.schedule import Schedule
 from spacecast.training.validation import ValidationSums, summary
 
+RECORDED = {"loss": "error"}  # terms of a loss that are recorded by another name: `train/loss` is the total
+
 
 class ForecastModule(pl.LightningModule):
     """Trains a step model on roll-outs and validates it against persistence.
@@ -136,8 +138,8 @@ class ForecastModule(pl.LightningModule):
         shown: dict[str, Any] = {"prog_bar": True, "on_step": True, "on_epoch": False, "batch_size": size}
         self.log("train/loss", total, **shown)
         self.log("train/rollout_steps", float(stage.rollout_steps), **shown)  # longer roll-outs have larger losses
-        if len(terms) > 1:
-            self.log_dict({f"train/{name}": term for name, term in terms.items() if name != "loss"}, batch_size=size)
+        if set(terms) != {"loss"}:  # alone it is the total
+            self.log_dict({f"train/{RECORDED.get(name, name)}": term for name, term in terms.items()}, batch_size=size)
         return {"loss": total, "terms": {name: term.detach() for name, term in terms.items()}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
