@@ -1,5 +1,6 @@
 """The published figures of scores: what is read, what is drawn, and what is said of the rest."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,9 @@ def test_a_column_or_a_slide_has_few_variables_beside_each_other(size, across, n
     of_first = [(axes.get_title(), axes.get_ylabel().split(" [")[0]) for axes in panes(drawn[0])]
     variables = ["$B_x$", "$B_y$", "$B_z$"][:across]
     assert of_first == [(name, metric) for metric in ("RMSE", "CRPS", "spread / skill") for name in variables]
+    if size == "slide":
+        sizes = [(*figure.get_size_inches(), figure.legends[0]._ncols) for figure in drawn]
+        assert all((width, height) == pytest.approx((10.0, 5.6)) and columns >= 3 for width, height, columns in sizes)
     for figure in drawn:
         width, height = figure.get_size_inches()
         assert width <= now.width + 1e-6
@@ -248,6 +252,25 @@ def test_divergence_of_runs_has_its_units_and_its_truth(names, own_run, tmp_path
     assert shown.get_ylabel() == r"mean $|\nabla\cdot B|$ [nT/$R_E$]"
     assert curves(shown) == [[0.1, 0.2], [0.1, 0.2]]
     assert lines == []
+
+
+def test_every_figure_of_scores_is_drawn_of_runs_and_steps_are_held_against_their_leads(
+    names, own_run, tmp_path, drawn
+):
+    shutil.copytree(own_run, own_run.with_name("other"))
+    pair = {"mine": {"one": "mine"}, "theirs": {"one": "other"}}
+    runs = replace(
+        only(names), grid=pair, divergence=pair, divergence_truth=None, crps=pair, members={2: "mine", 5: "other"},
+        steps={10: "mine", 20: "other"}, few=("Bz",), variables={"Bx": "nT", "Bz": "nT"},
+    )  # fmt: skip
+    found, lines = draw(runs, own_run.parent, drawn, tmp_path)
+    assert found == [
+        "metrics_grid_1", "div_loss_comparison", "crps_loss_comparison", "ens_norm_diff", "rmse_10s_20s",
+    ]  # fmt: skip
+    assert all(len(axes.lines) >= 2 for figure in drawn for axes in panes(figure) if axes.axison)
+    path = own_run.with_name("other") / "scores.nc"
+    assert f"rmse_10s_20s: the first lead of {path} is 10 s, not 20 s" in lines
+    assert not any("first lead" in line and str(own_run) in line for line in lines)
 
 
 def test_published_and_own_div_b_do_not_share_an_axis(names, own_run, tmp_path, drawn):

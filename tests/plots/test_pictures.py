@@ -285,6 +285,17 @@ def test_stages_of_a_training_are_marked_where_they_began(tmp_path, drawn) -> No
     assert axes.lines[0].get_label() == "train/loss"
 
 
+def test_a_history_shows_each_term_of_the_loss_from_when_on_it_counts(tmp_path, drawn) -> None:
+    head = "epoch,step,train/loss,train/reconstruction,train/kl,train/crps,train/lr_factor"
+    rows = ["0,1,3,3,,,1", "0,2,2.5,2,0.5,,1", "0,3,3.5,2,0.5,1,1"]
+    (tmp_path / "metrics.csv").write_text("\n".join([head, *rows, ""]))
+    history.draw_history(ScoredRun(records=tmp_path / "metrics.csv"), tmp_path / "history.png")
+    [axes] = panes(drawn[0])
+    assert {line.get_label(): [*line.get_xdata()] for line in axes.lines} == {
+        "train/loss": [1, 2, 3], "train/reconstruction": [1, 2, 3], "train/kl": [2, 3], "train/crps": [3],
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["metrics.csv", "tracking.jsonl"])
 def test_records_of_a_training_are_read_from_a_table_or_a_journal(name, tmp_path) -> None:
     texts = {

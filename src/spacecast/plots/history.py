@@ -12,6 +12,7 @@ from spacecast.plots.canvas import BASELINE, SERIES, legend_columns, new_figure,
 from spacecast.plots.picture import Picture, ScoredRun
 
 TRAIN, VALIDATION, EPOCH = "train/", "val/", "train/epoch"
+TOTAL = f"{TRAIN}loss"
 WIDE_RANGE = 5.0  # values that span more than this stand on a logarithmic axis
 NO_TERMS = ("train/rollout_steps", "train/lr_factor", EPOCH)
 FILES = ("metrics.csv", "tracking.jsonl")  # of a run folder, which hold records
@@ -60,7 +61,8 @@ def draw_history(run: ScoredRun, path: Path) -> list[Path]:
         for pane, shown, text in zip(panes, (terms, ratios), ("loss", "RMSE / persistence"), strict=False):
             for (name, values), colour in zip(shown.items(), SERIES * len(shown), strict=False):
                 marker = "." if len(values) < 20 else ""
-                pane.plot(*values.T, color=colour, marker=marker, label=name, linewidth=1)
+                width = 2.5 if name == TOTAL and len(shown) > 1 else 1  # seen behind a term that is nearly all of it
+                pane.plot(*values.T, color=colour, marker=marker, label=name, linewidth=width)
             found = np.concatenate([values[:, 1] for values in shown.values()])
             found = found[np.isfinite(found)]
             if found.size and found.min() > 0:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from spacecast.plots.canvas import SERIES, TRUTH, label, legend_columns, new_figure, panes_across, save
+from spacecast.plots.canvas import SERIES, TRUTH, label, legend_columns, new_figure, panes_across, save, size_of_now
 from spacecast.plots.paper_names import Family
 from spacecast.plots.paper_tables import DIVERGENCE, Table
 
@@ -128,9 +128,13 @@ def draw_panels(panels: Sequence[Panel], columns: int, paths: Sequence[Path]) ->
     rows = -(-len(panels) // columns)
     handles = {line.look.text: line.look for panel in panels for line in panel.lines}
     across = max(1, min(len(handles), round(columns * WIDTH / 2.4)))
-    below = 0.2 * -(-len(handles) // across)
-    with new_figure(WIDTH * columns, HEIGHT * rows + 0.25 + below) as figure:
-        across = min(across, legend_columns(list(handles), float(figure.get_figwidth())))
+    height = HEIGHT * rows + 0.25 + 0.2 * -(-len(handles) // across)
+    now = size_of_now()
+    fill = now.width is not None and now.height is not None  # a slide is wide: panels and legend take all of it
+    width = height * now.width / now.height if fill else WIDTH * columns
+    with new_figure(width, height) as figure:
+        room = legend_columns(list(handles), float(figure.get_figwidth()))
+        across = room if fill else min(across, room)
         axes = figure.subplots(rows, columns, squeeze=False)
         for number, pane in enumerate(axes.flat):
             if number >= len(panels) or not panels[number].lines:

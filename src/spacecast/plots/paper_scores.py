@@ -175,6 +175,9 @@ class ScoreFigures:
         looked = {folder: Look(rf"$\Delta t$ = {step:g} s", colour) for (step, folder), colour in pairs}
         own = {folder: step for step, folder in steps.items()}
         tables = self._read(name, list(looked), "rmse", own)
+        for folder, table in tables.items():
+            if not table.published and not np.isclose(table.leads[0], own[folder]):
+                self.notes.add(f"{name}: the first lead of {table.path} is {table.leads[0]:g} s, not {own[folder]:g} s")
         panels = [metric_panel(each, "RMSE", tables, looked) for each in self.names.variables]
         parts = parts_of(panels, ROWS if is_turned() else max(len(panels), 1))
         for number, part in enumerate(parts, start=1):
