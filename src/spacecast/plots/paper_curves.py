@@ -130,8 +130,9 @@ def draw_panels(panels: Sequence[Panel], columns: int, paths: Sequence[Path]) ->
     across = max(1, min(len(handles), round(columns * WIDTH / 2.4)))
     height = HEIGHT * rows + 0.25 + 0.2 * -(-len(handles) // across)
     now = size_of_now()
-    fill = now.width is not None and now.height is not None  # a slide is wide: panels and legend take all of it
-    width = height * now.width / now.height if fill else WIDTH * columns
+    width, fill = WIDTH * columns, False
+    if now.width is not None and now.height is not None:  # a slide is wide: panels and legend take all of it
+        width, fill = height * now.width / now.height, True
     with new_figure(width, height) as figure:
         room = legend_columns(list(handles), float(figure.get_figwidth()))
         across = room if fill else min(across, room)
