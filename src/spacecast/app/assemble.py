@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -108,10 +108,18 @@ def build_model(section: Section, seed: int, spec: DataSpec, graph: MeshGraph) -
     random.seed(seed)
     torch.manual_seed(seed)
     model: nn.Module = section.build()(spec=spec, graph=graph)
-    count = sum(weight.numel() for weight in model.parameters())
-    unused = "" if cell_levels_of(model) is None else "; it does not use the mesh"
-    log.info("model: %s, %s parameters%s", type(model).__name__, f"{count:,}", unused)
+    facts = model_facts(model)
+    unused = "" if facts["on_mesh"] else "; it does not use the mesh"
+    log.info("model: %s, %s parameters%s", type(model).__name__, f"{facts['parameters']:,}", unused)
     return model
+
+
+def model_facts(model: nn.Module) -> dict[str, Any]:
+    """What is told and recorded of a model besides its configuration, as `tracking.logger.log_params` takes it."""
+    return {
+        "on_mesh": cell_levels_of(model) is None,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+    }
 
 
 @dataclass(frozen=True)

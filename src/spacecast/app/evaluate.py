@@ -30,11 +30,10 @@ def evaluate(inputs: Inputs[Evaluate]) -> "Scores | None":
         UserError: the checkpoint does not fit the data or the graph.
 
     """
-    from spacecast.app.assemble import open_data
+    from spacecast.app.assemble import model_facts, open_data
     from spacecast.app.datacheck import check_evaluation, check_members
     from spacecast.app.report import score
     from spacecast.checkpoint.content import load_checkpoint, trained_spec
-    from spacecast.core.protocols import cell_levels_of
     from spacecast.data.fit import check_fit
     from spacecast.process.logs import mute_libraries
     from spacecast.process.memory import keep_memory
@@ -56,8 +55,7 @@ def evaluate(inputs: Inputs[Evaluate]) -> "Scores | None":
         logger = config.logger.build(**separate_journal(config.logger.content)) if processes.first else None
         with tracked(logger):
             log_score_to_come(logger, config.evaluation.label)
-            size = sum(weight.numel() for weight in model.parameters())
-            log_params(logger, inputs.plain, on_mesh=cell_levels_of(model) is None, parameters=size)
+            log_params(logger, inputs.plain, **model_facts(model))
             log_tags(logger, {**provenance(spec.data_hash, graph.content_hash), "checkpoint": str(config.checkpoint)})
             log_artifact(logger, config.paths.run_dir / "config.yaml", "config")
             scores = score(config, model, datastore, spec, logger, processes)

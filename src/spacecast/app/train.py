@@ -84,10 +84,9 @@ def train(inputs: Inputs[Train]) -> "Scores | None":
 
 def fit_and_score(inputs: Inputs[Train], parts: "Parts", start: Start) -> "Scores | None":
     """Train, then evaluate the best checkpoint, all in one tracked run, which a run that goes on keeps."""
-    from spacecast.app.assemble import build_model
+    from spacecast.app.assemble import build_model, model_facts
     from spacecast.app.report import score
     from spacecast.checkpoint.content import load_checkpoint, model_weights
-    from spacecast.core.protocols import cell_levels_of
     from spacecast.process.logs import information_muted
     from spacecast.tracking.logger import log_artifact, log_params, log_score_to_come, log_tags, tracked
     from spacecast.tracking.provenance import provenance
@@ -98,8 +97,7 @@ def fit_and_score(inputs: Inputs[Train], parts: "Parts", start: Start) -> "Score
     with tracked(logger), marked(logger):
         remember_tracking(config, logger)
         log_score_to_come(logger, config.evaluation.label)
-        size = sum(weight.numel() for weight in model.parameters())
-        log_params(logger, inputs.plain, on_mesh=cell_levels_of(model) is None, parameters=size)
+        log_params(logger, inputs.plain, **model_facts(model))
         log_tags(logger, provenance(parts.spec.data_hash, parts.graph.content_hash))
         log_artifact(logger, run_dir / "config.yaml", "config")
         if any(weight.requires_grad for weight in parts.model.parameters()):
