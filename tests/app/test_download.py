@@ -243,7 +243,7 @@ def test_an_interrupted_download_goes_on_with_what_is_missing(run, workplace, hu
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == code

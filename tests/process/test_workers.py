@@ -109,7 +109,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path, tasks):
         workers = [psutil.Process(pid) for pid in numbers(tmp_path).values()]
         assert len(workers) == 2
         parent.send_signal(signal.SIGKILL)
-    left = psutil.wait_procs(workers, timeout=60)[1]
+    left = psutil.wait_procs(workers, timeout=600)[1]
     assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
 
 

@@ -200,7 +200,7 @@ FOREVER = """
 import sys
 from spacecast.simulation import generate
 generate(sys.argv[1], "tiny", densities=(1.0, 2.0), processes=int(sys.argv[2]), frames=int(sys.argv[3]),
-         nx=36, nz=24, spinup_coarse=15.0, progress=lambda name, done, total: print(done, flush=True))
+         nx=36, nz=24, spinup_coarse=15.0, progress=lambda name, done, total: print(name, done, flush=True))
 """
 
 
@@ -208,8 +208,11 @@ generate(sys.argv[1], "tiny", densities=(1.0, 2.0), processes=int(sys.argv[2]), 
 def test_killed_in_the_middle_leaves_no_run_and_the_next_call_recovers(tmp_path, processes):
     command = [sys.executable, "-c", FOREVER, str(tmp_path), str(processes)]
     with subprocess.Popen([*command, "20000"], stdout=subprocess.PIPE, text=True) as process:
-        while int(process.stdout.readline()) < 30:
-            pass
+        begun = set()  # one worker may be far ahead of the other
+        while len(begun) < processes:
+            name, done = process.stdout.readline().rsplit(maxsplit=1)
+            if int(done) >= 30:
+                begun.add(name)
         process.send_signal(signal.SIGKILL)
     partial = [name for name in stores(tmp_path) if "partial" in name]
     assert len(partial) == processes
