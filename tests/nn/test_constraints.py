@@ -370,7 +370,7 @@ def test_velocity_gives_way_where_the_electric_field_would_leave_its_range(spec)
     before = physical(spec, state)
     width = torch.rand(spec.num_nodes, 3, generator=torch_generator, dtype=torch.float64).T
     limits = [(-each, each) for each in width]
-    for column, value in zip(law.flow.columns[:3], law.slowed(variables, law(variables), limits), strict=True):
+    for column, value in zip(law.velocity.columns, law.slowed(variables, law(variables), limits), strict=True):
         variables[column] = value
     field = law(variables)
     after = physical(spec, torch.stack(variables, dim=-1))
@@ -381,7 +381,7 @@ def test_velocity_gives_way_where_the_electric_field_would_leave_its_range(spec)
     assert (excess.norm(dim=-1) > 1).sum() > 100
     square = magnetic.square().sum(-1, keepdim=True)
     across = excess - (excess * magnetic).sum(-1, keepdim=True) * magnetic / square
-    weak = torch.as_tensor(spec.state.std)[law.flow.columns[3:]].square().sum()
+    weak = torch.as_tensor(spec.state.std)[law.magnetic.columns].square().sum()
     taken = (torch.stack(old, -1) - torch.stack(field, -1)) * std
     torch.testing.assert_close(taken, across * square / (square + weak), rtol=1e-4, atol=1e-6)
     inside = (excess == 0).all(dim=-1)

@@ -131,6 +131,7 @@ class Constraints(nn.Module):
             own = [limits[column] for column in spared] if self.guarded else []
             _put(variables, spared, self._magnetic(self.potential, potential, [variables[c] for c in spared], own))
         if self.guarded:
+            spared = [*spared, *([] if self.electric is None else self.electric.columns)]
             variables = [
                 value if column in spared else value.clamp(*limits[column]) for column, value in enumerate(variables)
             ]
@@ -142,7 +143,7 @@ class Constraints(nn.Module):
             if self.guarded:
                 slowed = self.electric.slowed(variables, field, [limits[column] for column in self.electric.columns])
             if slowed is not None:
-                flow = self.electric.flow.columns[:3]
+                flow = self.electric.velocity.columns
                 _put(variables, flow, [v.clamp(*limits[column]) for v, column in zip(slowed, flow, strict=True)])
                 field = self.electric(variables)
             _put(variables, self.electric.columns, field)

@@ -50,14 +50,14 @@ class PublishedUnits(nn.Module):
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32), persistent=False)
         self.register_buffer("offset", torch.as_tensor(offset, dtype=torch.float32), persistent=False)
 
-    def read(self, variables: Sequence[Tensor]) -> list[Tensor]:
-        """Of all standardised state variables those of this law, in published units."""
-        picked = zip(self.columns, self.scale, self.offset, strict=True)
-        return [variables[column] * scale + offset for column, scale, offset in picked]
+    def read(self, variables: Sequence[Tensor]) -> Tensor:
+        """Of all standardised state variables, (batch, node) each, those of this law, (variable, batch, node)."""
+        values = torch.stack([variables[column] for column in self.columns])
+        return torch.addcmul(self.offset.view(-1, 1, 1), values, self.scale.view(-1, 1, 1))
 
-    def standardize(self, values: Sequence[Tensor]) -> list[Tensor]:
-        """Inverse of `read`."""
-        return [(value - offset) / scale for value, scale, offset in zip(values, self.scale, self.offset, strict=True)]
+    def standardize(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Inverse of `read`, (batch, node) for each variable."""
+        return ((values - self.offset.view(-1, 1, 1)) / self.scale.view(-1, 1, 1)).unbind()
 
 
 class IdealField(nn.Module):
@@ -76,16 +76,19 @@ class IdealField(nn.Module):
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
         about = {"key": "model.electric=ideal", "instead": "model.electric=free"}
-        self.flow = PublishedUnits(spec, [f"{field}{axis}" for field in "vB" for axis in "xyz"], **about)
-        self.electric = PublishedUnits(spec, [f"E{axis}" for axis in "xyz"], **about)
+        self.velocity, self.magnetic, self.electric = (
+            PublishedUnits(spec, [f"{field}{axis}" for axis in "xyz"], **about) for field in "vBE"
+        )
         self.columns = self.electric.columns
 
-    def forward(self, variables: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, variables: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Components of E, standardised, from all standardised state variables."""
-        flow = self.flow.read(variables)
-        return self.electric.standardize([SPEED_TIMES_FIELD * each for each in _cross(flow[3:], flow[:3])])
+        motion = torch.linalg.cross(self.magnetic.read(variables), self.velocity.read(variables), dim=0)
+        return self.electric.standardize(SPEED_TIMES_FIELD * motion)
 
-    def slowed(self, variables: Sequence[Tensor], field: Sequence[Tensor], limits: Limits) -> list[Tensor] | None:
+    def slowed(
+        self, variables: Sequence[Tensor], field: Sequence[Tensor], limits: Limits
+    ) -> tuple[Tensor, ...] | None:
         """Velocities whose E is within limits where B is strong: there little of v is much of E.
 
         The excess of E over its limits, but for its part along B, which no velocity has made, is taken off by the drift
@@ -104,20 +107,12 @@ class IdealField(nn.Module):
         excess = excess_over(limits, field)
         if excess is None:
             return None
-        magnetic = self.flow.read(variables)[3:]
-        square = sum((each.square() for each in magnetic), start=self.flow.scale[3:].square().sum())
-        taken = [-one * scale / SPEED_TIMES_FIELD for one, scale in zip(excess, self.electric.scale, strict=True)]
-        drift = _cross(taken, magnetic)
-        return [
-            variables[column] + change / (square * scale)
-            for column, change, scale in zip(self.flow.columns[:3], drift, self.flow.scale[:3], strict=True)
-        ]
-
-
-def _cross(one: Sequence[Tensor], two: Sequence[Tensor]) -> list[Tensor]:
-    """Vector product of fields by component."""
-    (ax, ay, az), (bx, by, bz) = one, two
-    return [ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx]
+        magnetic, speed = self.magnetic.read(variables), self.velocity.scale.view(-1, 1, 1)
+        square = magnetic.square().sum(dim=0) + self.magnetic.scale.square().sum()
+        taken = torch.stack(excess) * (self.electric.scale / -SPEED_TIMES_FIELD).view(-1, 1, 1)
+        change = torch.linalg.cross(taken, magnetic, dim=0) / (square * speed)
+        velocity = torch.stack([variables[column] for column in self.velocity.columns])
+        return (velocity + change).unbind()
 
 
 class GasLaw(nn.Module):
@@ -160,7 +155,7 @@ class GasLaw(nn.Module):
         pressure, density, temperature = (size * self.gas.factors).tolist()
         self.strength = NKT * density * temperature / pressure
 
-    def forward(self, variables: Sequence[Tensor], limits: Limits = ()) -> list[Tensor]:
+    def forward(self, variables: Sequence[Tensor], limits: Limits = ()) -> tuple[Tensor, ...]:
         """P, rho and T, standardised, from all standardised state variables.
 
         Args:
@@ -168,7 +163,7 @@ class GasLaw(nn.Module):
             limits: least and largest value of standardised P, rho and T, (batch, node) or (node,) each; none: floors.
         """
         lows, highs = self._limits(limits)
-        values = [value / size for value, size in zip(self.gas.read(variables), self.size, strict=True)]
+        values = list((self.gas.read(variables) / self.size.view(-1, 1, 1)).unbind())
         values = [value.clamp(least, most) for value, least, most in zip(values, lows, highs, strict=True)]
         for _ in range(NEWTON_STEPS):
             pressure, density, temperature = values
@@ -183,7 +178,7 @@ class GasLaw(nn.Module):
         pressure = (self.strength * density * temperature).clamp(lows[0], highs[0])
         temperature = (pressure / (self.strength * density)).clamp(lows[2], highs[2])
         values = [self.strength * density * temperature, density, temperature]
-        return self.gas.standardize([value * size for value, size in zip(values, self.size, strict=True)])
+        return self.gas.standardize(torch.stack(values) * self.size.view(-1, 1, 1))
 
     def _limits(self, limits: Limits) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Limits of P, rho and T in units of their increments: one number, or one for each node."""
