@@ -1,9 +1,16 @@
 """The compiled library against plain operations: rows, sums and gradients."""
 
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
 import torch
 
+from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.nn import native
+from spacecast.nn.blocks import make_plan
 from spacecast.nn.blockwise import compute
 from spacecast.nn.rows import Layers, Segments, Source, Task
 
@@ -71,6 +78,7 @@ def test_equals_plain_operations(settings, dtype, tolerance, monkeypatch, tmp_pa
     if native.library(dtype) is None:
         pytest.skip("there is no C compiler")
     task, tensors = made(dtype=dtype, **settings)
+    monkeypatch.setenv(native.SWITCH, "off")
     expected = results(task, tensors)
     monkeypatch.setenv(native.SWITCH, "on")
     called, usable = [], native.usable
@@ -95,13 +103,99 @@ def test_plain_operations_where_nothing_compiles(monkeypatch):
     assert native.library.__wrapped__(torch.float32) is None
 
 
-def test_not_with_several_threads_nor_unasked(monkeypatch):
-    from spacecast.nn.blocks import make_plan
+def compiler(folder, script):
+    """A folder with a C compiler that does as a script says."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "cc"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(folder)
 
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """A cache of its own and a source that compiles at once; skipped where nothing compiles."""
+    found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if found is None:
+        pytest.skip("there is no C compiler")
+    folder = tmp_path / "kernels"
+    folder.mkdir()
+    (folder / "library.c").write_text("int forward(void) { return 7; }\n")
+    monkeypatch.setattr(native, "FOLDER", folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return found
+
+
+def test_compiled_once_which_the_log_tells(small, tmp_path, caplog):  # noqa: ARG001 - small: where it is compiled
+    caplog.set_level("INFO", "spacecast")
+    for _ in range(2):
+        assert native.library.__wrapped__(torch.float32).forward() == 7
+    assert [record.getMessage() for record in caplog.records] == [
+        "compiling kernels for this processor, which takes some seconds, once"
+    ]
+    assert len(list((tmp_path / "cache" / "spacecast").iterdir())) == 1
+
+
+@pytest.mark.parametrize("script", ["echo no >&2; exit 1", "exit 0", "kill -9 $$"])
+def test_a_compiler_that_fails_leaves_plain_operations_and_nothing_else(small, script, tmp_path, monkeypatch):  # noqa: ARG001
+    monkeypatch.setenv("PATH", f"{compiler(tmp_path / 'bin', script)}:/bin")
+    assert native.library.__wrapped__(torch.float32) is None
+    assert not list((tmp_path / "cache" / "spacecast").iterdir())
+
+
+def test_a_file_that_is_no_library_leaves_plain_operations(small, tmp_path, monkeypatch):  # noqa: ARG001
+    monkeypatch.setenv("PATH", f"{compiler(tmp_path / 'bin', 'for last; do true; done; : > $last')}:/bin")
+    assert native.library.__wrapped__(torch.float32) is None
+
+
+def test_plain_operations_where_no_cache_can_be_written(small, tmp_path, monkeypatch):  # noqa: ARG001
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
+    assert native.library.__wrapped__(torch.float32) is None
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # a user whom the system does not know
+    assert native.library.__wrapped__(torch.float32) is None
+
+
+def test_two_processes_may_compile_at_once(small, tmp_path, monkeypatch):
+    """Each waits for the other in its compiler, so that both compile; both get a whole library, and one file is left."""
+    (tmp_path / "met").mkdir()
+    wait = f"touch {tmp_path}/met/$$; while [ $(ls {tmp_path}/met | wc -l) -lt 2 ]; do sleep 0.01; done"
+    folder = compiler(tmp_path / "bin", f'{wait}; exec {small} "$@"')
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    program = (
+        "import sys; from pathlib import Path; import torch; from spacecast.nn import native; "
+        "native.FOLDER = Path(sys.argv[1]); print(native.library(torch.float32).forward())"
+    )
+    line = [sys.executable, "-c", program, str(tmp_path / "kernels")]
+    both = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [each.communicate(timeout=600)[0] for each in both] == ["7\n", "7\n"]
+    assert len(list((tmp_path / "cache" / "spacecast").iterdir())) == 1
+
+
+def test_forecasts_with_and_without_differ_by_rounding(tiny_spec, tiny_graph, monkeypatch):
+    """In single precision, by a few units of the last place of the largest value; a checkpoint knows of neither."""
+    torch.manual_seed(0)
+    model = EncodeProcessDecode(tiny_spec, tiny_graph, hidden_dim=32, processor_layers=2).requires_grad_(False)
+    state, forcing = torch.randn(2, tiny_spec.num_nodes, 12), torch.zeros(2, tiny_spec.num_nodes, 0)
+    found = {}
+    for switch in ("on", "off"):
+        monkeypatch.setenv(native.SWITCH, switch)
+        states = [state, state]
+        for _ in range(4):
+            states.append(model.step(states[-2], states[-1], forcing, model.prepare()).state)
+        found[switch] = states[-1]
+    assert not torch.equal(found["on"], found["off"]) or native.library(torch.float32) is None
+    torch.testing.assert_close(found["on"], found["off"], rtol=0, atol=1e-5 * float(state.abs().max()))
+
+
+def test_not_with_several_threads_nor_when_switched_off(monkeypatch):
     task, tensors = made(3, torch.float32)
     plan = make_plan(task, "nothing")
-    monkeypatch.delenv(native.SWITCH, raising=False)
+    monkeypatch.setenv(native.SWITCH, "off")
     assert not native.usable(plan, tensors)
-    monkeypatch.setenv(native.SWITCH, "on")
+    monkeypatch.delenv(native.SWITCH)
+    assert native.usable(plan, tensors) == (native.library(torch.float32) is not None)
     torch.set_num_threads(2)
     assert not native.usable(plan, tensors)

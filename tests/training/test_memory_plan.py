@@ -15,6 +15,7 @@ from spacecast.graphs.reference import ReferenceGraph
 from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.models.graph_efm import GraphEFM
 from spacecast.models.graph_unet import GraphUNet
+from spacecast.nn import native
 from spacecast.objectives.elbo import ElboObjective
 from spacecast.objectives.forecast import ForecastObjective
 from spacecast.training.memory_plan import Ledger, PlanError, autocast, plan_step
@@ -75,6 +76,19 @@ def test_the_plan_is_what_a_step_takes(tiny_spec, tiny_grid, graph_factory, case
     within = sum(weight.numel() * weight.element_size() for weight in model.parameters()) if case == "cells" else 0
     planned = plan.activations + plan.workspace
     assert 0.95 * planned < found < 1.05 * planned + within
+
+
+def test_kernels_are_planned_for_where_they_will_compute(tiny_spec, tiny_grid, graph_factory, monkeypatch):
+    """They keep nothing of the inside of a network; those of a GPU are torch's, whatever this machine has."""
+    model = EncodeProcessDecode(tiny_spec, graph_factory(tiny_grid, 1), hidden_dim=32)
+    objective, batch, stage = ForecastObjective(tiny_spec), batch_of(tiny_spec, 2, 2), Stage(rollout_steps=2)
+    plan = partial(plan_step, model, objective, ADAMW, batch, stage)
+    here, there = plan(), plan(device="cuda")
+    monkeypatch.setenv("SPACECAST_KERNELS", "off")
+    plain = plan()
+    assert plain == there
+    if native.library(torch.float32) is not None:
+        assert here.activations < 0.6 * plain.activations
 
 
 class Looks(nn.Module):

@@ -1,7 +1,7 @@
 """The tasks of `nn.blockwise` on a processor in one pass, by a small library that the C compiler makes of `kernels/`.
 
-With SPACECAST_KERNELS=on in the environment, and one thread. Where there is no compiler, or a task is not of the kind
-that the library knows, plain operations of torch do the same.
+On one thread, unless SPACECAST_KERNELS=off is in the environment. Where there is no compiler, or a task is not of the
+kind that the library knows, plain operations of torch do the same.
 """
 
 import ctypes
@@ -62,16 +62,20 @@ class _Task(Structure):
 
 
 def usable(plan: Plan, tensors: Sequence[Tensor]) -> bool:
-    """Whether the library computes this task: on a processor, in one precision, by rows that lie in memory as usual."""
-    if os.environ.get(SWITCH) != "on" or torch.get_num_threads() > 1:
+    """Whether the library computes this task: on a processor, in one precision, by rows that lie in memory as usual.
+
+    Tensors without numbers are judged by what they stand for, so that a plan of the memory counts what will be done.
+    """
+    if os.environ.get(SWITCH) == "off" or torch.get_num_threads() > 1 or torch.jit.is_tracing():
         return False
     if plan.factors != plan.terms or plan.terms not in KINDS or not plan.number:
         return False
     if len(plan.products) + plan.layers > MOST_LAYERS:
         return False
-    if any(type(each) not in (Tensor, torch.nn.Parameter) or each.device.type != "cpu" for each in tensors):
+    numbers = [each.numbers for each in plan.readings] + ([] if plan.segments is None else [plan.segments.receivers])
+    if any(each is not None and not _readable(each, torch.int64) for each in numbers):
         return False
-    if any(each.dtype != plan.terms or (each.numel() and each.stride(-1) != 1) for each in tensors):
+    if not all(_readable(each, plan.terms) for each in tensors):
         return False
     if any(each.repeat > 1 and each.numbers is not None for each in plan.readings):
         return False
@@ -80,12 +84,28 @@ def usable(plan: Plan, tensors: Sequence[Tensor]) -> bool:
     return _together(plan) <= LONGEST and library(plan.terms) is not None
 
 
+def _readable(tensor: Tensor, precision: torch.dtype) -> bool:
+    """Whether it lies in the memory of a processor, the numbers of a row side by side, or will when it has some."""
+    if type(tensor) in (Tensor, torch.nn.Parameter):
+        device: str | None = tensor.device.type
+    else:
+        device = getattr(_mode(tensor), "stands_for", None)
+    return device == "cpu" and tensor.dtype == precision and (not tensor.numel() or tensor.stride(-1) == 1)
+
+
+def _mode(tensor: Tensor) -> Any:
+    """What has made a tensor without numbers (`training.memory_plan`), None for all others."""
+    return getattr(tensor, "fake_mode", None)
+
+
 def forward(plan: Plan, tensors: Sequence[Tensor]) -> tuple[Tensor | None, Tensor | None]:
     """Rows, where they are returned, and sums, where there are; see `nn.blockwise`."""
-    task, kept = _task(plan, tensors, [None] * len(tensors))
     shape = plan.number, plan.size
     rows = None if plan.kept is None else torch.empty(shape, dtype=plan.terms)
     sums = None if plan.segments is None else torch.empty(plan.segments.total, plan.size, dtype=plan.terms)
+    if _mode(tensors[0]) is not None:
+        return rows, sums
+    task, kept = _task(plan, tensors, [None] * len(tensors))
     task.rows, task.sums = _place(rows), _place(sums)
     _call(plan, "forward", task)
     del kept
@@ -101,8 +121,10 @@ def backward(
         (torch.empty if written else torch.zeros)(each.shape, dtype=each.dtype) if asked else None
         for each, asked, written in zip(tensors, needed, whole, strict=True)
     ]
-    task, kept = _task(plan, tensors, found)
     gradients = [None if each is None else each.contiguous() for each in (of_rows, of_sums)]
+    if _mode(tensors[0]) is not None:
+        return found
+    task, kept = _task(plan, tensors, found)
     task.of_rows, task.of_sums = map(_place, gradients)
     _call(plan, "backward", task)
     del kept
@@ -173,7 +195,7 @@ def library(precision: torch.dtype) -> ctypes.CDLL | None:
     """The library for a precision, compiled where it has not been on this machine; None: there is none."""
     try:
         return ctypes.CDLL(str(_compiled(KINDS[precision])))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: there is no home
         log.debug("plain operations instead of %s: %s", FOLDER.name, error)
         return None
 
@@ -188,6 +210,7 @@ def _compiled(kind: Sequence[str]) -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spacecast"
     path = folder / f"kernels_{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"
     if not path.exists():
+        log.info("compiling kernels for this processor, which takes some seconds, once")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             made = Path(temporary) / path.name

@@ -37,6 +37,18 @@ class PlanError(Exception):
     """The step cannot be planned: what it does depends on numbers, which are not there."""
 
 
+class Planned(FakeTensorMode):
+    """Makes tensors without memory.
+
+    Attributes:
+        stands_for: type of the device that the step will be taken on; the tensors themselves say `cpu`.
+    """
+
+    def __init__(self, device: str) -> None:
+        super().__init__(allow_non_fake_inputs=True)
+        self.stands_for = device
+
+
 class Ledger(TorchDispatchMode):
     """Counts what is done while it is on: calls of torch's kernels by name, bytes that come and bytes that go.
 
@@ -162,7 +174,7 @@ def plan_step(
         PlanError: the step looks at numbers, or uses an operation of which no shapes are known.
 
     """
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    fake = Planned(device)
     model, objective = _converted(model, objective, precision)
     weights = unique_bytes([*model.parameters(), *_buffers(model, objective)])
     trained = [weight for weight in model.parameters() if weight.requires_grad]
