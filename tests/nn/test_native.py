@@ -126,7 +126,7 @@ def small(monkeypatch, tmp_path):
     return found
 
 
-def test_compiled_once_which_the_log_tells(small, tmp_path, caplog):  # noqa: ARG001 - small: where it is compiled
+def test_compiled_once_which_the_log_tells(small, tmp_path, caplog):
     caplog.set_level("INFO", "spacecast")
     for _ in range(2):
         assert native.library.__wrapped__(torch.float32).forward() == 7
@@ -137,18 +137,18 @@ def test_compiled_once_which_the_log_tells(small, tmp_path, caplog):  # noqa: AR
 
 
 @pytest.mark.parametrize("script", ["echo no >&2; exit 1", "exit 0", "kill -9 $$"])
-def test_a_compiler_that_fails_leaves_plain_operations_and_nothing_else(small, script, tmp_path, monkeypatch):  # noqa: ARG001
+def test_a_compiler_that_fails_leaves_plain_operations_and_nothing_else(small, script, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{compiler(tmp_path / 'bin', script)}:/bin")
     assert native.library.__wrapped__(torch.float32) is None
     assert not list((tmp_path / "cache" / "spacecast").iterdir())
 
 
-def test_a_file_that_is_no_library_leaves_plain_operations(small, tmp_path, monkeypatch):  # noqa: ARG001
+def test_a_file_that_is_no_library_leaves_plain_operations(small, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{compiler(tmp_path / 'bin', 'for last; do true; done; : > $last')}:/bin")
     assert native.library.__wrapped__(torch.float32) is None
 
 
-def test_plain_operations_where_no_cache_can_be_written(small, tmp_path, monkeypatch):  # noqa: ARG001
+def test_plain_operations_where_no_cache_can_be_written(small, tmp_path, monkeypatch):
     (tmp_path / "a file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
     assert native.library.__wrapped__(torch.float32) is None
@@ -159,7 +159,7 @@ def test_plain_operations_where_no_cache_can_be_written(small, tmp_path, monkeyp
 
 
 def test_two_processes_may_compile_at_once(small, tmp_path, monkeypatch):
-    """Each waits for the other in its compiler, so that both compile; both get a whole library, and one file is left."""
+    """Compilers wait for each other, so that both compile; both get a whole library, and one file is left."""
     (tmp_path / "met").mkdir()
     wait = f"touch {tmp_path}/met/$$; while [ $(ls {tmp_path}/met | wc -l) -lt 2 ]; do sleep 0.01; done"
     folder = compiler(tmp_path / "bin", f'{wait}; exec {small} "$@"')

@@ -66,7 +66,9 @@ def usable(plan: Plan, tensors: Sequence[Tensor]) -> bool:
 
     Tensors without numbers are judged by what they stand for, so that a plan of the memory counts what will be done.
     """
-    if os.environ.get(SWITCH) == "off" or torch.get_num_threads() > 1 or torch.jit.is_tracing():
+    if os.environ.get(SWITCH) == "off" or torch.get_num_threads() > 1:
+        return False
+    if torch.jit.is_tracing():  # type: ignore[attr-defined] # a trace would not see what the library does
         return False
     if plan.factors != plan.terms or plan.terms not in KINDS or not plan.number:
         return False
