@@ -63,6 +63,12 @@ def made(degree, dtype, width=16, read=16, size=None, norm=True, biased=False, m
     return task, [nodes, receivers, kinds, edges, weight, other, constant, scale, shift, bias]
 
 
+def task_tensors(task):
+    """The tables, weights and biases of a task."""
+    tables = [source.table for source in task.sources]
+    return [*tables, *(weight for _, weight in task.products if weight is not None)]
+
+
 def results(task, tensors):
     """Rows, sums and gradients."""
     found = [each for each in compute(task, recompute=False) if each is not None]
@@ -87,6 +93,37 @@ def test_equals_plain_operations(settings, dtype, tolerance, monkeypatch, tmp_pa
     assert called == [True]
     for mine, other in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, other, rtol=tolerance, atol=tolerance * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+@pytest.mark.parametrize("settings", TASKS.values(), ids=TASKS)
+def test_threads_take_parts_and_settle_nothing_by_time(settings, threads, monkeypatch):
+    """A few units of the last place from one thread, and the same bit for bit each time."""
+    monkeypatch.setattr(native, "FEWEST", 10)
+    task, tensors = made(dtype=torch.float64, **settings)
+    if not native.usable(make_plan(task, "layers"), task_tensors(task)):
+        pytest.skip("there is no C compiler")
+    alone = results(task, tensors)
+    torch.set_num_threads(threads)
+    assert native._parts(make_plan(task, "layers")) == threads
+    first = results(task, tensors)
+    for mine, other in zip(first, alone, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-13, atol=1e-13 * float(other.abs().max()))
+    for _ in range(5):
+        assert all(map(torch.equal, results(task, tensors), first))
+
+
+def test_a_part_may_have_no_row(monkeypatch):
+    """All rows have one receiver, so that one thread takes all."""
+    monkeypatch.setattr(native, "FEWEST", 10)
+    task, tensors = made(None, torch.float64)
+    segments = task.segments._replace(receivers=torch.full((NUMBER,), 30))
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        found.append(results(task._replace(segments=segments), tensors))
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-13, atol=1e-13 * float(other.abs().max()))
 
 
 def test_a_row_does_not_depend_on_its_place(monkeypatch):
@@ -190,12 +227,10 @@ def test_forecasts_with_and_without_differ_by_rounding(tiny_spec, tiny_graph, mo
     torch.testing.assert_close(found["on"], found["off"], rtol=0, atol=1e-5 * float(state.abs().max()))
 
 
-def test_not_with_several_threads_nor_when_switched_off(monkeypatch):
+def test_not_when_switched_off(monkeypatch):
     task, tensors = made(3, torch.float32)
     plan = make_plan(task, "nothing")
     monkeypatch.setenv(native.SWITCH, "off")
     assert not native.usable(plan, tensors)
     monkeypatch.delenv(native.SWITCH)
     assert native.usable(plan, tensors) == (native.library(torch.float32) is not None)
-    torch.set_num_threads(2)
-    assert not native.usable(plan, tensors)

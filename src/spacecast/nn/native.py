@@ -1,7 +1,8 @@
 """The tasks of `nn.blockwise` on a processor in one pass, by a small library that the C compiler makes of `kernels/`.
 
-On one thread, unless SPACECAST_KERNELS=off is in the environment. Where there is no compiler, or a task is not of the
-kind that the library knows, plain operations of torch do the same.
+Unless SPACECAST_KERNELS=off is in the environment. Where there is no compiler, or a task is not of the kind that the
+library knows, plain operations of torch do the same. Of several threads, those of torch, each takes a range of rows;
+which one, and in which order their gradients are added, is settled by the number of threads alone.
 """
 
 import ctypes
@@ -27,8 +28,9 @@ FOLDER = Path(__file__).with_name("kernels")
 SWITCH = "SPACECAST_KERNELS"
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fPIC", "-shared")
 KINDS = {torch.float32: ("-DREAL=float",), torch.float64: ("-DREAL=double", "-DDOUBLE")}
-TILE, LONGEST, MOST_LAYERS = 48, 192, 16
-"""Rows that are computed at a time, those of a receiver that may be as many as that, and weights of a task."""
+TILE, LONGEST, MOST_LAYERS, FEWEST = 48, 192, 16, 192
+"""Rows that are computed at a time, those of a receiver that may be as many as that, weights of a task, and rows that
+are worth a thread."""
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ log = logging.getLogger(__name__)
 class _Source(Structure):
     _fields_ = (
         ("table", c_void_p), ("gradient", c_void_p), ("numbers", c_void_p), ("width", c_int64), ("stride", c_int64),
-        ("repeat", c_int64), ("period", c_int64), ("once", c_int64),
+        ("repeat", c_int64), ("period", c_int64), ("once", c_int64), ("apart", c_int64),
     )  # fmt: skip
 
 
@@ -50,7 +52,8 @@ class _Layer(Structure):
 class _Task(Structure):
     _fields_ = (
         *((name, c_int64) for name in (
-            "number", "tile", "hidden", "size", "sources", "products", "layers", "afters", "kept", "receiver_count",
+            "parts", "together", "first", "end", "number", "tile", "hidden", "size", "sources", "products", "layers",
+            "afters", "kept", "receiver_count",
         )),
         ("source", POINTER(_Source)), ("product", POINTER(_Layer)), ("layer", POINTER(_Layer)), ("after", c_void_p),
         *((name, c_void_p) for name in (
@@ -66,7 +69,7 @@ def usable(plan: Plan, tensors: Sequence[Tensor]) -> bool:
 
     Tensors without numbers are judged by what they stand for, so that a plan of the memory counts what will be done.
     """
-    if os.environ.get(SWITCH) == "off" or torch.get_num_threads() > 1:
+    if os.environ.get(SWITCH) == "off" or (torch.get_num_threads() > 1 and _parallel() is None):
         return False
     if torch.jit.is_tracing():  # type: ignore[attr-defined] # a trace would not see what the library does
         return False
@@ -108,7 +111,7 @@ def forward(plan: Plan, tensors: Sequence[Tensor]) -> tuple[Tensor | None, Tenso
     if _mode(tensors[0]) is not None:
         return rows, sums
     task, kept = _task(plan, tensors, [None] * len(tensors))
-    task.rows, task.sums = _place(rows), _place(sums)
+    task.parts, task.rows, task.sums = _parts(plan), _place(rows), _place(sums)
     _call(plan, "forward", task)
     del kept
     return rows, sums
@@ -118,29 +121,61 @@ def backward(
     plan: Plan, tensors: Sequence[Tensor], of_rows: Tensor | None, of_sums: Tensor | None, needed: Sequence[bool]
 ) -> list[Tensor | None]:
     """Gradients of the tensors that need one, from those of rows and sums."""
-    whole = [each.once for each in plan.readings] + [False] * (len(tensors) - len(plan.readings))
-    found = [
-        (torch.empty if written else torch.zeros)(each.shape, dtype=each.dtype) if asked else None
-        for each, asked, written in zip(tensors, needed, whole, strict=True)
-    ]
+    parts, apart = _backward_parts(plan, tensors)
+    found: list[Tensor | None] = []
+    for number, (each, asked) in enumerate(zip(tensors, needed, strict=True)):
+        shape = (parts, *each.shape) if parts > 1 and apart[number] else each.shape
+        written = number < len(plan.readings) and plan.readings[number].once
+        found.append((torch.empty if written else torch.zeros)(shape, dtype=each.dtype) if asked else None)
     gradients = [None if each is None else each.contiguous() for each in (of_rows, of_sums)]
-    if _mode(tensors[0]) is not None:
+    if _mode(tensors[0]) is None:
+        task, kept = _task(plan, tensors, found)
+        task.parts, task.of_rows, task.of_sums = parts, *map(_place, gradients)
+        _call(plan, "backward", task)
+        del kept
+    if parts == 1:
         return found
-    task, kept = _task(plan, tensors, found)
-    task.of_rows, task.of_sums = map(_place, gradients)
-    _call(plan, "backward", task)
-    del kept
-    return found
+    return [each.sum(dim=0) if own and each is not None else each for each, own in zip(found, apart, strict=True)]
+
+
+def _backward_parts(plan: Plan, tensors: Sequence[Tensor]) -> tuple[int, list[bool]]:
+    """Of how many parts a backward pass is, and whether each has its own gradient of each tensor.
+
+    Rows of tables that are read by one part alone are written in place. Of other tables the parts take no more memory
+    than their rows that are read do.
+    """
+    receivers = None if plan.segments is None else plan.segments.receivers
+    apart = [not each.once and (each.numbers is None or each.numbers is not receivers) for each in plan.readings]
+    rows = [len(table) for table, own in zip(tensors, apart, strict=False) if own]
+    most = max(2 * plan.number // max([1, *rows]), 1)
+    return min(_parts(plan), most), apart + [True] * (len(tensors) - len(apart))
+
+
+def _parts(plan: Plan) -> int:
+    """Of how many ranges of rows a task is made at most."""
+    return max(min(torch.get_num_threads(), plan.number // FEWEST), 1)
+
+
+@functools.cache
+def _parallel() -> c_void_p | None:
+    """What calls a function in threads: that of the OpenMP library that torch uses, whose threads wait there anyway."""
+    function = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
+    return None if function is None else ctypes.cast(function, c_void_p)
 
 
 def _call(plan: Plan, name: str, task: _Task) -> None:
     """A function of the library."""
-    getattr(library(plan.terms), name)(byref(task))
+    getattr(library(plan.terms), name)(byref(task), _parallel() if task.parts > 1 else None)
 
 
 def _together(plan: Plan) -> int:
     """Rows that make one piece."""
     return max(each.repeat for each in plan.readings)
+
+
+def _apart(table: Tensor, gradient: Tensor | None) -> int:
+    """Numbers from the gradient of a part to that of the next."""
+    return 0 if gradient is None or gradient.ndim == table.ndim else table.numel()
 
 
 def _place(tensor: Tensor | None) -> int | None:
@@ -154,7 +189,7 @@ def _task(plan: Plan, tensors: Sequence[Tensor], found: Sequence[Tensor | None])
     tables = [next(pairs) for _ in plan.readings]
     sources = (_Source * len(tables))(*(
         _Source(_place(table), _place(total), _place(each.numbers), table.shape[1], table.stride(0), each.repeat,
-                max(each.period, 1), each.once)
+                max(each.period, 1), each.once, _apart(table, total))
         for (table, total), each in zip(tables, plan.readings, strict=True)
     ))  # fmt: skip
     firsts = [
@@ -172,7 +207,7 @@ def _task(plan: Plan, tensors: Sequence[Tensor], found: Sequence[Tensor | None])
     factor = None if segments is None or segments.factor is None else segments.factor.to(plan.terms).contiguous()
     hidden = next((layer.out for layer in firsts if layer.weight), tables[plan.products[0][0]][0].shape[1])
     task = _Task(
-        number=plan.number, tile=together * max(TILE // together, 1), hidden=hidden, size=plan.size,
+        parts=1, together=together, number=plan.number, tile=together * max(TILE // together, 1), hidden=hidden, size=plan.size,
         sources=len(tables), products=len(firsts), layers=len(others), afters=len(plan.after),
         kept=-1 if plan.kept is None else plan.kept, receiver_count=0 if segments is None else segments.total,
         source=sources, product=products, layer=layers, after=ctypes.addressof(after),

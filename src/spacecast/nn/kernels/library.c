@@ -3,7 +3,7 @@
 What lies between input and output of a few dozen rows stays in the nearest cache. Compiled by
 nn/native.py. */
 
-#include "task.h"
+#include "parts.h"
 
 static const real *read_by(const Task *task, int64_t source, int64_t row) {
   return task->source[source].table + row_of(task->source + source, row) * task->source[source].stride;
@@ -15,7 +15,7 @@ static void empty_sums(const Task *task, int64_t first, int64_t last) {
 }
 
 static void finish_sum(const Task *task, int64_t receiver) {
-  if (!task->factor || receiver < 0) return;
+  if (!task->factor || receiver < first_receiver(task)) return;
   for (int64_t j = 0; j < task->size; j++) task->sums[receiver * task->size + j] *= task->factor[receiver];
 }
 
@@ -30,6 +30,15 @@ INLINE int64_t add_sum(const Task *task, int64_t receiver, int64_t last, const r
   empty_sums(task, last + 1, receiver);
   copy(sum, row, task->size);
   return receiver;
+}
+
+/* V vectors of a row before the norm, minus their mean; the inverse of their deviation. */
+INLINE real centred(const Task *task, const real *place, vec *row, const int V) {
+  vec sum = {0}, square = {0};
+  for (int j = 0; j < V; j++) sum += row[j] = LOAD(place + j * LANES);
+  real share = 1 / (real)task->size, mean = total(sum) * share;
+  for (int j = 0; j < V; j++) row[j] -= mean, square += row[j] * row[j];
+  return 1 / ROOT(total(square) * share + (real)task->epsilon);
 }
 
 INLINE void normalise(const Task *task, const Work *work, int64_t i, real *row) {
@@ -56,13 +65,9 @@ static int64_t finish(const Task *task, Work *work, int64_t start, int64_t rows,
 
 /* The same where rows have V vectors and a norm: each is read and written once. */
 INLINE int64_t finish_vectors(const Task *task, Work *work, int64_t start, int64_t rows, int64_t last, const int V) {
-  real share = 1 / (real)task->size;
   for (int64_t i = 0; i < rows; i++) {
-    vec row[8], sum = {0}, square = {0};
-    for (int j = 0; j < V; j++) sum += row[j] = LOAD(work->hidden[task->layers] + i * work->width + j * LANES);
-    real mean = total(sum) * share;
-    for (int j = 0; j < V; j++) row[j] -= mean, square += row[j] * row[j];
-    real deviation = 1 / ROOT(total(square) * share + (real)task->epsilon);
+    vec row[8];
+    real deviation = centred(task, work->hidden[task->layers] + i * work->width, row, V);
     for (int j = 0; j < V; j++)
       row[j] = row[j] * deviation * LOAD(task->scale + j * LANES) + LOAD(task->shift + j * LANES);
     for (int64_t n = 0; n < task->afters; n++) {
@@ -78,17 +83,17 @@ INLINE int64_t finish_vectors(const Task *task, Work *work, int64_t start, int64
   return last;
 }
 
-void forward(const Task *task) {
+static void forward_part(const Task *task) {
   Work work = prepare(task, 0);
-  int64_t last = -1, vectors = task->scale ? task->size / LANES : 0; /* a norm is of whole vectors */
-  for (int64_t start = 0; start < task->number; start += task->tile) {
-    int64_t rows = task->number - start < task->tile ? task->number - start : task->tile;
+  int64_t last = task->sums ? first_receiver(task) - 1 : -1, vectors = task->scale ? task->size / LANES : 0; /* a norm is of whole vectors */
+  for (int64_t start = task->first; start < task->end; start += task->tile) {
+    int64_t rows = task->end - start < task->tile ? task->end - start : task->tile;
     hidden_rows(task, &work, start, rows, 0);
     if (vectors == 4) last = finish_vectors(task, &work, start, rows, last, 4);
     else if (vectors == 8) last = finish_vectors(task, &work, start, rows, last, 8);
     else last = finish(task, &work, start, rows, last);
   }
-  if (task->sums) finish_sum(task, last), empty_sums(task, last + 1, task->receiver_count);
+  if (task->sums) finish_sum(task, last), empty_sums(task, last + 1, end_of_receivers(task));
   release(&work);
 }
 
@@ -151,19 +156,15 @@ INLINE void through_norm_vectors(const Task *task, Work *work, int64_t rows, con
   real share = 1 / (real)task->size;
   for (int64_t i = 0; i < rows; i++) {
     real *place = work->spread + i * work->width;
-    vec row[8], mine[8], sum = {0}, square = {0}, all = {0}, along = {0};
-    for (int j = 0; j < V; j++) sum += row[j] = LOAD(work->hidden[task->layers] + i * work->width + j * LANES);
-    real mean = total(sum) * share;
-    for (int j = 0; j < V; j++) row[j] -= mean, square += row[j] * row[j];
-    real deviation = 1 / ROOT(total(square) * share + (real)task->epsilon);
+    vec row[8], mine[8], all = {0}, along = {0};
+    real deviation = centred(task, work->hidden[task->layers] + i * work->width, row, V);
     for (int j = 0; j < V; j++) {
       row[j] *= deviation, mine[j] = LOAD(place + j * LANES);
       of_scale[j] += mine[j] * row[j], of_shift[j] += mine[j];
       mine[j] *= LOAD(task->scale + j * LANES);
       all += mine[j], along += mine[j] * row[j];
     }
-    mean = total(all) * share;
-    real slope = total(along) * share;
+    real mean = total(all) * share, slope = total(along) * share;
     for (int j = 0; j < V; j++) STORE(place + j * LANES, (mine[j] - mean - row[j] * slope) * deviation);
   }
   if (task->scale_gradient) add(task->scale_gradient, (const real *)of_scale, task->size);
@@ -240,10 +241,10 @@ static void through_silu(Work *work, int64_t n, int64_t rows, int64_t columns, r
   }
 }
 
-void backward(const Task *task) {
+static void backward_part(const Task *task) {
   Work work = prepare(task, 1);
-  for (int64_t start = 0; start < task->number; start += task->tile) {
-    int64_t rows = task->number - start < task->tile ? task->number - start : task->tile;
+  for (int64_t start = task->first; start < task->end; start += task->tile) {
+    int64_t rows = task->end - start < task->tile ? task->end - start : task->tile;
     hidden_rows(task, &work, start, rows, 1);
     incoming(task, &work, start, rows);
     if (task->scale && task->size == 4 * LANES) through_norm_vectors(task, &work, rows, 4);
@@ -266,3 +267,7 @@ void backward(const Task *task) {
   }
   release(&work);
 }
+
+void forward(const Task *task, Parallel parallel) { share(task, forward_part, parallel); }
+
+void backward(const Task *task, Parallel parallel) { share(task, backward_part, parallel); }

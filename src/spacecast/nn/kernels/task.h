@@ -8,6 +8,7 @@ typedef struct {
   real *gradient; /* NULL: not asked for, as for all gradients */
   const int64_t *numbers;
   int64_t width, stride, repeat, period, once; /* once: each row is read by a single tile */
+  int64_t apart;                               /* from the gradient of a part to that of the next */
 } Source;
 
 typedef struct {
@@ -17,8 +18,9 @@ typedef struct {
   int64_t in, out, stride, source;
 } Layer;
 
+/* `parts` have ranges of rows each, [first, end), whole runs of `together` rows and of those of a receiver. */
 typedef struct {
-  int64_t number, tile, hidden, size, sources, products, layers, afters, kept, receiver_count;
+  int64_t parts, together, first, end, number, tile, hidden, size, sources, products, layers, afters, kept, receiver_count;
   Source *source;
   Layer *product, *layer;
   const int64_t *after;
@@ -31,7 +33,7 @@ typedef struct {
   const real *of_rows, *of_sums;
 } Task;
 
-/* Memory of a call: weights without gaps, forwards (in, out) and backwards (out, in), and tables of a tile. */
+/* Memory of a part: weights without gaps, forwards (in, out) and backwards (out, in), and tables of a tile. */
 typedef struct {
   real *forward[16], *backward[16], *gradient[16];
   real *hidden[16], *active[16], *slope[16], *bias[16], *zero, *spread, *read, *product, *spare;
