@@ -91,6 +91,18 @@ def test_kernels_are_planned_for_where_they_will_compute(tiny_spec, tiny_grid, g
         assert here.activations < 0.6 * plain.activations
 
 
+@pytest.mark.parametrize("case", ["flat", "latent"])
+def test_gradients_of_each_thread_are_planned(tiny_spec, tiny_grid, graph_factory, case, monkeypatch):
+    monkeypatch.setattr(native, "FEWEST", 20)
+    torch.set_num_threads(3)
+    kind, loss, levels, options = CASES[case]
+    model = kind(tiny_spec, graph_factory(tiny_grid, levels), hidden_dim=32, **options)
+    objective, batch, stage = loss(tiny_spec), batch_of(tiny_spec, 2, 2), Stage(rollout_steps=2)
+    plan = plan_step(model, objective, ADAMW, batch, stage)
+    found = measured_peak(model, objective, batch, stage, "32-true")
+    assert found == pytest.approx(plan.activations + plan.workspace, rel=0.01)
+
+
 class Looks(nn.Module):
     """A model that goes another way where a value is large."""
 
