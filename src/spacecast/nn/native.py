@@ -208,7 +208,8 @@ def _task(plan: Plan, tensors: Sequence[Tensor], found: Sequence[Tensor | None])
     hidden = next((layer.out for layer in firsts if layer.weight), tables[plan.products[0][0]][0].shape[1])
     task = _Task(
         parts=1, together=together, number=plan.number, tile=together * max(TILE // together, 1),
-        hidden=hidden, size=plan.size, sources=len(tables), products=len(firsts), layers=len(others), afters=len(plan.after),
+        hidden=hidden, size=plan.size, sources=len(tables), products=len(firsts), layers=len(others),
+        afters=len(plan.after),
         kept=-1 if plan.kept is None else plan.kept, receiver_count=0 if segments is None else segments.total,
         source=sources, product=products, layer=layers, after=ctypes.addressof(after),
         bias=_place(bias), bias_gradient=_place(bias_total),
