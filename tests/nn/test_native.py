@@ -185,7 +185,9 @@ def test_a_file_that_is_no_library_leaves_plain_operations(small, tmp_path, monk
     assert native.library.__wrapped__(torch.float32) is None
 
 
-def test_plain_operations_where_no_cache_can_be_written(small, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("small")
+def test_plain_operations_where_no_cache_can_be_written(tmp_path, monkeypatch, caplog):
+    caplog.set_level("DEBUG", "spacecast")
     (tmp_path / "a file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
     assert native.library.__wrapped__(torch.float32) is None
@@ -193,6 +195,7 @@ def test_plain_operations_where_no_cache_can_be_written(small, tmp_path, monkeyp
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # a user whom the system does not know
     assert native.library.__wrapped__(torch.float32) is None
+    assert [record.levelname for record in caplog.records] == ["DEBUG", "DEBUG"]
 
 
 def test_two_processes_may_compile_at_once(small, tmp_path, monkeypatch):

@@ -248,9 +248,9 @@ def _compiled(kind: Sequence[str]) -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spacecast"
     path = folder / f"kernels_{hashlib.sha256(what.encode()).hexdigest()[:16]}.so"
     if not path.exists():
-        log.info("compiling kernels for this processor, which takes some seconds, once")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            log.info("compiling kernels for this processor, which takes some seconds, once")
             made = Path(temporary) / path.name
             line = [compiler, *FLAGS, *kind, str(FOLDER / "library.c"), "-o", str(made)]
             subprocess.run(line, check=True, capture_output=True, timeout=120)
