@@ -126,3 +126,30 @@ def test_weights_of_each_position_are_of_the_points_around_it(tiny_grid):
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
     found = lattice(torch.eye(12)[None], 0)[0]
     torch.testing.assert_close(found, torch.as_tensor(matrix, dtype=torch.float32), atol=1e-5, rtol=0)
+
+
+@pytest.fixture
+def conditioning(tiny_grid):
+    conditioning = NoiseConditioning({"global": 2, "local": 3}, tiny_grid, [tiny_grid.positions], [(0, 4)])
+    torch.nn.init.normal_(conditioning.maps[0])
+    return conditioning
+
+
+def test_noise_is_scaled_in_forecasts_and_not_in_training(tiny_grid, conditioning):
+    state = torch.zeros(2, tiny_grid.num_nodes, 12)
+    [before] = conditioning(state, torch.ones_like)
+    assert conditioning.scale(1.5) == 1.5
+    assert conditioning.scale(0.5) == 0.75
+    assert torch.equal(*conditioning(state, torch.ones_like), before)
+    torch.testing.assert_close(*conditioning.eval()(state, torch.ones_like), 0.75 * before)
+    assert conditioning.scale(1e9) == 4
+    assert conditioning.scale(1e-9) == 0.25
+
+
+def test_the_amplitude_is_saved_with_the_weights_and_is_1_where_they_know_of_none(conditioning):
+    conditioning.scale(2.0)
+    weights = {name: value.clone() for name, value in conditioning.state_dict().items()}
+    conditioning.load_state_dict({name: value for name, value in weights.items() if name != "amplitude"})
+    assert float(conditioning.amplitude) == 1
+    conditioning.load_state_dict(weights)
+    assert float(conditioning.amplitude) == 2

@@ -1,4 +1,6 @@
 import logging
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -12,7 +14,11 @@ from spacecast.core.types import LossTerms, StepOutput
 from spacecast.forecast.standardize import Standardizer
 from spacecast.models.encode_process_decode import EncodeProcessDecode
 from spacecast.models.persistence import Persistence
+from spacecast.nn.conditioning import NoiseConditioning
+from spacecast.objectives.ensemble import EnsembleObjective
 from spacecast.training.checkpoint_io import SelfDescription
+from spacecast.training.module import ForecastModule
+from spacecast.training.schedule import EnsembleSchedule
 from spacecast.training.trainer import ProgressLines
 
 
@@ -181,3 +187,56 @@ def test_truncated_checkpoint(tmp_path, tiny_spec, tiny_graph, loader):
 def test_missing_checkpoint_says_where_to_look(tmp_path):
     with pytest.raises(UserError, match=r"checkpoints/best\.ckpt"):
         find_checkpoint(tmp_path)
+
+
+class Noisy(torch.nn.Module):
+    """Persistence and noise of its own for each variable."""
+
+    draws = True
+
+    def __init__(self, spec) -> None:
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.zeros(()))
+        self.noise = NoiseConditioning({"local": 3}, spec.grid, [spec.grid.positions], [(0, 6)])
+        torch.nn.init.normal_(self.noise.maps[0], std=0.02)
+
+    def prepare(self):
+        return None
+
+    def step(self, previous, state, forcing, prepared, draw=torch.randn_like):
+        [noise] = self.noise(state, draw)
+        return StepOutput(state + self.bias + noise, None)
+
+
+def ensemble_module(spec, lr: float, **schedule):
+    torch.manual_seed(0)
+    plan = EnsembleSchedule(4, switches=(0, 4), **schedule)
+    optimizer = partial(torch.optim.SGD, lr=lr)
+    return ForecastModule(Noisy(spec), EnsembleObjective(spec), plan, optimizer, spec, validation_steps=STEPS)
+
+
+def test_noise_of_forecasts_is_scaled_until_the_spread_is_the_error(tiny_spec, loader):
+    module = ensemble_module(tiny_spec, 0.0)
+    trainer = fit(module, loader, epochs=4)
+    amplitude = float(module.model.noise.amplitude)
+    assert not 0.9 < amplitude < 1.1
+    assert 0.25 < amplitude < 4
+    assert float(trainer.callback_metrics["val/spread_skill_first_lead"]) == pytest.approx(1, abs=0.1)
+    assert float(trainer.callback_metrics["val/noise_amplitude"]) == pytest.approx(amplitude)
+    [scores] = trainer.validate(module, loader, verbose=False)
+    assert float(module.model.noise.amplitude) == amplitude
+    assert "val/noise_amplitude" not in scores
+
+
+@pytest.mark.parametrize(("factor", "groups"), [(1.0, 1), (10.0, 2)])
+def test_weights_of_the_noise_have_a_learning_rate_of_their_own(tiny_spec, factor, groups):
+    module = ensemble_module(tiny_spec, 0.5, noise_lr_factor=factor)
+    module.trainer = SimpleNamespace(optimizers=[module.configure_optimizers()], num_training_batches=4)
+    module.trainer.accumulate_grad_batches, module.trainer.current_epoch = 1, 0
+    module.on_train_batch_start(None, 2)
+    rates = [group["lr"] for group in module.trainer.optimizers[0].param_groups]
+    wanted = 0.5 * module.schedule.at(0.5).lr_factor
+    assert rates == pytest.approx([wanted, factor * wanted][:groups])
+    weights = [weight for group in module.trainer.optimizers[0].param_groups for weight in group["params"]]
+    assert {id(each) for each in weights} == {id(each) for each in module.model.parameters()}
+    assert weights[-1] is module.model.noise.maps[0]

@@ -40,6 +40,7 @@ def test_a_perfect_ensemble(tiny_spec, count):
     members, truth = torch.randn(count, 20, 3000, 12), torch.randn(20, 3000, 12)
     scores = validate(members, truth, torch.zeros_like(truth), tiny_spec)
     assert float(scores["val/spread_skill"]) == pytest.approx(1, rel=0.01)
+    assert float(scores["val/spread_skill_first_lead"]) == pytest.approx(1, rel=0.02)
     assert float(scores["val/rmse_ratio"]) == pytest.approx(1, rel=0.01)
     assert float(scores["val/crps_ratio"]) == pytest.approx(1 / 2**0.5, rel=0.01)  # of the mean absolute deviation
 
@@ -76,3 +77,21 @@ def test_units_do_not_matter(tiny_spec):
     small = replace(tiny_spec, state=replace(state, mean=1e-9 * state.mean, std=1e-9 * state.std))
     scores, same = (validate(forecast[None], truth, present, spec) for spec in (small, tiny_spec))
     assert scores["val/rmse_ratio"] == same["val/rmse_ratio"]
+
+
+def test_a_window_of_large_errors_weighs_no_more_than_others_in_the_ratio_of_the_first_lead(tiny_spec):
+    """Two kinds of windows, with half and with twice the spread of the truth, one of them a hundred times as large."""
+    torch.manual_seed(0)
+    size = torch.tensor([1.0, 100.0]).repeat(10)[:, None, None]
+    spread = torch.tensor([0.5, 2.0]).repeat(10)[:, None, None]
+    members, truth = size * spread * torch.randn(2, 20, 3000, 12), size * torch.randn(20, 3000, 12)
+    scores = validate(members, truth, torch.zeros_like(truth), tiny_spec)
+    assert float(scores["val/spread_skill_first_lead"]) == pytest.approx(1, rel=0.05)
+    assert float(scores["val/spread_skill"]) == pytest.approx(2, rel=0.05)
+
+
+def test_members_that_are_alike_have_no_spread(tiny_spec):
+    torch.manual_seed(0)
+    truth = torch.randn(20, 50, 12)
+    scores = validate(torch.zeros(2, 20, 50, 12), truth, torch.zeros_like(truth), tiny_spec)
+    assert float(scores["val/spread_skill_first_lead"]) == 0

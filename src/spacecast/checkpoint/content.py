@@ -125,7 +125,7 @@ def model_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, added: Collection[str] = ()) -> None:
-    """Load the weights of a step model.
+    """Load the weights of a step model; what is no weight may be absent, such as the amplitude of noise.
 
     Args:
         model: theirs.
@@ -139,7 +139,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, a
     """
     ours = model.state_dict()
     new = {name: ours[name] for name in added} if added and weights.keys().isdisjoint(added) else {}
-    fault = _misfit(ours, {**weights, **new})
+    amplitudes = {name: ours[name] for name, _ in model.named_buffers() if name in ours and name not in weights}
+    fault = _misfit(ours, {**amplitudes, **weights, **new})
     if fault:
         raise UserError(f"weights of {source} do not fit: {fault}; leave data, model and graph as in training")
     model.load_state_dict({**weights, **new})

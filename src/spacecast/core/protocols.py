@@ -4,10 +4,11 @@ config -> Datastore -> DataSpec -> GraphBuilder -> MeshGraph -> StepModel -> Obj
 """
 
 import inspect
+from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from spacecast.core.graph import MeshGraph
 from spacecast.core.grid import Grid
@@ -129,6 +130,23 @@ def draws(model: object) -> bool:
     """
     said: bool | None = getattr(model, "draws", None)
     return said if said is not None else isinstance(model, LatentStepModel) or takes_draw(model)
+
+
+@runtime_checkable
+class Noise(Protocol):
+    """Where random numbers enter a model, its attribute `noise`; see `nn.conditioning.NoiseConditioning`."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The weights by which they enter."""
+
+    def scale(self, factor: float) -> float:
+        """Multiply the numbers of forecasts, not those of the training; returns what they are multiplied by now."""
+
+
+def noise_of(model: object) -> Noise | None:
+    """Where random numbers enter a model; None: nowhere, or nobody knows."""
+    noise = getattr(model, "noise", None)
+    return noise if isinstance(noise, Noise) else None
 
 
 def cell_levels_of(model: object) -> int | None:

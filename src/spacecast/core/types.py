@@ -84,6 +84,7 @@ class Stage:
     """What the schedule prescribes for one epoch.
 
     lr_factor: multiplies the optimiser's base learning rate.
+    noise_lr_factor: multiplies that of the weights by which noise enters once more; the same in all epochs.
     rollout_steps: steps of the training roll-out.
     kl, crps, div: multiply the objective's weights of the same name (0 switches a term off).
     own_states: train on the model's own states too; the same from the epoch in which it begins on.
@@ -95,6 +96,7 @@ class Stage:
     crps: float = 1.0
     div: float = 1.0
     own_states: OwnStates | None = None
+    noise_lr_factor: float = 1.0
 
 
 def shown_leads(count: int) -> list[int]:

@@ -7,7 +7,7 @@ there is no constant part, so that a network with noise begins as the one withou
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from spacecast.core.types import Draw
 NoiseKind = Literal["global", "local", "every"]
 NoiseSizes = Mapping[NoiseKind, NonNegativeInt]
 EVERY = 4  # cells between two lattice points of local noise
+LARGEST_AMPLITUDE = 4.0  # of the noise in forecasts over that in training; 1 / 4 is the smallest
 
 
 def scale_and_shift(values: Tensor, condition: Tensor | None) -> Tensor:
@@ -85,10 +86,15 @@ class NoiseConditioning(nn.Module):
         positions: by node set, each (node, axis), in R_E.
         layers: node set and channels of each layer, in the order in which the model takes them.
 
+    Attributes:
+        amplitude: what the noise is multiplied by outside of training.
+
     Raises:
         UserError: there is no noise in it, or an unknown kind of it.
 
     """
+
+    amplitude: Tensor
 
     def __init__(
         self, noise: NoiseSizes, grid: Grid, positions: Sequence[np.ndarray], layers: Sequence[tuple[int, int]]
@@ -108,6 +114,7 @@ class NoiseConditioning(nn.Module):
         self.nodes = [nodes for nodes, _ in layers]
         features = self.everywhere + self.local
         self.maps = nn.ParameterList(torch.zeros(2 * channels, features) for _, channels in layers)
+        self.register_buffer("amplitude", torch.ones(()))
 
     def forward(self, like: Tensor, draw: Draw) -> Iterator[Tensor]:
         """Scale and shift of each layer in turn, see `scale_and_shift`.
@@ -122,14 +129,36 @@ class NoiseConditioning(nn.Module):
             return iter(())
         numbers = like.new_zeros(len(like), 1, self.everywhere)
         if self.everywhere:
-            numbers = draw(numbers)
+            numbers = self._scaled(draw(numbers))
         noise = dict.fromkeys(self.nodes, numbers)
         if self.lattice is not None:
-            local = draw(like.new_zeros(len(like), self.lattice.num_points, self.local))
+            local = self._scaled(draw(like.new_zeros(len(like), self.lattice.num_points, self.local)))
             for nodes in noise:
                 field = self.lattice(local, nodes)
                 noise[nodes] = torch.cat([numbers.expand(-1, field.shape[1], -1), field], dim=-1)
         return (functional.linear(noise[nodes], weight) for nodes, weight in zip(self.nodes, self.maps, strict=True))
+
+    def scale(self, factor: float) -> float:
+        """Multiply the amplitude, within `LARGEST_AMPLITUDE`.
+
+        The spread of an ensemble is proportional to it where it is small, so that the inverse of a spread-skill ratio
+        makes that ratio 1.
+
+        Returns:
+            The amplitude from now on.
+
+        """
+        self.amplitude.mul_(factor).clamp_(1 / LARGEST_AMPLITUDE, LARGEST_AMPLITUDE)
+        return float(self.amplitude)
+
+    def _scaled(self, noise: Tensor) -> Tensor:
+        """The noise of a forecast; that of the training as it is, for it is where the amplitude is measured."""
+        return noise if self.training else noise * self.amplitude
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Weights that know of no amplitude were made with 1."""
+        state_dict.setdefault(f"{prefix}amplitude", torch.ones(()))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def make_noise(

@@ -102,6 +102,8 @@ class EnsembleObjective(nn.Module):
         members: members of each ensemble, in training and in validation.
         estimator: `fair` or `almost_fair`, see `formulas.ensemble.crps_ensemble`.
         alpha: share of the fair score in `almost_fair`.
+        calibrate: multiply the noise of forecasts, not that of the training, by one number such that the spread is the
+            error of the mean in the validation (`nn.conditioning.scale_noise`).
         div_weight: weight of the magnetic divergence penalty.
         input_noise, previous_given, detach: as in `objectives.forecast.ForecastObjective`; the members of a window
             begin with the same states.
@@ -119,6 +121,7 @@ class EnsembleObjective(nn.Module):
         members: PositiveInt = 2,
         estimator: TrainingEstimator = "almost_fair",
         alpha: float = 0.95,
+        calibrate: bool = True,
         div_weight: NonNegativeFloat = 0.0,
         input_noise: NonNegativeFloat = 0.0,
         previous_given: Share = 0.7,
@@ -129,7 +132,7 @@ class EnsembleObjective(nn.Module):
         self.interior = InteriorLoss(spec, variable_weights=variable_weights)
         self.scores = EnsembleScores(self.interior, members=members, estimator=estimator, alpha=alpha)
         self.weights = {"crps": crps_weight, "mean": mean_weight, "div": div_weight}
-        self.members = members
+        self.members, self.calibrate = members, calibrate
         self.start = InitialStates(spec, noise=input_noise, previous_given=previous_given)
         self.options = {"detach": detach, "recompute": recompute}
         self.divergence = DivergencePenalty(spec) if div_weight else None

@@ -1,6 +1,7 @@
 """The Lightning module: nothing but the wiring of model, objective, schedule and optimiser."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from spacecast.core.errors import UserError
-from spacecast.core.protocols import Objective, StepModel
+from spacecast.core.protocols import Objective, StepModel, noise_of
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import Batch
 from spacecast.forecast.rollout import iterate, repeat_members, split_members
@@ -30,7 +31,7 @@ class ForecastModule(pl.LightningModule):
         model: forecasts one step ahead.
         objective: what is minimised, with the members of the validation ensembles if it draws any.
         schedule: what holds in which epoch.
-        optimizer: builds the optimiser from parameters.
+        optimizer: builds the optimiser from parameters, or from groups of them.
         spec: facts of the data.
         validation_steps: leads of the validation roll-out; the same in all epochs, so that epochs compare.
 
@@ -42,7 +43,7 @@ class ForecastModule(pl.LightningModule):
         model: nn.Module,
         objective: nn.Module,
         schedule: Schedule,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        optimizer: Callable[[Any], Optimizer],
         spec: DataSpec,
         *,
         validation_steps: int = 4,
@@ -57,6 +58,7 @@ class ForecastModule(pl.LightningModule):
         if not isinstance(self.validation_members, int) or self.validation_members < 1:
             name = f"{type(objective).__name__}.members"
             raise UserError(f"loss: {name} is {self.validation_members!r}; give a positive whole number")
+        self.calibrated = noise_of(model) if getattr(objective, "calibrate", False) else None
         self.standardizer = Standardizer(spec)
         self.register_buffer("boundary", torch.as_tensor(spec.boundary), persistent=False)
         self.register_buffer("interior", torch.as_tensor(spec.interior_nodes), persistent=False)
@@ -81,8 +83,14 @@ class ForecastModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """Only the optimiser: the learning rate follows the schedule, not the optimiser's memory."""
-        optimizer = self.make_optimizer(parameter for parameter in self.model.parameters() if parameter.requires_grad)
+        noise, factor = noise_of(self.model), self.schedule.at(0).noise_lr_factor
+        own = {id(weight) for weight in noise.parameters()} if noise is not None and factor != 1 else set[int]()
+        weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        groups = [{"params": [each for each in weights if (id(each) in own) is wanted]} for wanted in (False, True)]
+        optimizer = self.make_optimizer(groups if own else weights)
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
+        if own:
+            self._base_rates[1] *= factor
         return optimizer
 
     def configure_gradient_clipping(
@@ -183,3 +191,7 @@ class ForecastModule(pl.LightningModule):
         scores = summary(means, self.spec.state, ensemble=self.validation_members > 1)
         self.log(self.monitor, scores.pop(self.monitor), prog_bar=True, sync_dist=False)
         self.log_dict(scores)
+        if self.calibrated is not None and self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            ratio = float(scores["val/spread_skill_first_lead"])
+            factor = 1 / ratio if math.isfinite(ratio) and ratio > 0 else 1.0  # as long as there is no noise
+            self.log("val/noise_amplitude", self.calibrated.scale(factor))

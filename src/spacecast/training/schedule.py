@@ -208,6 +208,8 @@ class EnsembleSchedule:
             the nearest whole epoch.
         rollout_steps: length that the roll-out has grown to in the last epoch.
         ensemble_lr_factor: multiplies the learning rate from the first switch on.
+        noise_lr_factor: multiplies that of the weights by which noise enters once more: these begin at zero when the
+            others are nearly done.
         decay, final_lr_factor, warmup: as in `GraphFMSchedule`.
     """
 
@@ -218,6 +220,7 @@ class EnsembleSchedule:
         switches: Sequence[float] = (0.5, 0.75),
         rollout_steps: PositiveInt = 2,
         ensemble_lr_factor: NonNegativeFloat = 0.2,
+        noise_lr_factor: NonNegativeFloat = 1.0,
         decay: Decay = "cosine",
         final_lr_factor: NonNegativeFloat = 0.01,
         warmup: NonNegativeFloat = 0.0,
@@ -229,6 +232,7 @@ class EnsembleSchedule:
         self.ramp_start = round(ramp_start)
         self.warm = WarmUp(epochs, warmup)
         self.lr = TwoRates(epochs, self.crps_start, ensemble_lr_factor, decay, final_lr_factor)
+        self.noise_lr_factor = noise_lr_factor
 
     def at(self, epoch: float) -> Stage:
         """See `Schedule`."""
@@ -236,6 +240,7 @@ class EnsembleSchedule:
             lr_factor=self.warm(epoch) * self.lr.at(epoch),
             rollout_steps=ramp(int(epoch), self.ramp_start, self.epochs, self.rollout_steps),
             crps=float(epoch >= self.crps_start),
+            noise_lr_factor=self.noise_lr_factor,
         )
 
 
