@@ -198,7 +198,7 @@ class Noisy(torch.nn.Module):
         super().__init__()
         self.bias = torch.nn.Parameter(torch.zeros(()))
         self.noise = NoiseConditioning({"local": 3}, spec.grid, [spec.grid.positions], [(0, 6)])
-        torch.nn.init.normal_(self.noise.maps[0], std=0.02)
+        torch.nn.init.normal_(self.noise.maps[0], std=0.05)
 
     def prepare(self):
         return None

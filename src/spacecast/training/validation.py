@@ -9,6 +9,7 @@ from spacecast.formulas.ensemble import crps_ensemble, mean_squared_error_of_mea
 
 SCORES = ("mse", "persistence_mse", "crps", "persistence_mae", "variance", "truth_square", "log_spread_skill")
 TINY = torch.finfo(torch.float32).tiny  # of what a logarithm is taken of
+MOST = 10.0  # of a variance over an error: an error without bias may come out as none, or below
 
 
 class ValidationSums:
@@ -45,7 +46,7 @@ class ValidationSums:
         )
         windows = torch.stack([each.float().mean(dim=1) for each in entries])
         error, variance = windows[0], windows[4]
-        ratio = (variance.clamp(min=TINY) / error.clamp(min=TINY)).log() / 2
+        ratio = (variance.clamp(min=TINY) / torch.maximum(error, variance / MOST).clamp(min=TINY)).log() / 2
         self.sums[:, lead] += torch.cat([windows, ratio[None]]).sum(dim=1).double().cpu()
         self.windows += len(truth) if lead == 0 else 0
 
