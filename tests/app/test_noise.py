@@ -49,5 +49,5 @@ def test_noise_is_all_that_weights_may_lack(run, workplace: Path, small, untrain
 def test_a_model_that_draws_nothing_is_refused_an_ensemble(run, workplace: Path, small) -> None:
     result = run("spacecast-train", *small, *ENSEMBLE[:2], "paths.run_dir=made")
     assert result.code == 2
-    assert "loss=ensemble_crps needs a model that draws (model.noise={global: 16}, or model=graph_efm)" in result.line
+    assert "loss=ensemble_crps needs a model that draws (model.noise={local: 12}, or model=graph_efm)" in result.line
     assert not (workplace / "made" / "checkpoints").exists()

@@ -187,7 +187,7 @@ def check_members(config: Train, model: torch.nn.Module) -> None:
         UserError: the evaluation asks for several members of a model that draws nothing.
 
     """
-    drawing = "a model that draws (model.noise={global: 16}, or model=graph_efm)"
+    drawing = "a model that draws (model.noise={local: 12}, or model=graph_efm)"
     way = f"give evaluation=deterministic or evaluation.members=1, or train {drawing}"
     check_ensemble(model, config.evaluation.members, way, "evaluation.members")
 

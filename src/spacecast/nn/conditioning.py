@@ -107,7 +107,7 @@ class NoiseConditioning(nn.Module):
         self.everywhere, self.local = noise.get("global", 0), noise.get("local", 0)
         every = noise.get("every", EVERY)
         if self.everywhere + self.local == 0:
-            raise UserError("model.noise has neither global nor local numbers; give {global: 16}, or null for none")
+            raise UserError("model.noise has neither global nor local numbers; give {local: 12}, or null for none")
         if every < 1:
             raise UserError(f"model.noise.every is {every}: the points of local noise are 1 cell apart or more")
         self.lattice = Lattice(grid, every, positions) if self.local else None

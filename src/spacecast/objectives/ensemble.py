@@ -141,7 +141,7 @@ class EnsembleObjective(nn.Module):
         """Refuse a model that draws nothing."""
         if not draws(model):
             kind = type(model).__name__
-            way = "model.noise={global: 16}, or model=graph_efm"
+            way = "model.noise={local: 12}, or model=graph_efm"
             raise UserError(f"loss=ensemble_crps needs a model that draws ({way}), found {kind}, which draws nothing")
 
     def forward(self, model: StepModel, batch: Batch, stage: Stage, keep: Keep | None = None) -> LossTerms:
