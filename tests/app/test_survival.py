@@ -193,16 +193,16 @@ def test_two_devices_train_like_one_and_go_on_after_a_signal_to_one_of_them(run_
     """Equal global batch, equal weights; each window is validated once, 5 of them by 2 processes."""
     words = [*words_of(small, "graph_fm", "one"), "loss.input_noise=0", "data.limit_windows=9"]
     words += ["trainer.max_epochs=2", "trainer.global_batch=4", "data.batch_size=2", "data.limit_val_windows=null"]
-    words += ["trainer.precision=32-true"]  # half precision rounds the sum of two gradients by more than is looked for
+    words += ["trainer.precision=64-true"]  # AdamW takes steps of one size, however small the gradient that is rounded
     one = run_and_interrupt(words, direct=True)
     two = [*words, "trainer.devices=2", "paths.run_dir=two"]
     assert run_and_interrupt(two, direct=True)["codes"] == [0, 0]
     folder = one["folder"]
     first, second = (load_checkpoint(folder / run / "checkpoints" / "last.ckpt") for run in ("one", "two"))
     assert first["global_step"] == second["global_step"] == 4
-    assert second["progress"]["best"] == pytest.approx(first["progress"]["best"], rel=1e-4)
+    assert second["progress"]["best"] == pytest.approx(first["progress"]["best"], rel=1e-6)
     for name, weight in first["state_dict"].items():
-        torch.testing.assert_close(second["state_dict"][name], weight, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(second["state_dict"][name], weight, rtol=1e-7, atol=1e-9)
     assert {path.name for path in (folder / "one").iterdir()} == {path.name for path in (folder / "two").iterdir()}
 
     interrupted = [*words, "trainer.devices=2", "paths.run_dir=interrupted"]

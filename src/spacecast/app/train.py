@@ -128,6 +128,7 @@ def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> boo
     from spacecast.training.checkpointing import CheckpointWriter
     from spacecast.training.divergence import DivergenceError, DivergenceWatch
     from spacecast.training.pictures import ForecastPictures
+    from spacecast.training.precision import widen
     from spacecast.training.trainer import make_trainer, progress_callbacks
 
     section, run_dir, interruption = inputs.config.trainer, inputs.config.paths.run_dir, current()
@@ -162,6 +163,7 @@ def fit(inputs: Inputs[Train], parts: "Parts", start: Start, logger: Any) -> boo
         log.info("going on from %s", start.checkpoint)
     try:
         with interruption.deferred(), timed(run_dir):
+            widen(trainer, module)
             trainer.fit(module, datamodule=parts.data, ckpt_path=start.checkpoint, weights_only=True)
         interruption.check()
         writer.check_best()

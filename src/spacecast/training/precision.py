@@ -4,7 +4,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.precision import HalfPrecision, Precision
+from pytorch_lightning.plugins.precision import DoublePrecision, HalfPrecision, Precision
 from torch import nn
 
 from spacecast.core.errors import UserError, nearest
@@ -90,3 +90,12 @@ def set_precision(trainer: pl.Trainer, wanted: Any) -> None:
         raise UserError(f"trainer.precision={wanted} needs a GPU; on a processor take bf16-mixed")
     if type(trainer.precision_plugin) is HalfPrecision:
         trainer.strategy.precision_plugin = HalfModel(trainer.precision)
+
+
+def widen(trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    """Make a module of double precision what it will be before its checkpoint is loaded, which would be rounded else.
+
+    Lightning loads the weights first, and then converts the module.
+    """
+    if isinstance(trainer.precision_plugin, DoublePrecision):
+        trainer.precision_plugin.convert_module(module)

@@ -72,7 +72,7 @@ def make_trainer(
     }
     exact_single_precision()
     precision = always["precision"] = chosen_precision(typed.get("precision"), typed.get("accelerator", "auto"))
-    trainer = _built(build, always, some_unused=some_unused, shards=shards)
+    trainer = _built(build, always, some_unused=some_unused)
     _check_strategy(trainer, typed.get("strategy"))
     _check_processes(shards, trainer.world_size, typed.get("strategy", "auto"))
     set_precision(trainer, precision)
@@ -83,16 +83,14 @@ def make_trainer(
     return trainer
 
 
-def _built(
-    build: Callable[..., pl.Trainer], keywords: Mapping[str, Any], *, some_unused: bool, shards: int
-) -> pl.Trainer:
+def _built(build: Callable[..., pl.Trainer], keywords: Mapping[str, Any], *, some_unused: bool) -> pl.Trainer:
     """The trainer; what several devices must know is told them, unless they have a strategy of the user's own."""
     try:
         trainer = build(**keywords)
         plain = getattr(build, "keywords", {}).get("strategy", "auto") in ("auto", "ddp")
-        if (some_unused or shards > 1) and plain and isinstance(trainer.strategy, DDPStrategy):
-            # each shard has buffers of its own nodes, which must not become those of the first
-            options = {"find_unused_parameters": some_unused, "broadcast_buffers": shards == 1}
+        if plain and isinstance(trainer.strategy, DDPStrategy):
+            # buffers are facts of data and mesh: the same in all processes, or of the nodes of each shard
+            options = {"find_unused_parameters": some_unused, "broadcast_buffers": False}
             trainer = build(**keywords, strategy=DDPStrategy(**options))
     except (MisconfigurationException, ImportError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
