@@ -225,6 +225,7 @@ def test_noise_of_forecasts_is_scaled_until_the_spread_is_the_error(tiny_spec, l
     assert float(trainer.callback_metrics["val/noise_amplitude"]) == pytest.approx(amplitude)
     [scores] = trainer.validate(module, loader, verbose=False)
     assert float(module.model.noise.amplitude) == amplitude
+    assert [name for name in module.state_dict() if "amplitude" in name] == ["model.noise.amplitude"]
     assert "val/noise_amplitude" not in scores
 
 

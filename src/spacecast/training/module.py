@@ -58,7 +58,7 @@ class ForecastModule(pl.LightningModule):
         if not isinstance(self.validation_members, int) or self.validation_members < 1:
             name = f"{type(objective).__name__}.members"
             raise UserError(f"loss: {name} is {self.validation_members!r}; give a positive whole number")
-        self.calibrated = noise_of(model) if getattr(objective, "calibrate", False) else None
+        self.calibrates = bool(getattr(objective, "calibrate", False))
         self.standardizer = Standardizer(spec)
         self.register_buffer("boundary", torch.as_tensor(spec.boundary), persistent=False)
         self.register_buffer("interior", torch.as_tensor(spec.interior_nodes), persistent=False)
@@ -191,7 +191,8 @@ class ForecastModule(pl.LightningModule):
         scores = summary(means, self.spec.state, ensemble=self.validation_members > 1)
         self.log(self.monitor, scores.pop(self.monitor), prog_bar=True, sync_dist=False)
         self.log_dict(scores)
-        if self.calibrated is not None and self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+        noise = noise_of(self.model) if self.calibrates else None
+        if noise is not None and self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             ratio = float(scores["val/spread_skill_first_lead"])
             factor = 1 / ratio if math.isfinite(ratio) and ratio > 0 else 1.0  # as long as there is no noise
-            self.log("val/noise_amplitude", self.calibrated.scale(factor))
+            self.log("val/noise_amplitude", noise.scale(factor))
