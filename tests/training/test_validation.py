@@ -80,14 +80,14 @@ def test_units_do_not_matter(tiny_spec):
 
 
 def test_a_window_of_large_errors_weighs_no_more_than_others_in_the_ratio_of_the_first_lead(tiny_spec):
-    """Two kinds of windows, with half and with twice the spread of the truth, one of them a hundred times as large."""
+    """Windows with half of the spread of the truth, and a hundred times larger ones with one and a half times it."""
     torch.manual_seed(0)
     size = torch.tensor([1.0, 100.0]).repeat(10)[:, None, None]
-    spread = torch.tensor([0.5, 2.0]).repeat(10)[:, None, None]
+    spread = torch.tensor([0.5, 1.5]).repeat(10)[:, None, None]
     members, truth = size * spread * torch.randn(2, 20, 3000, 12), size * torch.randn(20, 3000, 12)
     scores = validate(members, truth, torch.zeros_like(truth), tiny_spec)
     assert float(scores["val/spread_skill_first_lead"]) == pytest.approx(1, rel=0.05)
-    assert float(scores["val/spread_skill"]) == pytest.approx(2, rel=0.05)
+    assert float(scores["val/spread_skill"]) == pytest.approx(1.5, rel=0.05)
 
 
 def test_members_that_are_alike_have_no_spread(tiny_spec):

@@ -7,8 +7,8 @@ from spacecast.core.spec import FeatureSpec
 from spacecast.formulas.averages import changes, variable_mean
 from spacecast.formulas.ensemble import crps_ensemble, mean_squared_error_of_mean, member_variance
 
-SCORES = ("mse", "persistence_mse", "crps", "persistence_mae", "variance", "truth_square", "log_spread_skill")
-TINY = torch.finfo(torch.float32).tiny  # of what a logarithm is taken of
+SCORES = ("mse", "persistence_mse", "crps", "persistence_mae", "variance", "truth_square", "spread_skill")
+TINY = torch.finfo(torch.float32).tiny
 MOST = 10.0  # of a variance over an error: an error without bias may come out as none, or below
 
 
@@ -16,8 +16,8 @@ class ValidationSums:
     """Sums of scores over windows by lead and variable, standardised.
 
     `mse` is that of the mean of the distribution that the members are drawn from, estimated without bias, so that a few
-    members do; the CRPS is the fair one, of one member its absolute error. `log_spread_skill` is the logarithm of the
-    spread-skill ratio of each window, so that a window of large errors weighs no more than others.
+    members do; the CRPS is the fair one, of one member its absolute error. `spread_skill` is that of each window by
+    itself, so that a window of large errors weighs no more than others.
 
     Args:
         leads: leads of the roll-outs.
@@ -46,7 +46,7 @@ class ValidationSums:
         )
         windows = torch.stack([each.float().mean(dim=1) for each in entries])
         error, variance = windows[0], windows[4]
-        ratio = (variance.clamp(min=TINY) / torch.maximum(error, variance / MOST).clamp(min=TINY)).log() / 2
+        ratio = (variance / torch.maximum(error, variance / MOST).clamp(min=TINY)).sqrt()
         self.sums[:, lead] += torch.cat([windows, ratio[None]]).sum(dim=1).double().cpu()
         self.windows += len(truth) if lead == 0 else 0
 
@@ -56,8 +56,8 @@ class ValidationSums:
 
     def means(self, flat: Tensor) -> dict[str, Tensor]:
         """Mean scores (lead, variable) from a vector like that of `flat`."""
-        values = (flat[:-1] / flat[-1]).view(self.sums.shape)
-        return dict(zip(SCORES, [*values[:-1].clamp(min=0), values[-1]], strict=True))
+        values = (flat[:-1] / flat[-1]).view(self.sums.shape).clamp(min=0)
+        return dict(zip(SCORES, values, strict=True))
 
 
 def summary(means: dict[str, Tensor], state: FeatureSpec, *, ensemble: bool) -> dict[str, Tensor]:
@@ -69,7 +69,7 @@ def summary(means: dict[str, Tensor], state: FeatureSpec, *, ensemble: bool) -> 
         means: of `ValidationSums.means`.
         state: names and statistics of the state variables.
         ensemble: also the ratio of CRPS to persistence's mean absolute error, and the spread-skill ratio; that of the
-            first lead is a geometric mean over windows and variables, 0 where there is no spread.
+            first lead is a mean over windows and variables, each by itself.
     """
     mean, std = torch.as_tensor(state.mean), torch.as_tensor(state.std)
     counted = changes(means["persistence_mse"], means["truth_square"], mean / std)
@@ -83,6 +83,5 @@ def summary(means: dict[str, Tensor], state: FeatureSpec, *, ensemble: bool) -> 
         scores["val/crps_ratio"] = variable_mean(crps.flatten(), counted.flatten())
         known = counted & (rmse != 0)
         scores["val/spread_skill"] = variable_mean(spread.flatten(), known.flatten())
-        first = variable_mean(means["log_spread_skill"][0], known[0]).exp()
-        scores["val/spread_skill_first_lead"] = torch.where(means["variance"][0].sum() > 0, first, 0.0)
+        scores["val/spread_skill_first_lead"] = variable_mean(means["spread_skill"][0], known[0])
     return scores | {f"val_rmse/{name}": value for name, value in zip(state.names, rmse[-1] * std, strict=True)}
