@@ -32,7 +32,7 @@ run does not have.
 | `val/rmse_ratio_last_lead` | the same at the last lead | 1 | 0 | 1 |
 | `val/crps_ratio` | of ensembles: CRPS / mean absolute error of persistence, chooses instead | 1 | 0 | 1 |
 | `val/spread_skill` | of ensembles: spread / RMSE of the mean | 1 | 1 | |
-| `val/spread_skill_first_lead` | the same at the first lead, a mean over windows and variables, each by itself | 1 | 1 | |
+| `val/spread_skill_first_lead` | the same at the first lead, for each window by itself | 1 | 1 | |
 | `val/noise_amplitude` | of ensembles: what the noise of forecasts is multiplied by, so that this ratio is 1 | 1 | | |
 | `val_rmse/VARIABLE` | RMSE at the last lead of the validation roll-out | of the variable | 0 | |
 
