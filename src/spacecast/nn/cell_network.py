@@ -80,7 +80,7 @@ class CellNetwork(nn.Module):
         known = self.inputs(previous, state, forcing)
         values = self.embedder(cells.lay_out(known), cells) + prepared
         values = self.unet(values, self.levels, conditions)
-        values = functional.silu(cells.pick(self.norm.conditioned(values, cells, conditions)))
+        values = self.norm.activated(values, cells, conditions, picked=True)
         given = None if self.output_alone is None else previous_given(previous, state)
         output = output_of(self.output, self.output_alone, values.flatten(0, 1), given)
         return self.update.step(output, previous, state)

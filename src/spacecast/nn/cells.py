@@ -100,6 +100,10 @@ class DenseLevel(nn.Module):
         """Zeros on cells that are no nodes, in place."""
         return Clear.apply(values, self.holes) if self.masked else values
 
+    def skipped(self, *, picked: bool) -> Tensor | None:
+        """Numbers of the cells that `pick` leaves out, or that `clear` makes zero; None: there are none."""
+        return self.holes if self.masked or (picked and not self.full) else None
+
     def around(self, values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Sum over the cells around each cell, of cleared values; `weight` (out, in, 3, 3) has a matrix for each."""
         convolution = CONVOLUTIONS[len(self.shape)]
@@ -161,6 +165,9 @@ class EdgeLevel(nn.Module):
     def clear(self, values: Tensor) -> Tensor:
         """Nodes as they are."""
         return values
+
+    def skipped(self, *, picked: bool) -> None:
+        """All nodes are picked, and none is cleared."""
 
     @staticmethod
     def _sent(values: Tensor, table: Tensor) -> Tensor:

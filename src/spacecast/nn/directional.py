@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spacecast.nn import native_norm
 from spacecast.nn.cells import CellLevel
 from spacecast.nn.conditioning import scale_and_shift
 from spacecast.nn.stack import Stack
@@ -44,12 +45,21 @@ class DirectionalOperator(nn.Module):
 class ChannelNorm(nn.LayerNorm):
     """Layer norm over the channels of each cell, scaled and shifted once more where a condition says so."""
 
-    def conditioned(self, values: Tensor, level: CellLevel, conditions: Conditions | None) -> Tensor:
-        """Normalised cells (batch, ..., channel); takes the next one of the conditions, where one is left."""
+    def activated(
+        self, values: Tensor, level: CellLevel, conditions: Conditions | None, *, picked: bool = False
+    ) -> Tensor:
+        """SiLU of normalised cells (batch, ..., channel); takes the next one of the conditions, where one is left.
+
+        Cells that are no nodes are cleared; with `picked` there remain the nodes, (batch, node, channel).
+        """
         condition = None if conditions is None else next(conditions, None)
+        if condition is None and native_norm.usable(values, self.weight, self.bias):
+            holes = level.skipped(picked=picked)
+            return native_norm.NormSilu.apply(values, self.weight, self.bias, self.eps, holes, picked)
         if condition is not None and condition.shape[1] > 1:
             condition = level.lay_out(condition).flatten(1, -2)
-        return scale_and_shift(self(values), condition)
+        values = scale_and_shift(self(values), condition)
+        return functional.silu(level.pick(values)) if picked else level.clear(functional.silu(values))
 
 
 class ResidualBlock(nn.Module):
@@ -71,8 +81,7 @@ class ResidualBlock(nn.Module):
         """Cells (batch, ..., channel) to the same shape."""
         change = values
         for norm, operator in zip(self.norms, self.operators, strict=True):
-            change = functional.silu(norm.conditioned(change, level, conditions))
-            change = operator(level.clear(change), level)
+            change = operator(norm.activated(change, level, conditions), level)
         return values + change
 
 

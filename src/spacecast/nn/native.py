@@ -64,23 +64,28 @@ class _Task(Structure):
     )  # fmt: skip
 
 
+def enabled() -> bool:
+    """Whether the library may compute at all; where it may not, plain operations of torch do."""
+    if os.environ.get(SWITCH) == "off" or (torch.get_num_threads() > 1 and parallel() is None):
+        return False
+    return not torch.jit.is_tracing()  # type: ignore[attr-defined] # a trace would not see what the library does
+
+
 def usable(plan: Plan, tensors: Sequence[Tensor]) -> bool:
     """Whether the library computes this task: on a processor, in one precision, by rows that lie in memory as usual.
 
     Tensors without numbers are judged by what they stand for, so that a plan of the memory counts what will be done.
     """
-    if os.environ.get(SWITCH) == "off" or (torch.get_num_threads() > 1 and _parallel() is None):
-        return False
-    if torch.jit.is_tracing():  # type: ignore[attr-defined] # a trace would not see what the library does
+    if not enabled():
         return False
     if plan.factors != plan.terms or plan.terms not in KINDS or not plan.number:
         return False
     if len(plan.products) + plan.layers > MOST_LAYERS:
         return False
     numbers = [each.numbers for each in plan.readings] + ([] if plan.segments is None else [plan.segments.receivers])
-    if any(each is not None and not _readable(each, torch.int64) for each in numbers):
+    if any(each is not None and not readable(each, torch.int64) for each in numbers):
         return False
-    if not all(_readable(each, plan.terms) for each in tensors):
+    if not all(readable(each, plan.terms) for each in tensors):
         return False
     if any(each.repeat > 1 and each.numbers is not None for each in plan.readings):
         return False
@@ -89,16 +94,16 @@ def usable(plan: Plan, tensors: Sequence[Tensor]) -> bool:
     return _together(plan) <= LONGEST and library(plan.terms) is not None
 
 
-def _readable(tensor: Tensor, precision: torch.dtype) -> bool:
+def readable(tensor: Tensor, precision: torch.dtype) -> bool:
     """Whether it lies in the memory of a processor, the numbers of a row side by side, or will when it has some."""
     if type(tensor) in (Tensor, torch.nn.Parameter):
         device: str | None = tensor.device.type
     else:
-        device = getattr(_mode(tensor), "stands_for", None)
+        device = getattr(mode(tensor), "stands_for", None)
     return device == "cpu" and tensor.dtype == precision and (not tensor.numel() or tensor.stride(-1) == 1)
 
 
-def _mode(tensor: Tensor) -> Any:
+def mode(tensor: Tensor) -> Any:
     """What has made a tensor without numbers (`training.memory_plan`), None for all others."""
     return getattr(tensor, "fake_mode", None)
 
@@ -108,10 +113,10 @@ def forward(plan: Plan, tensors: Sequence[Tensor]) -> tuple[Tensor | None, Tenso
     shape = plan.number, plan.size
     rows = None if plan.kept is None else torch.empty(shape, dtype=plan.terms)
     sums = None if plan.segments is None else torch.empty(plan.segments.total, plan.size, dtype=plan.terms)
-    if _mode(tensors[0]) is not None:
+    if mode(tensors[0]) is not None:
         return rows, sums
     task, kept = _task(plan, tensors, [None] * len(tensors))
-    task.parts, task.rows, task.sums = _parts(plan), _place(rows), _place(sums)
+    task.parts, task.rows, task.sums = _parts(plan), place(rows), place(sums)
     _call(plan, "forward", task)
     del kept
     return rows, sums
@@ -128,9 +133,9 @@ def backward(
         written = number < len(plan.readings) and plan.readings[number].once
         found.append((torch.empty if written else torch.zeros)(shape, dtype=each.dtype) if asked else None)
     gradients = [None if each is None else each.contiguous() for each in (of_rows, of_sums)]
-    if _mode(tensors[0]) is None:
+    if mode(tensors[0]) is None:
         task, kept = _task(plan, tensors, found)
-        task.parts, task.of_rows, task.of_sums = parts, *map(_place, gradients)
+        task.parts, task.of_rows, task.of_sums = parts, *map(place, gradients)
         _call(plan, "backward", task)
         del kept
     if parts == 1:
@@ -157,7 +162,7 @@ def _parts(plan: Plan) -> int:
 
 
 @functools.cache
-def _parallel() -> c_void_p | None:
+def parallel() -> c_void_p | None:
     """What calls a function in threads: that of the OpenMP library that torch uses, whose threads wait there anyway."""
     function = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
     return None if function is None else ctypes.cast(function, c_void_p)
@@ -165,7 +170,7 @@ def _parallel() -> c_void_p | None:
 
 def _call(plan: Plan, name: str, task: _Task) -> None:
     """A function of the library."""
-    getattr(library(plan.terms), name)(byref(task), _parallel() if task.parts > 1 else None)
+    getattr(library(plan.terms), name)(byref(task), parallel() if task.parts > 1 else None)
 
 
 def _together(plan: Plan) -> int:
@@ -178,7 +183,7 @@ def _apart(table: Tensor, gradient: Tensor | None) -> int:
     return 0 if gradient is None or gradient.ndim == table.ndim else table.numel()
 
 
-def _place(tensor: Tensor | None) -> int | None:
+def place(tensor: Tensor | None) -> int | None:
     """Address of the first number."""
     return None if tensor is None else tensor.data_ptr()
 
@@ -188,7 +193,7 @@ def _task(plan: Plan, tensors: Sequence[Tensor], found: Sequence[Tensor | None])
     pairs = iter(zip(tensors, found, strict=True))
     tables = [next(pairs) for _ in plan.readings]
     sources = (_Source * len(tables))(*(
-        _Source(_place(table), _place(total), _place(each.numbers), table.shape[1], table.stride(0), each.repeat,
+        _Source(place(table), place(total), place(each.numbers), table.shape[1], table.stride(0), each.repeat,
                 max(each.period, 1), each.once, _apart(table, total))
         for (table, total), each in zip(tables, plan.readings, strict=True)
     ))  # fmt: skip
@@ -199,7 +204,7 @@ def _task(plan: Plan, tensors: Sequence[Tensor], found: Sequence[Tensor | None])
     others = []
     for _ in range(plan.layers):
         others.append(_layer(*next(pairs)))
-        others[-1].bias, others[-1].bias_gradient = map(_place, next(pairs))
+        others[-1].bias, others[-1].bias_gradient = map(place, next(pairs))
     norm = [next(pairs), next(pairs)] if plan.epsilon is not None else [(None, None)] * 2
     products, layers = (_Layer * len(firsts))(*firsts), (_Layer * max(len(others), 1))(*others)
     after = (c_int64 * max(len(plan.after), 1))(*plan.after)
@@ -212,10 +217,10 @@ def _task(plan: Plan, tensors: Sequence[Tensor], found: Sequence[Tensor | None])
         afters=len(plan.after),
         kept=-1 if plan.kept is None else plan.kept, receiver_count=0 if segments is None else segments.total,
         source=sources, product=products, layer=layers, after=ctypes.addressof(after),
-        bias=_place(bias), bias_gradient=_place(bias_total),
-        scale=_place(norm[0][0]), shift=_place(norm[1][0]),
-        scale_gradient=_place(norm[0][1]), shift_gradient=_place(norm[1][1]), epsilon=plan.epsilon or 0.0,
-        receivers=None if segments is None else _place(segments.receivers), factor=_place(factor),
+        bias=place(bias), bias_gradient=place(bias_total),
+        scale=place(norm[0][0]), shift=place(norm[1][0]),
+        scale_gradient=place(norm[0][1]), shift_gradient=place(norm[1][1]), epsilon=plan.epsilon or 0.0,
+        receivers=None if segments is None else place(segments.receivers), factor=place(factor),
     )  # fmt: skip
     return task, [sources, products, layers, after, factor]
 
@@ -223,7 +228,7 @@ def _task(plan: Plan, tensors: Sequence[Tensor], found: Sequence[Tensor | None])
 def _layer(weight: Tensor, total: Tensor | None, source: int = 0) -> _Layer:
     """A weight, (out, in), and its gradient."""
     return _Layer(
-        weight=_place(weight), weight_gradient=_place(total), in_=weight.shape[1], out=weight.shape[0],
+        weight=place(weight), weight_gradient=place(total), in_=weight.shape[1], out=weight.shape[0],
         stride=weight.stride(0), source=source,
     )  # fmt: skip
 

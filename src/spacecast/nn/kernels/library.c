@@ -3,7 +3,7 @@
 What lies between input and output of a few dozen rows stays in the nearest cache. Compiled by
 nn/native.py. */
 
-#include "parts.h"
+#include "norm.h"
 
 static const real *read_by(const Task *task, int64_t source, int64_t row) {
   return task->source[source].table + row_of(task->source + source, row) * task->source[source].stride;
@@ -32,15 +32,6 @@ INLINE int64_t add_sum(const Task *task, int64_t receiver, int64_t last, const r
   return receiver;
 }
 
-/* V vectors of a row before the norm, minus their mean; the inverse of their deviation. */
-INLINE real centred(const Task *task, const real *place, vec *row, const int V) {
-  vec sum = {0}, square = {0};
-  for (int j = 0; j < V; j++) sum += row[j] = LOAD(place + j * LANES);
-  real share = 1 / (real)task->size, mean = total(sum) * share;
-  for (int j = 0; j < V; j++) row[j] -= mean, square += row[j] * row[j];
-  return 1 / ROOT(total(square) * share + (real)task->epsilon);
-}
-
 INLINE void normalise(const Task *task, const Work *work, int64_t i, real *row) {
   for (int64_t j = 0; j < task->size; j += LANES)
     STORE(row + j, (LOAD(row + j) - work->mean[i]) * work->deviation[i] * LOAD(task->scale + j) +
@@ -67,7 +58,7 @@ static int64_t finish(const Task *task, Work *work, int64_t start, int64_t rows,
 INLINE int64_t finish_vectors(const Task *task, Work *work, int64_t start, int64_t rows, int64_t last, const int V) {
   for (int64_t i = 0; i < rows; i++) {
     vec row[8];
-    real deviation = centred(task, work->hidden[task->layers] + i * work->width, row, V);
+    real deviation = centred(work->hidden[task->layers] + i * work->width, row, V, (real)task->epsilon);
     for (int j = 0; j < V; j++)
       row[j] = row[j] * deviation * LOAD(task->scale + j * LANES) + LOAD(task->shift + j * LANES);
     for (int64_t n = 0; n < task->afters; n++) {
@@ -157,7 +148,7 @@ INLINE void through_norm_vectors(const Task *task, Work *work, int64_t rows, con
   for (int64_t i = 0; i < rows; i++) {
     real *place = work->spread + i * work->width;
     vec row[8], mine[8], all = {0}, along = {0};
-    real deviation = centred(task, work->hidden[task->layers] + i * work->width, row, V);
+    real deviation = centred(work->hidden[task->layers] + i * work->width, row, V, (real)task->epsilon);
     for (int j = 0; j < V; j++) {
       row[j] *= deviation, mine[j] = LOAD(place + j * LANES);
       of_scale[j] += mine[j] * row[j], of_shift[j] += mine[j];
@@ -268,6 +259,10 @@ static void backward_part(const Task *task) {
   release(&work);
 }
 
-void forward(const Task *task, Parallel parallel) { share(task, forward_part, parallel); }
+static void compute_forward(const void *task, int64_t part) { compute_part(task, part, forward_part); }
 
-void backward(const Task *task, Parallel parallel) { share(task, backward_part, parallel); }
+static void compute_backward(const void *task, int64_t part) { compute_part(task, part, backward_part); }
+
+void forward(const Task *task, Parallel parallel) { share(task, task->parts, compute_forward, parallel); }
+
+void backward(const Task *task, Parallel parallel) { share(task, task->parts, compute_backward, parallel); }

@@ -6,9 +6,9 @@
 typedef void (*Parallel)(void (*)(void *), void *, unsigned, unsigned); /* `GOMP_parallel` */
 
 typedef struct {
-  const Task *task;
-  void (*pass)(const Task *);
-  int64_t next;
+  const void *task;
+  void (*compute)(const void *task, int64_t part);
+  int64_t parts, next;
 } Shared;
 
 /* Receivers of a part: the first, and the one behind the last. */
@@ -53,12 +53,12 @@ static void compute_part(const Task *whole, int64_t part, void (*pass)(const Tas
 
 static void take_parts(void *given) {
   Shared *shared = given;
-  for (int64_t part; (part = __atomic_fetch_add(&shared->next, 1, __ATOMIC_RELAXED)) < shared->task->parts;)
-    compute_part(shared->task, part, shared->pass);
+  for (int64_t part; (part = __atomic_fetch_add(&shared->next, 1, __ATOMIC_RELAXED)) < shared->parts;)
+    shared->compute(shared->task, part);
 }
 
-static void share(const Task *task, void (*pass)(const Task *), Parallel parallel) {
-  Shared shared = {task, pass, 0};
-  if (parallel && task->parts > 1) parallel(take_parts, &shared, (unsigned)task->parts, 0);
+static void share(const void *task, int64_t parts, void (*compute)(const void *, int64_t), Parallel parallel) {
+  Shared shared = {task, compute, parts, 0};
+  if (parallel && parts > 1) parallel(take_parts, &shared, (unsigned)parts, 0);
   else take_parts(&shared);
 }

@@ -132,6 +132,15 @@ INLINE real total(vec values) {
 #endif
 }
 
+/* V vectors of a row minus their mean; the inverse of their deviation. */
+INLINE real centred(const real *place, vec *row, const int V, real epsilon) {
+  vec sum = {0}, square = {0};
+  for (int j = 0; j < V; j++) sum += row[j] = LOAD(place + j * LANES);
+  real share = 1 / (real)(V * LANES), mean = total(sum) * share;
+  for (int j = 0; j < V; j++) row[j] -= mean, square += row[j] * row[j];
+  return 1 / ROOT(total(square) * share + epsilon);
+}
+
 INLINE void add(real *restrict to, const real *restrict from, int64_t width) {
   int64_t j = 0;
   for (; j + LANES <= width; j += LANES) STORE(to + j, LOAD(to + j) + LOAD(from + j));
