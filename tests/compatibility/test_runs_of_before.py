@@ -87,8 +87,9 @@ def test_a_checkpoint_of_before_forecasts_from_python(project):
 
 
 def test_the_same_command_knows_a_run_of_before_and_goes_on(call, project):
-    """Keys of today have their defaults; evaluation and average of before are not the default any more, and typed."""
-    words = (*JOURNAL, "paths.run_dir=run", "evaluation.runs=null", "evaluation.spread=false", "trainer.ema=null")
+    """Keys of today have their defaults; what is not the default of before any more is typed."""
+    former = ("evaluation.runs=null", "evaluation.spread=false", "trainer.ema=null", "data.limit_val_windows=4")
+    words = (*JOURNAL, "paths.run_dir=run", *former)
     code, said = call(train, *RUN, *words)
     assert (code, "this run is finished" in said) == (0, True), said
     code, said = call(train, *RUN, "loss.crps_weight=2", *words)

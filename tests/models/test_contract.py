@@ -12,7 +12,7 @@ import torch
 from spacecast.core.errors import UserError
 from spacecast.core.graph import EdgeSet, MeshGraph, MeshLevel
 from spacecast.core.grid import Grid
-from spacecast.core.protocols import LatentStepModel, StepModel
+from spacecast.core.protocols import LatentStepModel, StepModel, noise_of
 from spacecast.core.spec import FeatureSpec
 
 NAMES = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "conf" / "model").glob("*.yaml"))
@@ -188,11 +188,12 @@ def test_order_of_edges_and_nodes_is_of_no_account(
 
 
 @pytest.mark.parametrize(("name", "levels", "options"), CASES)
-def test_state_dict_holds_parameters_only_and_restores_the_model(
+def test_state_dict_holds_parameters_and_the_amplitude_of_noise_and_restores_the_model(
     name, levels, options, build_model, draw_states, tiny_spec, graphs, tmp_path
 ):
     model = build_model(name, tiny_spec, graphs[levels], **options)
-    assert model.state_dict().keys() == dict(model.named_parameters()).keys()
+    noise = {"noise.amplitude"} if noise_of(model) is not None else set()
+    assert model.state_dict().keys() == dict(model.named_parameters()).keys() | noise
     torch.save(model.state_dict(), tmp_path / "model.pt")
     other = build_model(name, tiny_spec, graphs[levels], **options)
     with torch.no_grad():

@@ -33,6 +33,7 @@ def test_noise_that_begins_at_zero_changes_nothing(make, draw_states, tiny_spec,
     assert (draws(plain), draws(model)) == (False, True)
     weights = model.state_dict()
     assert all(torch.equal(value, weights.pop(name)) for name, value in plain.state_dict().items())
+    assert float(weights.pop("noise.amplitude")) == 1
     assert weights
     assert all(name.startswith("noise.") and not value.any() for name, value in weights.items())
     previous, state, _, forcing = draw_states(tiny_spec)

@@ -130,7 +130,7 @@ class WindowDataModule(pl.LightningDataModule):
         *,
         val_steps: NonNegativeInt | None = 4,
         limit_windows: PositiveInt | None = None,
-        limit_val_windows: PositiveInt | None = 2,
+        limit_val_windows: PositiveInt | None = 4,
         cache: str = "auto",
         packed: str = "float32",
         own_states: Callable[[int], OwnStates | None] | None = None,
