@@ -95,7 +95,8 @@ class GraphUNet(nn.Module):
         self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Tensor, draw: Draw | None = None
     ) -> StepOutput:
         """See `core.protocols.StepModel`."""
-        conditions = None if self.noise is None else self.noise(state, draw or torch.randn_like)
+        drawn = draw or torch.randn_like
+        conditions = None if self.noise is None else self.noise(state, drawn, self.network.lay_out)
         return self.network.step(previous, state, forcing, prepared, conditions)
 
     def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:

@@ -63,6 +63,10 @@ class CellNetwork(nn.Module):
         """Level and channels of each norm, in the order in which `step` takes conditions."""
         return [*self.unet.layers, (0, self.norm.normalized_shape[0])]
 
+    def lay_out(self, nodes: Tensor, level: int) -> Tensor:
+        """(batch, node, channel) of a level to (batch, row, channel) of what its norms have."""
+        return self.levels[level].lay_out(nodes).flatten(1, -2)
+
     def prepare(self) -> Tensor:
         """Embedded static features, bias included, on the cells of the finest level."""
         return self.static_embedder(self.levels[0].lay_out(self.static[None]), self.levels[0])

@@ -10,6 +10,7 @@ most cells are no nodes.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -84,6 +85,11 @@ class DenseLevel(nn.Module):
         self.register_buffer("cells", torch.as_tensor(np.flatnonzero(valid)), persistent=False)
         self.register_buffer("holes", torch.as_tensor(np.flatnonzero(~valid)), persistent=False)
 
+    @property
+    def rows(self) -> int:
+        """Of values: cells."""
+        return math.prod(self.shape)
+
     def lay_out(self, nodes: Tensor) -> Tensor:
         """(batch, node, channel) to cells, zeros on those that are no nodes."""
         if not self.full:
@@ -153,6 +159,11 @@ class EdgeLevel(nn.Module):
         places[members[members >= 0]] = np.flatnonzero(members >= 0)
         for name, table in (("senders", senders), ("members", members), ("places", places)):
             self.register_buffer(name, torch.as_tensor(np.where(table < 0, nodes, table)), persistent=False)
+
+    @property
+    def rows(self) -> int:
+        """Of values: nodes."""
+        return len(self.senders)
 
     def lay_out(self, nodes: Tensor) -> Tensor:
         """Nodes as they are."""

@@ -6,7 +6,7 @@ there is no constant part, so that a network with noise begins as the one withou
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -116,13 +116,16 @@ class NoiseConditioning(nn.Module):
         self.maps = nn.ParameterList(torch.zeros(2 * channels, features) for _, channels in layers)
         self.register_buffer("amplitude", torch.ones(()))
 
-    def forward(self, like: Tensor, draw: Draw) -> Iterator[Tensor]:
+    def forward(
+        self, like: Tensor, draw: Draw, lay_out: Callable[[Tensor, int], Tensor] | None = None
+    ) -> Iterator[Tensor]:
         """Scale and shift of each layer in turn, see `scale_and_shift`.
 
         Args:
             like: a tensor (batch, ...) of the type and on the device of the noise.
             draw: see `core.types.Draw`; the global numbers are drawn first. `torch.zeros_like`: there is no noise, and
                 no condition of any layer either, which is the same and costs nothing.
+            lay_out: of values (batch, node, channel) of a node set, those of the rows that its layers have.
 
         """
         if draw is torch.zeros_like:
@@ -135,7 +138,8 @@ class NoiseConditioning(nn.Module):
             local = self._scaled(draw(like.new_zeros(len(like), self.lattice.num_points, self.local)))
             for nodes in noise:
                 field = self.lattice(local, nodes)
-                noise[nodes] = torch.cat([numbers.expand(-1, field.shape[1], -1), field], dim=-1)
+                field = torch.cat([numbers.expand(-1, field.shape[1], -1), field], dim=-1)
+                noise[nodes] = field if lay_out is None else lay_out(field, nodes)
         return (functional.linear(noise[nodes], weight) for nodes, weight in zip(self.nodes, self.maps, strict=True))
 
     def scale(self, factor: float) -> float:
