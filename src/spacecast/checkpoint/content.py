@@ -139,8 +139,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str, a
     """
     ours = model.state_dict()
     new = {name: ours[name] for name in added} if added and weights.keys().isdisjoint(added) else {}
-    amplitudes = {name: ours[name] for name, _ in model.named_buffers() if name in ours and name not in weights}
-    fault = _misfit(ours, {**amplitudes, **weights, **new})
+    buffers = {name: ours[name] for name, _ in model.named_buffers() if name in ours}
+    fault = _misfit(ours, {**buffers, **weights, **new})
     if fault:
         raise UserError(f"weights of {source} do not fit: {fault}; leave data, model and graph as in training")
     model.load_state_dict({**weights, **new})

@@ -95,8 +95,9 @@ class GraphUNet(nn.Module):
         self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: Tensor, draw: Draw | None = None
     ) -> StepOutput:
         """See `core.protocols.StepModel`."""
-        drawn = draw or torch.randn_like
-        conditions = None if self.noise is None else self.noise(state, drawn, self.network.lay_out)
+        conditions = None
+        if self.noise is not None:
+            conditions = self.noise(state, draw or torch.randn_like, self.network.lay_out)
         return self.network.step(previous, state, forcing, prepared, conditions)
 
     def drive(self, state: Tensor, truth: Tensor, driven: Tensor) -> Tensor:

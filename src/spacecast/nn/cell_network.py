@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from spacecast.core.spec import DataSpec
 from spacecast.core.types import StepOutput
-from spacecast.nn.cells import CellLevel
+from spacecast.nn.cells import CellLevel, rows_of
 from spacecast.nn.directional import ChannelNorm, Conditions, DirectionalOperator, DirectionalUNet, level_widths
 from spacecast.nn.inputs import GridInputs, output_of, previous_given
 from spacecast.nn.mlp import MLP
@@ -64,8 +64,8 @@ class CellNetwork(nn.Module):
         return [*self.unet.layers, (0, self.norm.normalized_shape[0])]
 
     def lay_out(self, nodes: Tensor, level: int) -> Tensor:
-        """(batch, node, channel) of a level to (batch, row, channel) of what its norms have."""
-        return self.levels[level].lay_out(nodes).flatten(1, -2)
+        """(batch, node, channel) of a level to the rows of its norms."""
+        return rows_of(self.levels[level], nodes)
 
     def prepare(self) -> Tensor:
         """Embedded static features, bias included, on the cells of the finest level."""

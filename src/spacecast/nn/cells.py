@@ -10,7 +10,6 @@ most cells are no nodes.
 """
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -85,11 +84,6 @@ class DenseLevel(nn.Module):
         self.register_buffer("cells", torch.as_tensor(np.flatnonzero(valid)), persistent=False)
         self.register_buffer("holes", torch.as_tensor(np.flatnonzero(~valid)), persistent=False)
 
-    @property
-    def rows(self) -> int:
-        """Of values: cells."""
-        return math.prod(self.shape)
-
     def lay_out(self, nodes: Tensor) -> Tensor:
         """(batch, node, channel) to cells, zeros on those that are no nodes."""
         if not self.full:
@@ -160,11 +154,6 @@ class EdgeLevel(nn.Module):
         for name, table in (("senders", senders), ("members", members), ("places", places)):
             self.register_buffer(name, torch.as_tensor(np.where(table < 0, nodes, table)), persistent=False)
 
-    @property
-    def rows(self) -> int:
-        """Of values: nodes."""
-        return len(self.senders)
-
     def lay_out(self, nodes: Tensor) -> Tensor:
         """Nodes as they are."""
         return nodes
@@ -201,6 +190,11 @@ class EdgeLevel(nn.Module):
 
 
 CellLevel = DenseLevel | EdgeLevel
+
+
+def rows_of(level: CellLevel, nodes: Tensor) -> Tensor:
+    """(batch, node, channel) to the rows that norms of a level have, (batch, row, channel): its cells, or its nodes."""
+    return level.lay_out(nodes).flatten(1, -2)
 
 
 def coarsened(grid: Grid, levels: int) -> list[np.ndarray]:

@@ -14,8 +14,8 @@ from spacecast.nn.conditioning import scale_and_shift
 from spacecast.nn.stack import Stack
 
 Conditions = Iterator[Tensor]
-"""Scale and shift of each norm in the order of `DirectionalUNet.layers`: (batch, row, 2 channel), row the nodes of its
-level, or its cells, or 1 for all of them alike."""
+"""Scale and shift of each norm in the order of `DirectionalUNet.layers`: (batch, row, 2 channel), row the cells of its
+level, or its nodes where these are all that there is (`nn.cells.rows_of`), or 1 for all of them alike."""
 
 
 class DirectionalOperator(nn.Module):
@@ -56,8 +56,6 @@ class ChannelNorm(nn.LayerNorm):
         if condition is None and native_norm.usable(values, self.weight, self.bias):
             holes = level.skipped(picked=picked)
             return native_norm.NormSilu.apply(values, self.weight, self.bias, self.eps, holes, picked)
-        if condition is not None and condition.shape[1] not in (1, level.rows):
-            condition = level.lay_out(condition).flatten(1, -2)
         values = scale_and_shift(self(values), condition)
         return functional.silu(level.pick(values)) if picked else level.clear(functional.silu(values))
 

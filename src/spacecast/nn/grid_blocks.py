@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from spacecast.core.grid import Grid
-from spacecast.nn.cells import make_levels
-from spacecast.nn.directional import Conditions, make_blocks, run_blocks
+from spacecast.nn.cells import make_levels, rows_of
+from spacecast.nn.directional import Blocks, Conditions, make_blocks, run_blocks
 
 
 class GridBlocks(nn.Module):
@@ -30,14 +30,17 @@ class GridBlocks(nn.Module):
 
     def before(self, grid: Tensor, batch: int, conditions: Conditions | None = None) -> Tensor:
         """Embedded grid, (batch * node, dim), to the same shape."""
-        cells = self.cells.lay_out(grid.view(batch, -1, grid.shape[-1]))
-        return self.cells.pick(run_blocks(self.blocks_before, cells, self.cells, conditions)).flatten(0, 1)
+        return self._run(self.blocks_before, grid.view(batch, -1, grid.shape[-1]), conditions)
 
     def after(self, grid: Tensor, skipped: Tensor, batch: int, conditions: Conditions | None = None) -> Tensor:
         """What came from the mesh, (batch * node, decode_dim), and what went into it, (batch * node, dim)."""
-        grid = (grid + self.round(skipped)).view(batch, -1, grid.shape[-1])
-        values = run_blocks(self.blocks_after, self.cells.lay_out(grid), self.cells, conditions)
-        return self.cells.pick(values).flatten(0, 1)
+        return self._run(self.blocks_after, (grid + self.round(skipped)).view(batch, -1, grid.shape[-1]), conditions)
+
+    def _run(self, blocks: Blocks, nodes: Tensor, conditions: Conditions | None) -> Tensor:
+        """(batch, node, channel) through blocks, to (batch * node, channel); conditions are those of the nodes."""
+        if conditions is not None:
+            conditions = (each if each.shape[1] == 1 else rows_of(self.cells, each) for each in conditions)
+        return self.cells.pick(run_blocks(blocks, self.cells.lay_out(nodes), self.cells, conditions)).flatten(0, 1)
 
 
 def make_grid_blocks(grid: Grid, count: int, dim: int, decode_dim: int) -> GridBlocks | None:

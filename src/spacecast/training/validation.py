@@ -45,7 +45,7 @@ class ValidationSums:
             truth.square(),
         )
         windows = torch.stack([each.float().mean(dim=1) for each in entries])
-        error, variance = windows[0], windows[4]
+        error, variance = (windows[SCORES.index(name)] for name in ("mse", "variance"))
         ratio = (variance / torch.maximum(error, variance / MOST).clamp(min=TINY)).sqrt()
         self.sums[:, lead] += torch.cat([windows, ratio[None]]).sum(dim=1).double().cpu()
         self.windows += len(truth) if lead == 0 else 0
