@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from spacecast.core.errors import UserError
+from spacecast.models.graph_efm import distinct_items
 
 
 @pytest.fixture(params=[1, 2], ids=["flat", "hierarchical"])
@@ -123,3 +124,33 @@ def test_observation_noise_that_would_break_a_law_is_refused(build_model, tiny_s
     with pytest.raises(UserError, match=r"noise=0\.5 would break model\.electric=ideal; set it to 0"):
         build_model("graph_efm", tiny_spec, tiny_graph, observation_noise=0.5, electric="ideal")
     build_model("graph_efm", tiny_spec, tiny_graph, observation_noise=0.5, smooth="always")
+
+
+def expanded(fields, members):
+    """The fields of one window for so many members, in the memory of one."""
+    return [field.expand(members, *field.shape[1:]) for field in fields]
+
+
+def test_items_that_share_their_memory_are_one(draw_states, tiny_spec):
+    """Unless one of the fields does not; a field without numbers has no say."""
+    previous, state, _, forcing = draw_states(tiny_spec, batch=1)
+    alike, empty = expanded([previous, state], 4), forcing.new_zeros(4, forcing.shape[1], 0)
+    assert [len(each) for each in distinct_items(*alike, empty)] == [1, 1, 1]
+    assert [len(each) for each in distinct_items(alike[0], alike[1].clone(), empty)] == [4, 4, 4]
+
+
+@pytest.mark.parametrize("blocks", [0, 1])
+@pytest.mark.parametrize("prior", ["learned", "constant"])
+def test_members_of_one_window_are_those_of_copies(prior, blocks, build_model, draw_states, tiny_spec, graph):
+    """States and gradients, whether the members share their memory, and so what knows no noise, or not."""
+    model = build_model("graph_efm", tiny_spec, graph, prior=prior, grid_blocks=blocks).double()
+    previous, state, _, forcing = (field.double() for field in draw_states(tiny_spec, batch=1))
+    found = []
+    for copy in (False, True):
+        fields = [field.clone() if copy else field for field in expanded([previous, state, forcing], 3)]
+        torch.manual_seed(5)
+        states = model.step(*fields, model.prepare()).state
+        gradients = torch.autograd.grad(states.square().mean(), list(model.parameters()), allow_unused=True)
+        found.append([states, *(each for each in gradients if each is not None)])
+    assert not torch.equal(found[0][0][0], found[0][0][1])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-12)

@@ -154,9 +154,10 @@ class GraphEFM(nn.Module):
         draw: Draw | None = None,
     ) -> StepOutput:
         """One sample of X_{t+1}; see `core.protocols.LatentStepModel`. Differentiable."""
-        draw = draw or torch.randn_like
-        grid = self._grid(previous, state, forcing, prepared)
-        mean, std = self._prior(grid, prepared, state.shape[0])
+        draw, members = draw or torch.randn_like, len(state)
+        before, now, driving = distinct_items(previous, state, forcing)
+        grid = self._grid(before, now, driving, prepared)
+        mean, std = (part.expand(members, -1, -1) for part in self._prior(grid, prepared, len(now)))
         output = self._decode(mean + std * draw(mean), grid, previous, state, prepared)
         if not self.observation_noise:
             return output
@@ -192,7 +193,7 @@ class GraphEFM(nn.Module):
     def _grid(self, previous: Tensor, state: Tensor, forcing: Tensor, prepared: PreparedGraphEFM) -> Tensor:
         """The embedded grid, (batch * node, hidden)."""
         grid = self.grid_embedder(previous, state, forcing, prepared.grid)
-        return grid if self.grid_blocks is None else self.grid_blocks.before(grid, state.shape[0])
+        return grid if self.grid_blocks is None else self.grid_blocks.before(grid, len(state))
 
     def _prior(self, grid: Tensor, prepared: PreparedGraphEFM, batch: int) -> tuple[Tensor, Tensor]:
         """Prior of the embedded grid."""
@@ -208,6 +209,15 @@ class GraphEFM(nn.Module):
         given = previous_given(previous, state) if self.previous_leads else None
         output = self.decoder(latent, grid, prepared.decoder, self.edges, given, self.grid_blocks)
         return self.update.step(output, previous, state)
+
+
+def distinct_items(*fields: Tensor) -> tuple[Tensor, ...]:
+    """The first item of a batch where all are the same memory, as members of one window are before they part.
+
+    Elsewhere the fields (batch, ...) as they are.
+    """
+    alike = all(field.stride(0) == 0 or not field.numel() for field in fields)
+    return tuple(field[:1] for field in fields) if alike else fields
 
 
 def check_options(prior: PriorKind, prior_std: float, observation_noise: float, update: StateUpdate) -> None:

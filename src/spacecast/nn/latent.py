@@ -236,12 +236,15 @@ class LatentDecoder(nn.Module):
     ) -> Tensor:
         """Latent (batch, mesh, latent) and grid (batch * node, dim) to (batch * node, output).
 
+        A grid (node, dim) is that of all latents: what knows no latent is computed once.
         `given` (batch,) tells which have a previous state, see `nn.inputs.previous_given`; None: all. `blocks` come
         after the mesh.
         """
-        batch, embedded = len(latent), grid
+        batch = len(latent)
+        one = len(grid) == edges.grid_to_mesh.num_senders
+        every = grid.repeat(batch, 1) if one else grid
         receivers = [*prepared.nodes[:-1], self.latent_embedder(latent.flatten(0, 1))]
-        mesh, _ = self.from_grid(grid, receivers[0], prepared.from_grid, edges.grid_to_mesh.index(batch))
+        mesh, _ = self.from_grid(every, receivers[0], prepared.from_grid, edges.grid_to_mesh.index(batch))
         passed: list[tuple[Tensor, Tensor]] = []
         for level, nets in enumerate(self.within_up):
             if level > 0:
@@ -257,5 +260,5 @@ class LatentDecoder(nn.Module):
         grid = self.grid_to_decoder(self.grid_mlp(grid, residual=True))
         index = edges.mesh_to_grid.index(batch)
         grid, _ = self.to_grid(self.mesh_to_decoder(mesh), grid, prepared.to_grid, index)
-        grid = grid if blocks is None else blocks.after(grid, embedded, batch)
+        grid = grid if blocks is None else blocks.after(grid, every, batch)
         return output_of(self.output, self.output_alone, grid, given)
