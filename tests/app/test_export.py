@@ -124,7 +124,8 @@ def check_forecast(run, folder: Path, data: Path, trained: Path) -> None:
 def check_lines_of_python(folder: Path, states: Path, ensemble: bool) -> None:
     """What the card says of Python is true."""
     code = (folder / CARD).read_text().partition("```python\n")[2].partition("```")[0]
-    for word, meant in (("FOLDER", str(folder)), ("run.zarr", str(states)), ("steps=30", "steps=2"), ("20", "3")):
+    numbers = ("steps=30", "steps=2"), ("20", "3")  # before the paths, which may have such numbers in them
+    for word, meant in (*numbers, ("FOLDER", str(folder)), ("run.zarr", str(states))):
         code = code.replace(word, meant)
     made: dict = {}
     exec(code, made)
