@@ -241,8 +241,8 @@ class LatentDecoder(nn.Module):
         after the mesh.
         """
         batch = len(latent)
-        one = len(grid) == edges.grid_to_mesh.num_senders
-        every = grid.repeat(batch, 1) if one else grid
+        shared = len(grid) < batch * edges.grid_to_mesh.num_senders
+        every = grid.repeat(batch, 1) if shared else grid
         receivers = [*prepared.nodes[:-1], self.latent_embedder(latent.flatten(0, 1))]
         mesh, _ = self.from_grid(every, receivers[0], prepared.from_grid, edges.grid_to_mesh.index(batch))
         passed: list[tuple[Tensor, Tensor]] = []
