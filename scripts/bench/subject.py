@@ -32,7 +32,9 @@ COMMON = ("logger=none", "trainer=cpu", "paths.data_dir=/nonexistent")
 FREE = ("model.magnetic=free", "model.electric=free", "model.state_law=free")
 PUBLISHED = ("model.inputs=states", *FREE, "model.lower=null")
 LOSS = ("loss.reduction=reference", "loss.div_weight=10")
-FM = (*COMMON, "model=graph_fm", *PUBLISHED, *LOSS, "model.processor_layers=4", "model.guard=null")
+FM = (
+    *COMMON, "model=graph_fm", *PUBLISHED, *LOSS, "loss.input_noise=0", "model.processor_layers=4", "model.guard=null",
+)  # fmt: skip
 EFM = (
     *COMMON, "model=graph_efm", *PUBLISHED, "model.latent_dim=null", "model.processor_layers=4", "model.prior=learned",
     "model.scale_increments=false", "loss=elbo", *LOSS, "loss.kl_weight=1", "loss.crps_weight=1e6", "loss.members=2",

@@ -79,6 +79,7 @@ static void forward_part(const Task *task) {
   int64_t last = task->sums ? first_receiver(task) - 1 : -1, vectors = task->scale ? task->size / LANES : 0; /* a norm is of whole vectors */
   for (int64_t start = task->first; start < task->end; start += task->tile) {
     int64_t rows = task->end - start < task->tile ? task->end - start : task->tile;
+    next_tile(task, &work, start + rows, 0);
     hidden_rows(task, &work, start, rows, 0);
     if (vectors == 4) last = finish_vectors(task, &work, start, rows, last, 4);
     else if (vectors == 8) last = finish_vectors(task, &work, start, rows, last, 8);
@@ -170,13 +171,13 @@ static void through_layer(const Layer *layer, Work *work, int64_t n, int64_t row
     for (int64_t j = 0; j < layer->out; j++) work->back[j] = gradient + j;
     rows_at(work->to, work->gradient[n], layer->out, wide);
     /* rows of `input` are `wide` apart */
-    multiply(layer->out, rows, work->back, width, input, wide, work->to, NULL);
+    multiply(&work->ahead, layer->out, rows, work->back, width, input, wide, work->to, NULL);
   }
   if (!on) return;
   for (int64_t i = 0; i < rows; i++) {
     work->from[i] = gradient + i * width, work->to[i] = work->product + i * width;
   }
-  multiply(rows, layer->out, work->from, 1, work->backward[n], wide, work->to, work->zero);
+  multiply(&work->ahead, rows, layer->out, work->from, 1, work->backward[n], wide, work->to, work->zero);
 }
 
 /* Rows without the gaps that tables of a tile may have. */
@@ -236,6 +237,7 @@ static void backward_part(const Task *task) {
   Work work = prepare(task, 1);
   for (int64_t start = task->first; start < task->end; start += task->tile) {
     int64_t rows = task->end - start < task->tile ? task->end - start : task->tile;
+    next_tile(task, &work, start + rows, 1);
     hidden_rows(task, &work, start, rows, 1);
     incoming(task, &work, start, rows);
     if (task->scale && task->size == 4 * LANES) through_norm_vectors(task, &work, rows, 4);

@@ -43,6 +43,7 @@ typedef struct {
   real **to;
   int64_t addends;
   int64_t width; /* of the tables of a tile */
+  Ahead ahead;
 } Work;
 
 static void fill(real *to, const real *from, int64_t rows, int64_t columns, int64_t stride, int64_t width, int turned) {
@@ -118,6 +119,26 @@ INLINE int64_t row_of(const Source *source, int64_t row) {
   return source->repeat == 1 ? row : row / source->repeat;
 }
 
+/* What the tile from `start` on needs of tables that are read row by row; those of gathers are mostly small. */
+static void next_tile(const Task *task, Work *work, int64_t start, int backwards) {
+  int64_t rows = task->end - start < task->tile ? task->end - start : task->tile;
+  Ahead *ahead = &work->ahead;
+  ahead->now = ahead->count = 0;
+  if (rows <= 0) return;
+  for (int64_t n = 0; n < task->sources; n++) {
+    const Source *source = task->source + n;
+    if (source->numbers) continue;
+    int64_t row = row_of(source, start), count = rows / source->repeat;
+    look_ahead(ahead, source->table + row * source->stride, count * source->stride);
+    if (backwards && source->gradient) look_ahead(ahead, source->gradient + row * source->width, count * source->width);
+  }
+  const real *table = backwards ? task->of_rows : task->rows, *sums = backwards ? task->of_sums : task->sums;
+  if (table) look_ahead(ahead, table + start * task->size, rows * task->size);
+  if (!sums) return;
+  int64_t receiver = task->receivers[start], last = task->receivers[start + rows - 1];
+  look_ahead(ahead, sums + receiver * task->size, (last - receiver + 1) * task->size);
+}
+
 /* Where rows from `start` on read a source, each row of a repeated table once. */
 static void places(const Source *source, int64_t start, int64_t count, const real **place) {
   int64_t row = start % source->period / source->repeat, end = source->period / source->repeat;
@@ -146,7 +167,7 @@ static void addends(const Task *task, Work *work, int64_t start, int64_t rows) {
     if (task->product[n].weight) {
       const real *first = repeat == 1 && more ? NULL : biased ? work->zero : work->bias[0];
       rows_at(work->to, repeat == 1 ? work->hidden[0] : work->part[n], once, width);
-      multiply(once, task->product[n].in, work->from, 1, work->forward[n], wide, work->to, first);
+      multiply(&work->ahead, once, task->product[n].in, work->from, 1, work->forward[n], wide, work->to, first);
       biased = 1, more |= repeat == 1;
       if (repeat == 1) continue;
       for (int64_t i = 0; i < once; i++) work->from[i] = work->to[i];
@@ -195,8 +216,8 @@ static void hidden_rows(const Task *task, Work *work, int64_t start, int64_t row
     for (int64_t i = 0; i < rows; i++) {
       work->from[i] = work->active[n] + i * work->width, work->to[i] = work->hidden[n + 1] + i * work->width;
     }
-    multiply(rows, layer->in, work->from, 1, work->forward[task->products + n], padded(layer->out), work->to,
-             work->bias[n + 1]);
+    multiply(&work->ahead, rows, layer->in, work->from, 1, work->forward[task->products + n], padded(layer->out),
+             work->to, work->bias[n + 1]);
   }
 }
 

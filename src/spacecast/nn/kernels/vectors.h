@@ -24,6 +24,30 @@ static real *memory(int64_t count) {
   return memset(place, 0, (size_t)count * sizeof(real));
 }
 
+/* Memory that the next rows need, fetched into the cache piece by piece while products of matrices leave it idle. */
+#define MOST_AHEAD 32
+#define LINE 64
+#define LINES_AT_A_TIME 16
+typedef struct {
+  const char *place[MOST_AHEAD];
+  int64_t lines[MOST_AHEAD], now, count;
+} Ahead;
+
+static void look_ahead(Ahead *ahead, const real *place, int64_t count) {
+  if (ahead->count == MOST_AHEAD) return;
+  ahead->place[ahead->count] = (const char *)place;
+  ahead->lines[ahead->count++] = (count * (int64_t)sizeof(real) + LINE - 1) / LINE;
+}
+
+INLINE void fetch_some(Ahead *ahead) {
+  for (int64_t left = LINES_AT_A_TIME; left > 0 && ahead->now < ahead->count;) {
+    int64_t n = ahead->now, lines = ahead->lines[n] < left ? ahead->lines[n] : left;
+    for (int64_t i = 0; i < lines; i++) __builtin_prefetch(ahead->place[n] + LINE * i, 0, 2);
+    ahead->place[n] += LINE * lines, ahead->lines[n] -= lines, left -= lines;
+    ahead->now += !ahead->lines[n];
+  }
+}
+
 /* out[i][.] = first[.] (NULL: out[i][.]) + sum over k of a[i][k * step] * w[k][.]; R rows, NV vectors in registers. */
 INLINE void block(const int R, const int NV, int64_t depth, const real *const *a, int64_t step, const real *w,
                   int64_t w_stride, real *const *out, const real *first, int64_t column) {
@@ -50,10 +74,13 @@ INLINE void block(const int R, const int NV, int64_t depth, const real *const *a
   }
 
 /* out = first + a w, or out += a w; `width` a multiple of LANES, w without gaps. */
-static void multiply(int64_t rows, int64_t depth, const real *const *a, int64_t step, const real *w, int64_t width,
-                     real *const *out, const real *first) {
+static void multiply(Ahead *ahead, int64_t rows, int64_t depth, const real *const *a, int64_t step, const real *w,
+                     int64_t width, real *const *out, const real *first) {
   int64_t i = 0;
-  while (i + 6 <= rows) COLUMNS(6)
+  while (i + 6 <= rows) {
+    fetch_some(ahead);
+    COLUMNS(6)
+  }
   while (i + 4 <= rows) COLUMNS(4)
   while (i + 2 <= rows) COLUMNS(2)
   while (i < rows) COLUMNS(1)
