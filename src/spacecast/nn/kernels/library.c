@@ -163,9 +163,9 @@ INLINE void through_norm_vectors(const Task *task, Work *work, int64_t rows, con
   if (task->shift_gradient) add(task->shift_gradient, (const real *)of_shift, task->size);
 }
 
-/* Gradient of a weight, and that of its input into `product`; both where they are asked for. */
-static void through_layer(const Layer *layer, Work *work, int64_t n, int64_t rows, real *gradient, real *input,
-                          int on) {
+/* Gradient of a weight, and that of its input: into `product`, or added to `to`; both where they are asked for. */
+static void through_layer(const Layer *layer, Work *work, int64_t n, int64_t rows, real *gradient, const real *input,
+                          int on, real *to) {
   int64_t width = work->width, wide = padded(layer->in);
   if (layer->weight_gradient) {
     for (int64_t j = 0; j < layer->out; j++) work->back[j] = gradient + j;
@@ -174,10 +174,9 @@ static void through_layer(const Layer *layer, Work *work, int64_t n, int64_t row
     multiply(&work->ahead, layer->out, rows, work->back, width, input, wide, work->to, NULL);
   }
   if (!on) return;
-  for (int64_t i = 0; i < rows; i++) {
-    work->from[i] = gradient + i * width, work->to[i] = work->product + i * width;
-  }
-  multiply(&work->ahead, rows, layer->out, work->from, 1, work->backward[n], wide, work->to, work->zero);
+  rows_at(work->to, to ? to : work->product, rows, to ? wide : width);
+  rows_at((real **)work->from, gradient, rows, width);
+  multiply(&work->ahead, rows, layer->out, work->from, 1, work->backward[n], wide, work->to, to ? NULL : work->zero);
 }
 
 /* Rows without the gaps that tables of a tile may have. */
@@ -187,29 +186,44 @@ static real *close_up(const real *table, real *place, int64_t rows, int64_t widt
   return place;
 }
 
+/* Sums of `repeat` rows in turn. */
+static void add_up(real *to, const real *rows, int64_t sums, int64_t repeat, int64_t width) {
+  for (int64_t i = 0; i < sums; i++)
+    for (int64_t j = 0; j < width; j += LANES) {
+      vec sum = LOAD(rows + i * repeat * width + j);
+      for (int64_t k = 1; k < repeat; k++) sum += LOAD(rows + (i * repeat + k) * width + j);
+      STORE(to + i * width + j, sum);
+    }
+}
+
+/* What a tile reads of a table, each row once, without gaps. */
+static const real *rows_read(const Source *source, Work *work, int64_t start, int64_t once, int64_t columns) {
+  int64_t wide = padded(columns);
+  if (source->once && source->stride == wide) return source->table + start / source->repeat * wide;
+  for (int64_t i = 0; i < once; i++) {
+    real *row = work->read + i * wide;
+    copy(row, source->table + row_of(source, start + i * source->repeat) * source->stride, columns);
+    clear(row + columns, wide - columns);
+  }
+  return work->read;
+}
+
 static void through_first(const Task *task, Work *work, int64_t start, int64_t rows) {
   for (int64_t n = 0; n < task->products; n++) {
     const Layer *layer = task->product + n;
     const Source *source = task->source + layer->source;
     int64_t repeat = source->repeat, once = rows / repeat, width = work->width;
-    real *gradient = work->spread;
-    if (repeat > 1) {
-      gradient = memset(work->spare, 0, (size_t)(once * width) * sizeof(real));
-      for (int64_t i = 0, to = 0; i < rows; to++)
-        for (int64_t j = 0; j < repeat; j++, i++) add(gradient + to * width, work->spread + i * width, task->hidden);
-    }
+    real *gradient = work->spread, *to = source->gradient;
+    if (repeat > 1) add_up(gradient = work->spare, work->spread, once, repeat, width);
     if (layer->weight) {
-      int64_t wide = padded(layer->in);
-      for (int64_t i = 0; i < once; i++) {
-        real *row = work->read + i * wide;
-        copy(row, source->table + row_of(source, start + i * repeat) * source->stride, layer->in);
-        clear(row + layer->in, wide - layer->in);
-      }
-      through_layer(layer, work, n, once, gradient, work->read, source->gradient != NULL);
+      const real *read = rows_read(source, work, start, once, layer->in);
+      int direct = to && source->once && layer->in == padded(layer->in) && source->width == layer->in;
+      through_layer(layer, work, n, once, gradient, read, to != NULL, direct ? to + start / repeat * source->width : NULL);
+      if (direct) continue;
       gradient = work->product;
     }
-    for (int64_t i = 0; source->gradient && i < once; i++)
-      add(source->gradient + row_of(source, start + i * repeat) * source->width, gradient + i * width, source->width);
+    for (int64_t i = 0; to && i < once; i++)
+      add(to + row_of(source, start + i * repeat) * source->width, gradient + i * width, source->width);
   }
 }
 
@@ -248,7 +262,7 @@ static void backward_part(const Task *task) {
     for (int64_t n = task->layers - 1; n >= 0; n--) {
       const Layer *layer = task->layer + n;
       real *input = close_up(work.active[n], work.read, rows, work.width, padded(layer->in));
-      through_layer(layer, &work, task->products + n, rows, work.spread, input, 1);
+      through_layer(layer, &work, task->products + n, rows, work.spread, input, 1, NULL);
       through_silu(&work, n, rows, layer->in, n ? task->layer[n - 1].bias_gradient : task->bias_gradient);
     }
     through_first(task, &work, start, rows);
