@@ -142,12 +142,12 @@ class InteractionNet(nn.Module):
 
     def _update(self, receivers: Tensor, gathered: Tensor, condition: Tensor | None) -> Tensor:
         """New receivers."""
-        weight = self.aggr_mlp.first.weight
+        of_receivers, of_messages = self.aggr_mlp.first.weight.split(self.dim, dim=1)
         old = 1 if self.propagation else 0
         task = Task(
             number=len(gathered),
             sources=[Source(receivers), Source(gathered)],
-            products=[(0, weight[:, : self.dim]), (1, weight[:, self.dim :])],
+            products=[(0, of_receivers), (1, of_messages)],
             layers=self.aggr_mlp.layers(),
             after=[old] if condition is None else [],
         )

@@ -127,10 +127,12 @@ def backward(
 ) -> list[Tensor | None]:
     """Gradients of the tensors that need one, from those of rows and sums."""
     parts, apart = _backward_parts(plan, tensors)
+    tables = len(plan.readings)
     found: list[Tensor | None] = []
     for number, (each, asked) in enumerate(zip(tensors, needed, strict=True)):
         shape = (parts, *each.shape) if parts > 1 and apart[number] else each.shape
-        written = number < len(plan.readings) and plan.readings[number].once
+        # a single part writes the gradients of weights, and each part those of rows that are read once
+        written = plan.readings[number].once if number < tables else parts == 1 and each.ndim == 2
         found.append((torch.empty if written else torch.zeros)(shape, dtype=each.dtype) if asked else None)
     gradients = [None if each is None else each.contiguous() for each in (of_rows, of_sums)]
     if mode(tensors[0]) is None:
