@@ -5,9 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import KDTree
 
 from spacecast.core.errors import UserError
-from spacecast.graphs.reference import ReferenceGraph, _level, _merge
+from spacecast.graphs.reference import ReferenceGraph, _level, _merge, nearest_nodes
 from spacecast.graphs.validation import validate
 
 LAYOUTS = [("simple", 1), ("multiscale", 3), ("hierarchical", 3)]
@@ -127,3 +128,14 @@ def test_fewer_levels_than_asked_for_are_told(plane, caplog):
     graph = ReferenceGraph("hierarchical", coarsening=3, levels=9).build(plane(90, 60))
     assert len(graph.levels) == 3
     assert "room for 3 of graph.levels=9" in caplog.text
+
+
+@pytest.mark.parametrize("points", ["anywhere", "between nodes"])
+def test_the_nearest_node_is_that_of_a_search_for_one(points):
+    """Also where two or four nodes are equally near."""
+    mesh = np.stack(np.meshgrid(np.arange(9.0), np.arange(7.0), indexing="ij"), axis=-1).reshape(-1, 2)
+    halves = np.stack(np.meshgrid(np.arange(17) / 2, np.arange(13) / 2, indexing="ij"), axis=-1).reshape(-1, 2)
+    where = halves if points == "between nodes" else np.random.default_rng(0).uniform(-1, 9, (500, 2))
+    nearest, near = nearest_nodes(mesh, where)
+    np.testing.assert_array_equal(nearest, KDTree(mesh).query(where)[1])
+    np.testing.assert_array_equal(near, KDTree(mesh).query(where, k=3)[1])

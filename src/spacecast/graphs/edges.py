@@ -31,8 +31,10 @@ def join(
     """Edges with the vectors between the positions of their ends, sender minus receiver, by receiver and sender."""
     order = np.lexsort((senders, receivers))
     senders, receivers = senders[order], receivers[order]
-    offsets = sender_positions[senders] - receiver_positions[receivers]
-    return EdgeList(senders, receivers, np.column_stack([np.hypot(offsets[:, 0], offsets[:, 1]), offsets]))
+    features = np.empty((len(order), 3))
+    np.subtract(sender_positions[senders], receiver_positions[receivers], out=features[:, 1:])
+    np.hypot(features[:, 1], features[:, 2], out=features[:, 0])
+    return EdgeList(senders, receivers, features)
 
 
 def lattice_pairs(kept: np.ndarray) -> np.ndarray:

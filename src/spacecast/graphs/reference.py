@@ -68,9 +68,8 @@ class ReferenceGraph:
             down.append(edges)
             up.append(EdgeList(edges.receivers, edges.senders, edges.features))
         mesh = levels[0].positions
-        tree, cells = KDTree(mesh), np.arange(grid.num_nodes)
-        g2m = join(cells, tree.query(grid.positions)[1], grid.positions, mesh)
-        near = tree.query(grid.positions, k=3)[1]
+        cells, (nearest, near) = np.arange(grid.num_nodes), nearest_nodes(mesh, grid.positions)
+        g2m = join(cells, nearest, grid.positions, mesh)
         m2g = join(near.ravel(), np.repeat(cells, 3), mesh, grid.positions)
         positions, within = [level.positions for level in levels], [level.edges for level in levels]
         return make_graph(grid, positions, within, g2m, m2g, up, down, recipe=self.recipe)
@@ -92,6 +91,18 @@ class ReferenceGraph:
         if self.levels is not None and count < self.levels:
             logger.warning("the plane has room for %d of graph.levels=%d mesh levels", count, self.levels)
         return [self.coarsening**depth // self.coarsening**level for level in range(1, count + 1)]
+
+
+def nearest_nodes(mesh: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number of the mesh node nearest to each point, and of the three nearest ones, (point, 3).
+
+    Where two are equally near the first is that of a search for one, as in the published graphs.
+    """
+    tree = KDTree(mesh)
+    distances, near = tree.query(points, k=3)
+    nearest, tied = near[:, 0].copy(), distances[:, 0] == distances[:, 1]
+    nearest[tied] = tree.query(points[tied])[1]
+    return nearest, near
 
 
 class _Level(NamedTuple):
