@@ -95,6 +95,23 @@ def test_equals_plain_operations(settings, dtype, tolerance, monkeypatch, tmp_pa
         torch.testing.assert_close(mine, other, rtol=tolerance, atol=tolerance * float(other.abs().max()))
 
 
+@pytest.mark.parametrize(("wide", "columns"), [(32, slice(3, 32)), (32, slice(0, 16)), (16, slice(0, 16))])
+def test_tables_may_be_columns_of_wider_ones(wide, columns, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    table, weight, other = (
+        torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
+        for shape in ((NUMBER, wide), (16, wide), (16, 16))
+    )
+    bias, narrow = torch.zeros(16, dtype=torch.float64), weight[:, columns]
+    task = Task(NUMBER, [Source(table[:, columns])], [(0, narrow)], Layers(bias, [(other, bias)], None))
+    if not native.usable(make_plan(task, "layers"), task_tensors(task)):
+        pytest.skip("there is no C compiler")
+    found = results(task, [table, weight, other])
+    monkeypatch.setenv(native.SWITCH, "off")
+    for mine, expected in zip(found, results(task, [table, weight, other]), strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("threads", [2, 3, 7])
 @pytest.mark.parametrize("settings", TASKS.values(), ids=TASKS)
 def test_threads_take_parts_and_settle_nothing_by_time(settings, threads, monkeypatch):

@@ -196,10 +196,10 @@ static void add_up(real *to, const real *rows, int64_t sums, int64_t repeat, int
     }
 }
 
-/* What a tile reads of a table, each row once, without gaps. */
+/* What a tile reads of a table, each row once, without gaps: the table itself where it has whole vectors and no gap. */
 static const real *rows_read(const Source *source, Work *work, int64_t start, int64_t once, int64_t columns) {
   int64_t wide = padded(columns);
-  if (source->once && source->stride == wide) return source->table + start / source->repeat * wide;
+  if (source->once && columns == wide && source->stride == wide) return source->table + start / source->repeat * wide;
   for (int64_t i = 0; i < once; i++) {
     real *row = work->read + i * wide;
     copy(row, source->table + row_of(source, start + i * source->repeat) * source->stride, columns);
@@ -218,7 +218,8 @@ static void through_first(const Task *task, Work *work, int64_t start, int64_t r
     if (layer->weight) {
       const real *read = rows_read(source, work, start, once, layer->in);
       int direct = to && source->once && layer->in == padded(layer->in) && source->width == layer->in;
-      through_layer(layer, work, n, once, gradient, read, to != NULL, direct ? to + start / repeat * source->width : NULL);
+      real *place = direct ? to + start / repeat * source->width : NULL;
+      through_layer(layer, work, n, once, gradient, read, to != NULL, place);
       if (direct) continue;
       gradient = work->product;
     }
