@@ -78,7 +78,7 @@ static void forward_part(const Task *task) {
   Work work = prepare(task, 0);
   int64_t last = task->sums ? first_receiver(task) - 1 : -1, vectors = task->scale ? task->size / LANES : 0; /* a norm is of whole vectors */
   for (int64_t start = task->first; start < task->end; start += task->tile) {
-    int64_t rows = task->end - start < task->tile ? task->end - start : task->tile;
+    int64_t rows = tile_rows(task, start);
     next_tile(task, &work, start + rows, 0);
     hidden_rows(task, &work, start, rows, 0);
     if (vectors == 4) last = finish_vectors(task, &work, start, rows, last, 4);
@@ -251,7 +251,7 @@ static void through_silu(Work *work, int64_t n, int64_t rows, int64_t columns, r
 static void backward_part(const Task *task) {
   Work work = prepare(task, 1);
   for (int64_t start = task->first; start < task->end; start += task->tile) {
-    int64_t rows = task->end - start < task->tile ? task->end - start : task->tile;
+    int64_t rows = tile_rows(task, start);
     next_tile(task, &work, start + rows, 1);
     hidden_rows(task, &work, start, rows, 1);
     incoming(task, &work, start, rows);

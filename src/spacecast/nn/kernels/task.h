@@ -119,9 +119,14 @@ INLINE int64_t row_of(const Source *source, int64_t row) {
   return source->repeat == 1 ? row : row / source->repeat;
 }
 
+/* Rows of the tile from `start` on; 0 or less behind the last tile. */
+INLINE int64_t tile_rows(const Task *task, int64_t start) {
+  return task->end - start < task->tile ? task->end - start : task->tile;
+}
+
 /* What the tile from `start` on needs of tables that are read row by row; those of gathers are mostly small. */
 static void next_tile(const Task *task, Work *work, int64_t start, int backwards) {
-  int64_t rows = task->end - start < task->tile ? task->end - start : task->tile;
+  int64_t rows = tile_rows(task, start);
   Ahead *ahead = &work->ahead;
   ahead->now = ahead->count = 0;
   if (rows <= 0) return;
@@ -213,9 +218,8 @@ static void hidden_rows(const Task *task, Work *work, int64_t start, int64_t row
   if (vectors == 4 && count == COUNT) activate(work, n, rows, 4, COUNT, backwards); else
     USUAL(1) USUAL(2) USUAL(3) activate(work, n, rows, vectors, count, backwards);
 #undef USUAL
-    for (int64_t i = 0; i < rows; i++) {
-      work->from[i] = work->active[n] + i * work->width, work->to[i] = work->hidden[n + 1] + i * work->width;
-    }
+    rows_at((real **)work->from, work->active[n], rows, work->width);
+    rows_at(work->to, work->hidden[n + 1], rows, work->width);
     multiply(&work->ahead, rows, layer->in, work->from, 1, work->forward[task->products + n], padded(layer->out),
              work->to, work->bias[n + 1]);
   }
